@@ -1,0 +1,6 @@
+/** core: what every layer stands on; see README.md. */
+export * from './bytes.ts';
+export * from './env.ts';
+export * from './errors.ts';
+export * from './hash.ts';
+export * from './settle.ts';

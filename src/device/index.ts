@@ -1,0 +1,2 @@
+/** device: one contract over everything that can be read and written; see README.md. */
+export * from './device.ts';

@@ -1,0 +1,59 @@
+/** The object store contract: immutable blobs under names, created once. */
+import { FerryError } from '../core/index.ts';
+
+export type ObjectErrorCode =
+  | 'OBJECT_NOT_FOUND'
+  | 'OBJECT_EXISTS'
+  | 'OBJECT_RANGE'
+  | 'OBJECT_NAME'
+  | 'OBJECT_NO_SPACE'
+  | 'OBJECT_ACCESS'
+  | 'OBJECT_IO';
+
+export class ObjectError extends FerryError<ObjectErrorCode> {
+  override readonly name = 'ObjectError';
+}
+
+/**
+ * Names:       `[a-z0-9][a-z0-9._-]*` segments joined by `/`, at most 200 bytes (OBJECT_NAME).
+ * Immutable:   an object never changes once it is there; delete and create again is never done
+ *              under a name that a reader may know.
+ * Durability:  once create, put or commit resolves, the object survives a power cut; before that it
+ *              is absent or whole, never partial.
+ * Buffers:     given to the store until the call settles.
+ */
+export interface ObjectStore extends AsyncDisposable {
+  /** Names it in messages, for example `directory:/backups`. */
+  readonly name: string;
+
+  /** The whole object. OBJECT_NOT_FOUND; OBJECT_RANGE if it is larger than `bytesMax`. */
+  get(key: string, bytesMax: number): Promise<Uint8Array>;
+
+  /** Fills all of `target` from `offsetBytes` of the object; OBJECT_RANGE if it ends before. */
+  getRange(key: string, target: Uint8Array, offsetBytes: number): Promise<void>;
+
+  /** The size in bytes. OBJECT_NOT_FOUND. */
+  size(key: string): Promise<number>;
+
+  /** Creates a small object in one step. OBJECT_EXISTS if the name is taken, whatever its bytes. */
+  putIfAbsent(key: string, bytes: Uint8Array): Promise<void>;
+
+  /** Starts a large object that is written in order. Nothing is visible before `commit`. */
+  create(key: string): Promise<ObjectWriter>;
+
+  /** Keys that begin with `prefix` (a whole folder, ends in `/`), ascending. May be stale. */
+  list(prefix: string): AsyncIterable<ObjectEntry>;
+
+  /** Absent objects are fine. */
+  remove(key: string): Promise<void>;
+}
+
+export type ObjectEntry = { readonly key: string; readonly sizeBytes: number };
+
+/** Disposing without `commit` drops what was written. */
+export interface ObjectWriter extends AsyncDisposable {
+  /** Appends; calls must not overlap. */
+  append(bytes: Uint8Array): Promise<void>;
+  /** Durable and visible, or OBJECT_EXISTS. */
+  commit(): Promise<void>;
+}
