@@ -5,6 +5,7 @@
  * itself; it is handed an Env. `node-env.ts` is the real one, `sim/` holds the simulated one, in
  * which a whole run repeats under a seed, with faults. Every failure is an EnvError.
  */
+import type { EnvError } from './errors.ts';
 
 export interface Env {
   readonly clock: Clock;
