@@ -54,6 +54,8 @@ export interface Files {
   open(path: string, mode: OpenMode): Promise<OpenFile>;
   /** Follows symbolic links. ENV_NOT_FOUND if there is nothing. */
   stat(path: string): Promise<FileStat>;
+  /** Like `stat`, but a symbolic link is answered for itself, as `other`, and not followed. */
+  statEntry(path: string): Promise<FileStat>;
   /** Names in a directory, without `.` and `..`, sorted by code unit. */
   list(path: string): Promise<string[]>;
   /** Makes one directory; an existing one is fine. The parent must exist. */
