@@ -1,0 +1,22 @@
+/** The host's clocks and timers. */
+import type { Clock } from '../env.ts';
+import { TIMER_DELAY_MAX_MS } from '../limits.ts';
+
+export function nodeClock(): Clock {
+  return {
+    monotonicMs: () => performance.now(),
+    wallMs: () => Date.now(),
+    after(delayMs, run) {
+      let timer: NodeJS.Timeout;
+      let leftMs = delayMs;
+      function arm(): void {
+        const stepMs = Math.min(leftMs, TIMER_DELAY_MAX_MS);
+        leftMs -= stepMs;
+        timer = setTimeout(() => (leftMs > 0 ? arm() : run()), stepMs);
+        timer.unref();
+      }
+      arm();
+      return { cancel: () => clearTimeout(timer) };
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** The few system calls that Node lacks, through koffi, which is loaded at the first use. */
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { INTERRUPTED_RETRIES_MAX } from '../limits.ts';
+
+/** Each answers 0 or more, or minus an error number of this system. */
+export type Native = {
+  seek(fd: number, offsetBytes: number, whence: number): number;
+  allocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
+  lock(fd: number, operation: number): number;
+};
+
+// Linux numbers (lseek(2), fallocate(2), flock(2)); SEEK_DATA and SEEK_HOLE differ elsewhere.
+export const SEEK_END = 2;
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+export const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
+export const LOCK_EXCLUSIVE_NOW = 2 | 4;
+
+let loaded: Native | null | undefined;
+
+/** Undefined where koffi or one of the calls is missing, or the numbers above do not hold. */
+export function native(): Native | undefined {
+  if (loaded === undefined) loaded = load();
+  return loaded ?? undefined;
+}
+
+/** The name of an error number, for example `EINVAL`. */
+export function errnoName(errno: number): string {
+  for (const [name, value] of Object.entries(constants.errno)) if (value === errno) return name;
+  return `errno ${errno}`;
+}
+
+type Call = (...numbers: number[]) => number;
+type Koffi = {
+  load(path: null): { func(prototype: string): Call };
+  errno(): number;
+};
+
+function load(): Native | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    const libc = koffi.load(null);
+    // On 32-bit systems the plain names take a 32-bit offset.
+    const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
+    const retried = (call: Call): Call => retryInterrupted(call, () => koffi.errno());
+    return {
+      seek: retried(libc.func(`int64_t lseek${wide}(int, int64_t, int)`)),
+      allocate: retried(libc.func(`int fallocate${wide}(int, int, int64_t, int64_t)`)),
+      lock: retried(libc.func('int flock(int, int)')),
+    };
+  } catch {
+    return null; // No prebuilt binary for this system: callers have a way without it.
+  }
+}
+
+function retryInterrupted(call: Call, errno: () => number): Call {
+  return (...numbers) => {
+    let failure = 0;
+    for (let tries = 0; tries <= INTERRUPTED_RETRIES_MAX; tries++) {
+      const answer = call(...numbers);
+      if (answer >= 0) return answer;
+      failure = errno();
+      if (failure !== constants.errno.EINTR) break;
+    }
+    return -failure;
+  };
+}

@@ -1,0 +1,209 @@
+/** A socket of Node's as a Stream: reads land in one reused buffer, writes are gathered. */
+import { connect, createServer, Socket, type SocketConstructorOpts } from 'node:net';
+import type { Stream, StreamHandlers } from '../env.ts';
+import type { EnvError } from '../errors.ts';
+import { toEnvError } from './posix-error.ts';
+
+/** As much as a unix socket holds by default (208 KiB), rounded up to a power of two. */
+const READ_BUFFER_BYTES = 256 * 1024;
+
+/** Bytes waiting for the kernel from which on `write` answers false. */
+const QUEUED_BYTES_MAX = 1024 * 1024;
+
+/** A peer that vanished without a word is noticed after this and the kernel's nine probes. */
+const KEEP_ALIVE_DELAY_MS = 60_000;
+
+export const socketOptions = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
+  highWaterMark: QUEUED_BYTES_MAX,
+} as const;
+
+/**
+ * On POSIX systems a read and its callback happen in one go, so that one buffer serves every
+ * socket of the thread: ten thousand idle connections cost no buffer each, and it stays in the
+ * processor's cache. Windows fills buffers in the background: there each socket has its own.
+ */
+const sharedBuffer = process.platform === 'win32' ? undefined : new Uint8Array(READ_BUFFER_BYTES);
+
+type OnRead = NonNullable<SocketConstructorOpts['onread']>;
+
+/** Connects what Node reads to a stream that comes to exist a moment later. */
+class Reader {
+  handlers: StreamHandlers | undefined;
+  readonly onread: OnRead;
+
+  constructor() {
+    const buffer = sharedBuffer ?? new Uint8Array(READ_BUFFER_BYTES);
+    this.onread = {
+      buffer,
+      callback: (lengthBytes) => {
+        this.handlers?.onBytes(buffer.subarray(0, lengthBytes));
+        return true; // Pausing is `pause`'s business.
+      },
+    };
+  }
+}
+
+/** Node's types hide what `new Socket` takes over; the self-test below guards this use. */
+type WithHandle = { _handle: unknown };
+
+/** For sockets that exist already and read through `data` events. */
+export function streamOf(socket: Socket, peer: string): Stream {
+  const reader = new Reader();
+  socket.on('data', (bytes: Buffer) => reader.handlers?.onBytes(bytes));
+  socket.pause();
+  return new SocketStream(socket, peer, reader);
+}
+
+/** For outgoing sockets, to which Node offers `onread` itself. */
+streamOf.connecting = (
+  open: (options: SocketConstructorOpts & { onread: OnRead }) => Socket,
+  peer: string,
+): { socket: Socket; stream: () => Stream } => {
+  const reader = new Reader();
+  const socket = open({ ...socketOptions, onread: reader.onread });
+  return { socket, stream: () => new SocketStream(socket, peer, reader) };
+};
+
+/** Moves an accepted, paused socket's handle into a new socket that reads through `onread`. */
+export function takeOver(accepted: Socket, peer: string): Stream {
+  const reader = new Reader();
+  return new SocketStream(moveHandle(accepted, reader), peer, reader);
+}
+
+function moveHandle(accepted: Socket, reader: Reader): Socket {
+  const from = accepted as unknown as WithHandle;
+  const handle = from._handle;
+  const options = { ...socketOptions, handle, manualStart: true, onread: reader.onread };
+  const socket = new Socket(options as SocketConstructorOpts);
+  from._handle = null;
+  accepted.destroy(); // Only tells the listener that this one is no longer its concern.
+  return socket;
+}
+
+let handlesWork: Promise<boolean> | undefined;
+
+/**
+ * Whether this Node lets a socket's handle move. Tried once, on a real connection: bytes sent by
+ * the peer must arrive through `onread`, and the end of its side must be noticed.
+ */
+export function canTakeHandles(): Promise<boolean> {
+  handlesWork ??= tryHandles();
+  return handlesWork;
+}
+
+const SELF_TEST_TIMEOUT_MS = 2_000;
+
+function tryHandles(): Promise<boolean> {
+  return new Promise((resolve) => {
+    let peer: Socket | undefined;
+    let taken: Stream | undefined;
+    const received: number[] = [];
+    const finish = (works: boolean) => {
+      clearTimeout(timer);
+      peer?.destroy();
+      taken?.destroy();
+      server.close();
+      resolve(works);
+    };
+    const timer = setTimeout(() => finish(false), SELF_TEST_TIMEOUT_MS);
+    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+      try {
+        taken = takeOver(socket, 'self-test');
+        taken.start({
+          onBytes: (view) => void received.push(...view),
+          onDrained: () => {},
+          onEnd: () => finish(received.join() === '70,69'),
+          onClosed: () => {},
+        });
+      } catch {
+        finish(false);
+      }
+    });
+    server.on('error', () => finish(false));
+    // An abstract unix socket needs neither a file nor a network.
+    const address =
+      process.platform === 'linux'
+        ? { path: `\0blockferry-${process.pid}-${performance.now()}` }
+        : { host: '127.0.0.1', port: 0 };
+    server.listen(address, () => {
+      const bound = server.address();
+      const port = typeof bound === 'object' && bound !== null ? bound.port : 0;
+      peer = connect('path' in address ? address : { host: address.host, port });
+      peer.on('error', () => finish(false));
+      peer.end(Uint8Array.of(70, 69));
+    });
+  });
+}
+
+class SocketStream implements Stream {
+  readonly peer: string;
+  readonly #socket: Socket;
+  readonly #reader: Reader;
+  #full = false;
+  #failure: EnvError | undefined;
+
+  constructor(socket: Socket, peer: string, reader: Reader) {
+    this.#socket = socket;
+    this.peer = peer;
+    this.#reader = reader;
+    // From here on: before `start` nobody else would take an error, and Node would throw it.
+    socket.on('error', (error) => {
+      this.#failure = toEnvError(error, 'talk to', peer);
+    });
+  }
+
+  start(handlers: StreamHandlers): void {
+    const socket = this.#socket;
+    this.#reader.handlers = handlers;
+    socket.on('drain', () => {
+      if (!this.#full) return;
+      this.#full = false;
+      handlers.onDrained();
+    });
+    socket.on('end', () => handlers.onEnd());
+    socket.on('close', () => handlers.onClosed(this.#failure));
+    if (socket.closed) queueMicrotask(() => handlers.onClosed(this.#failure));
+    else socket.resume();
+  }
+
+  write(buffers: readonly Uint8Array[], written?: () => void): boolean {
+    const socket = this.#socket;
+    if (socket.destroyed || !socket.writable) return false;
+    const done = written && ((error?: Error | null) => void (error ? undefined : written()));
+    const last = buffers.length - 1;
+    if (last <= 0) socket.write(buffers[0] ?? new Uint8Array(0), done);
+    else {
+      socket.cork();
+      for (let index = 0; index < last; index += 1) socket.write(buffers[index]!);
+      socket.write(buffers[last]!, done);
+      socket.uncork();
+    }
+    // Node's own answer was made before the kernel took its share.
+    this.#full ||= socket.writableLength >= QUEUED_BYTES_MAX;
+    return !this.#full;
+  }
+
+  get queuedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}

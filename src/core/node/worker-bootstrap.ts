@@ -1,0 +1,11 @@
+/** What every worker thread runs first: imports its module and connects it to the thread's port. */
+import assert from 'node:assert/strict';
+import { parentPort, workerData } from 'node:worker_threads';
+import type { ServeWorker } from '../env.ts';
+
+assert(parentPort !== null, 'this module runs only as a worker thread');
+const port = parentPort;
+const { serve } = (await import(workerData as string)) as { serve: ServeWorker };
+const onMessage = serve((message) => port.postMessage(message));
+// Messages that came before wait in the port until somebody listens.
+port.on('message', (message: unknown) => onMessage(message));

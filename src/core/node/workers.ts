@@ -1,0 +1,49 @@
+/** Worker threads: each runs the bootstrap module of this folder, which imports the one asked for. */
+import os from 'node:os';
+import type { WorkerHandlers, WorkerPort, Workers } from '../env.ts';
+import { EnvError } from '../errors.ts';
+import { siblingModule } from '../sibling-module.ts';
+
+export function nodeWorkers(): Workers {
+  return { parallelism: os.availableParallelism(), start };
+}
+
+function start(module: URL, handlers: WorkerHandlers): WorkerPort {
+  // Not imported above: most commands never start a thread.
+  const { Worker } = process.getBuiltinModule('node:worker_threads');
+  const bootstrap = siblingModule(import.meta.url, 'worker-bootstrap');
+  const worker = new Worker(bootstrap, { workerData: module.href });
+  let over = false;
+
+  function fail(message: string, cause?: unknown): void {
+    if (over) return;
+    over = true;
+    handlers.onError(
+      new EnvError('ENV_WORKER', `the worker ${baseName(module)} ${message}`, {
+        hint: 'This is a defect or a lack of memory; run the command again.',
+        cause,
+      }),
+    );
+  }
+
+  worker.on('message', (message: unknown) => {
+    if (!over) handlers.onMessage(message);
+  });
+  worker.on('messageerror', (error) => {
+    fail('sent a message that cannot be read', error);
+    worker.terminate().catch(() => undefined);
+  });
+  worker.on('error', (error: Error) => fail(`failed: ${error.message}`, error));
+  worker.on('exit', (code) => fail(`ended by itself, status ${code}`));
+  return {
+    post: (message) => worker.postMessage(message),
+    terminate: async () => {
+      over = true;
+      await worker.terminate();
+    },
+  };
+}
+
+function baseName(module: URL): string {
+  return module.pathname.slice(module.pathname.lastIndexOf('/') + 1);
+}
