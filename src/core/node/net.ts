@@ -52,7 +52,7 @@ function accept(socket: Socket, address: Address): Stream {
 function bind(server: Server, address: Address): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ ...target(address), backlog: BACKLOG_MAX }, () => {
+    server.listen({ ...address, backlog: BACKLOG_MAX }, () => {
       server.removeListener('error', reject);
       resolve();
     });
@@ -84,7 +84,7 @@ function connect(address: Address, timeoutMs: number): Promise<Stream> {
   return new Promise((resolve, reject) => {
     // The stream sets its reader before the first byte can arrive: reading starts with `start`.
     const { socket, stream } = streamOf.connecting(
-      (options) => netConnect({ ...target(address), ...options }),
+      (options) => netConnect({ ...address, ...options }),
       label(address),
     );
     const timer = setTimeout(() => {
@@ -107,14 +107,6 @@ function connect(address: Address, timeoutMs: number): Promise<Stream> {
       resolve(stream());
     });
   });
-}
-
-function target(address: Address): { path: string } | { host: string; port: number } {
-  return address.kind === 'unix' ? { path: address.path } : pick(address);
-}
-
-function pick({ host, port }: { host: string; port: number }): { host: string; port: number } {
-  return { host, port };
 }
 
 function bound(server: Server, host: string): Address {
