@@ -1,0 +1,36 @@
+#!/bin/bash
+# Packs the package, installs it in an empty folder as a user would, and does the main job with it.
+set -euo pipefail
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+node24=$root/node_modules/node/bin/node
+
+cd "$root"
+tarball=$scratch/$(npm pack --silent --pack-destination "$scratch" | tail -n 1)
+mkdir "$scratch/user" && cd "$scratch/user"
+npm init --yes >/dev/null
+npm install --silent --no-audit --no-fund "$tarball"
+
+# A machine whose `node` is new enough, with nothing else of the clone in reach.
+mkdir "$scratch/bin" && ln -s "$node24" "$scratch/bin/node"
+export PATH=$scratch/bin:$PATH
+ferry=$scratch/user/node_modules/.bin/ferry
+export FERRY_REPO=$scratch/repository FERRY_CACHE_DIR=$scratch/cache FERRY_STATE_DIR=$scratch/state
+
+echo "installed: ferry $("$ferry" --version), node $(node --version)"
+for face in blockferry blockferry/device blockferry/nbd blockferry/store; do
+  node --input-type=module --eval "await import('$face')"
+done
+
+truncate --size=32M disk.img
+head --bytes=5M /dev/urandom | dd of=disk.img bs=1M seek=3 conv=notrunc status=none
+yes 'a line of text' | head --bytes=4M | dd of=disk.img bs=1M seek=20 conv=notrunc status=none
+"$ferry" init
+"$ferry" backup ./disk.img --name disk
+echo changed | dd of=disk.img bs=1M seek=21 conv=notrunc status=none
+"$ferry" backup ./disk.img --name disk
+"$ferry" restore disk@latest ./restored.img
+cmp disk.img restored.img
+"$ferry" check --read-data
+echo 'packed package: backup and restore are identical'

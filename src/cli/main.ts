@@ -1,0 +1,2 @@
+/** Where `ferry` starts. */
+process.stdout.write('ferry\n');
