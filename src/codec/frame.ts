@@ -1,0 +1,203 @@
+/**
+ * Frames: a run of records, compressed and checksummed together, position-independent, the same
+ * bytes on disk and on the wire. docs/format.md describes the layout.
+ */
+import assert from 'node:assert/strict';
+import { ByteReader, ByteWriter, crc32, FormatError } from '../core/index.ts';
+import { type Compression, compress, decompress } from './compression.ts';
+import { damaged } from './errors.ts';
+import { FRAME_RAW_MAX, FRAME_RECORDS_MAX, FRAME_STORED_MAX, PATCH_PARENTS_MAX } from './limits.ts';
+import { looksIncompressible } from './probe.ts';
+
+/** `FRAM`, little-endian: lets a reader find the next frame behind a damaged one. */
+const MAGIC = 0x4d415246;
+const VERSION = 1;
+/** Magic, CRC-32, stored length. */
+const FIXED_BYTES = 12;
+
+const KIND_PLAIN = 0;
+const KIND_PATCH = 1;
+/** Set in a record's kind byte when its raw length is that of the record before. */
+const SAME_LENGTH = 0x80;
+
+export const PARENT_REFERENCE_BYTES = 12;
+
+/**
+ * Names a parent: the CRC-32 and the first 8 bytes of the id, as they stand in the frame. It only
+ * finds candidates; the SHA-256 of the decoded chunk proves that the right one was taken.
+ */
+export type ParentReference = Uint8Array;
+
+/** What goes into a frame, in order: plain bytes, or a patch with the parents it needs. */
+export type FrameInput =
+  | { readonly kind: 'plain'; readonly bytes: Uint8Array }
+  | {
+      readonly kind: 'patch';
+      readonly rawBytes: number;
+      readonly patch: Uint8Array;
+      readonly parents: readonly ParentReference[];
+    };
+
+export type FrameRecord = {
+  readonly rawBytes: number;
+  /** Empty for a plain record. */
+  readonly parents: readonly ParentReference[];
+  /** Plain: where its bytes begin in the plain section. Patch: where its patch begins in the frame. */
+  readonly at: number;
+  readonly storedBytes: number;
+};
+
+export type Frame = {
+  readonly bytes: Uint8Array;
+  readonly records: readonly FrameRecord[];
+  readonly algorithm: number;
+  readonly plainRawBytes: number;
+  readonly plainAt: number;
+  readonly plainStoredBytes: number;
+};
+
+/** Builds a frame; the plain records are compressed as one section. */
+export function encodeFrame(inputs: readonly FrameInput[], compression: Compression): Uint8Array {
+  assert(inputs.length > 0 && inputs.length <= FRAME_RECORDS_MAX);
+  const plain = joinPlain(inputs);
+  const section = looksIncompressible(plain)
+    ? compress(plain, { algorithm: 'raw' })
+    : compress(plain, compression);
+  const writer = new ByteWriter(section.stored.byteLength + 1024);
+  writer.u32(MAGIC);
+  writer.u32(0);
+  writer.u32(0);
+  writer.u8(VERSION);
+  writer.u8(section.algorithm);
+  writer.varint(inputs.length);
+  writer.varint(plain.byteLength);
+  writer.varint(section.stored.byteLength);
+  putRecords(writer, inputs);
+  writer.put(section.stored);
+  for (const input of inputs) if (input.kind === 'patch') writer.put(input.patch);
+  const bytes = writer.view();
+  const head = new DataView(bytes.buffer, bytes.byteOffset, FIXED_BYTES);
+  head.setUint32(8, bytes.byteLength, true);
+  head.setUint32(4, crc32(bytes.subarray(8)), true);
+  return bytes;
+}
+
+function joinPlain(inputs: readonly FrameInput[]): Uint8Array {
+  let total = 0;
+  for (const input of inputs) if (input.kind === 'plain') total += input.bytes.byteLength;
+  assert(total <= FRAME_RAW_MAX, `${total} plain bytes in one frame`);
+  const plain = new Uint8Array(total);
+  let at = 0;
+  for (const input of inputs) {
+    if (input.kind !== 'plain') continue;
+    plain.set(input.bytes, at);
+    at += input.bytes.byteLength;
+  }
+  return plain;
+}
+
+function putRecords(writer: ByteWriter, inputs: readonly FrameInput[]): void {
+  let before = -1;
+  for (const input of inputs) {
+    const rawBytes = input.kind === 'plain' ? input.bytes.byteLength : input.rawBytes;
+    const kind = input.kind === 'plain' ? KIND_PLAIN : KIND_PATCH;
+    writer.u8(rawBytes === before ? kind | SAME_LENGTH : kind);
+    if (rawBytes !== before) writer.varint(rawBytes);
+    before = rawBytes;
+    if (input.kind === 'plain') continue;
+    writer.varint(input.patch.byteLength);
+    writer.u8(input.parents.length);
+    for (const parent of input.parents) {
+      assert(parent.byteLength === PARENT_REFERENCE_BYTES);
+      writer.put(parent);
+    }
+  }
+}
+
+/** Checks the checksum and every length; CODEC_DAMAGED. The frame keeps a view of `bytes`. */
+export function parseFrame(bytes: Uint8Array): Frame {
+  try {
+    return parse(bytes);
+  } catch (error) {
+    if (error instanceof FormatError) throw damaged(`a frame does not parse: ${error.message}`);
+    throw error;
+  }
+}
+
+function parse(bytes: Uint8Array): Frame {
+  const reader = new ByteReader(bytes);
+  if (reader.u32() !== MAGIC) throw new FormatError('no frame begins here');
+  const checksum = reader.u32();
+  const length = reader.u32();
+  if (length !== bytes.byteLength || length > FRAME_STORED_MAX) {
+    throw new FormatError(`it declares ${length} bytes, ${bytes.byteLength} are there`);
+  }
+  if (crc32(bytes.subarray(8)) !== checksum) throw new FormatError('its checksum is wrong');
+  const version = reader.u8();
+  if (version !== VERSION) throw new FormatError(`version ${version} is not known`);
+  const algorithm = reader.u8();
+  const recordCount = reader.count(FRAME_RECORDS_MAX, 'the number of records');
+  const plainRawBytes = reader.count(FRAME_RAW_MAX, 'the plain section');
+  const plainStoredBytes = reader.count(FRAME_RAW_MAX, 'the stored plain section');
+  const records = parseRecords(reader, recordCount);
+  const plainAt = reader.position;
+  return {
+    bytes,
+    records: place(records, { plainAt, plainStoredBytes, plainRawBytes, length }),
+    algorithm,
+    plainRawBytes,
+    plainAt,
+    plainStoredBytes,
+  };
+}
+
+function parseRecords(reader: ByteReader, recordCount: number): FrameRecord[] {
+  const records: FrameRecord[] = [];
+  let rawBytes = -1;
+  for (let index = 0; index < recordCount; index++) {
+    const kind = reader.u8();
+    if ((kind & SAME_LENGTH) === 0) rawBytes = reader.count(FRAME_RAW_MAX, 'a record');
+    if (rawBytes < 0) throw new FormatError('the first record has no length');
+    const parents: ParentReference[] = [];
+    let storedBytes = rawBytes;
+    if ((kind & 0x7f) === KIND_PATCH) {
+      storedBytes = reader.count(FRAME_RAW_MAX, 'a patch');
+      const parentCount = reader.u8();
+      if (parentCount === 0 || parentCount > PATCH_PARENTS_MAX) {
+        throw new FormatError(`a patch has ${parentCount} parents`);
+      }
+      for (let at = 0; at < parentCount; at++) parents.push(reader.take(PARENT_REFERENCE_BYTES));
+    } else if ((kind & 0x7f) !== KIND_PLAIN) {
+      throw new FormatError(`record kind ${kind} is not known`);
+    }
+    records.push({ rawBytes, parents, at: 0, storedBytes });
+  }
+  return records;
+}
+
+type Layout = { plainAt: number; plainStoredBytes: number; plainRawBytes: number; length: number };
+
+/** Gives each record its place, and checks that the sections end where the frame does. */
+function place(records: FrameRecord[], layout: Layout): FrameRecord[] {
+  let plain = 0;
+  let patch = layout.plainAt + layout.plainStoredBytes;
+  const placed: FrameRecord[] = [];
+  for (const record of records) {
+    if (record.parents.length === 0) {
+      placed.push({ ...record, at: plain });
+      plain += record.rawBytes;
+    } else {
+      placed.push({ ...record, at: patch });
+      patch += record.storedBytes;
+    }
+  }
+  if (plain !== layout.plainRawBytes) throw new FormatError('its plain records do not add up');
+  if (patch !== layout.length) throw new FormatError('its sections do not add up');
+  return placed;
+}
+
+/** The plain section, decompressed: `plainRawBytes` bytes, possibly a view of the frame. */
+export function plainSection(frame: Frame): Uint8Array {
+  const stored = frame.bytes.subarray(frame.plainAt, frame.plainAt + frame.plainStoredBytes);
+  return decompress(frame.algorithm, stored, frame.plainRawBytes);
+}

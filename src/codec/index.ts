@@ -1,0 +1,35 @@
+/** codec: records, frames and the threads that make them; see README.md. */
+export {
+  type Compression,
+  compress,
+  decompress,
+  defaultCompression,
+} from './compression.ts';
+export { type DecodeStep, decodeSteps } from './decode.ts';
+export { CodecError, type CodecErrorCode } from './errors.ts';
+export {
+  encodeFrame,
+  type Frame,
+  type FrameInput,
+  type FrameRecord,
+  PARENT_REFERENCE_BYTES,
+  type ParentReference,
+  parseFrame,
+  plainSection,
+} from './frame.ts';
+export {
+  bytesOf,
+  type DecodeJob,
+  type DecodePlan,
+  DIGEST_ENTRY_BYTES,
+  type DigestJob,
+  type EncodeJob,
+  type EncodeRecord,
+  type EncodeResult,
+  type ParentChoice,
+  runJob,
+  type SharedRange,
+} from './jobs.ts';
+export * from './limits.ts';
+export { type CodecPool, codecPool } from './pool.ts';
+export { isZero } from './zero.ts';

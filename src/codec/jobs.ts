@@ -1,0 +1,197 @@
+/**
+ * The three jobs that are worth a thread: digest (what is in this buffer), encode (make a frame),
+ * decode (fill a buffer from frames). Pure functions over shared memory, run by `worker.ts` or in
+ * place.
+ */
+import assert from 'node:assert/strict';
+import { crc32, equalBytes, SHA256_BYTES, sha256 } from '../core/index.ts';
+import type { Compression } from './compression.ts';
+import { compress } from './compression.ts';
+import { type DecodeStep, decodeSteps } from './decode.ts';
+import { CodecError } from './errors.ts';
+import { encodeFrame, type FrameInput, parseFrame } from './frame.ts';
+import { encodePatch, PATCH_WORTH } from './patch.ts';
+import { isZero } from './zero.ts';
+
+/** A range of memory that both sides see. */
+export type SharedRange = {
+  readonly memory: SharedArrayBuffer;
+  readonly at: number;
+  readonly lengthBytes: number;
+};
+
+/** Per chunk: a u32 that is 1 for all zero, the u32 CRC-32, the SHA-256. */
+export const DIGEST_ENTRY_BYTES = 8 + SHA256_BYTES;
+
+export type DigestJob = {
+  readonly kind: 'digest';
+  readonly data: SharedRange;
+  readonly chunkBytes: number;
+  /** Room for one entry per chunk; ids of zero chunks are left as they were. */
+  readonly digests: SharedRange;
+};
+
+/** Frames and how to get chunks out of them; `ids` (32 bytes each) and `checksums` per step. */
+export type DecodePlan = {
+  readonly frames: readonly SharedRange[];
+  readonly steps: readonly DecodeStep[];
+  readonly ids: Uint8Array;
+  readonly checksums: Uint32Array;
+};
+
+/** A step of the encode job's plan that may serve as a record's dictionary. */
+export type ParentChoice = { readonly step: number; readonly reference: Uint8Array };
+
+export type EncodeRecord = {
+  readonly data: SharedRange;
+  /** The newest version, then, if it is a patch itself, the base of its chain. */
+  readonly parents: readonly ParentChoice[];
+};
+
+export type EncodeJob = {
+  readonly kind: 'encode';
+  readonly records: readonly EncodeRecord[];
+  readonly plan: DecodePlan;
+  readonly compression: Compression;
+  readonly target: SharedRange;
+};
+
+/** `chosen[i]` is the index in record i's `parents`, or -1 for plain. */
+export type EncodeResult = { readonly storedBytes: number; readonly chosen: readonly number[] };
+
+export type DecodeJob = {
+  readonly kind: 'decode';
+  readonly plan: DecodePlan;
+  /** Copies the result of `step` to `at` of the target, as often as it is wanted. */
+  readonly outputs: readonly { readonly step: number; readonly at: number }[];
+  readonly target: SharedRange;
+};
+
+export type Job = DigestJob | EncodeJob | DecodeJob;
+
+export type JobResult = {
+  digest: undefined;
+  encode: EncodeResult;
+  decode: undefined;
+};
+
+export function runJob<K extends Job['kind']>(job: Extract<Job, { kind: K }>): JobResult[K];
+export function runJob(job: Job): EncodeResult | undefined {
+  switch (job.kind) {
+    case 'digest':
+      return digest(job);
+    case 'encode':
+      return encode(job);
+    case 'decode':
+      return decode(job);
+  }
+}
+
+export function bytesOf(range: SharedRange): Uint8Array {
+  return new Uint8Array(range.memory, range.at, range.lengthBytes);
+}
+
+function digest(job: DigestJob): undefined {
+  const data = bytesOf(job.data);
+  const entries = bytesOf(job.digests);
+  const view = new DataView(job.digests.memory, job.digests.at, job.digests.lengthBytes);
+  let entry = 0;
+  for (let at = 0; at < data.byteLength; at += job.chunkBytes) {
+    const chunk = data.subarray(at, Math.min(data.byteLength, at + job.chunkBytes));
+    const zero = isZero(chunk);
+    view.setUint32(entry, zero ? 1 : 0, true);
+    if (!zero) {
+      view.setUint32(entry + 4, crc32(chunk), true);
+      entries.set(sha256(chunk), entry + 8);
+    }
+    entry += DIGEST_ENTRY_BYTES;
+  }
+}
+
+/** Decodes the plan and compares every result with the two signatures that name it. */
+function decodeVerified(plan: DecodePlan): Uint8Array[] {
+  const frames = plan.frames.map((range) => parseFrame(bytesOf(range)));
+  const results = decodeSteps(frames, plan.steps);
+  for (const [step, bytes] of results.entries()) verify(bytes, plan, step);
+  return results;
+}
+
+function verify(bytes: Uint8Array, plan: DecodePlan, step: number): void {
+  const id = plan.ids.subarray(step * SHA256_BYTES, (step + 1) * SHA256_BYTES);
+  if (crc32(bytes) === plan.checksums[step] && equalBytes(sha256(bytes), id)) return;
+  const name = Buffer.from(id).toString('hex', 0, 8);
+  throw new CodecError('CODEC_MISMATCH', `chunk ${name} does not have the bytes of its hash`, {
+    hint: 'The repository is damaged there: run `ferry check --read-data`.',
+  });
+}
+
+function decode(job: DecodeJob): undefined {
+  const results = decodeVerified(job.plan);
+  const target = bytesOf(job.target);
+  for (const { step, at } of job.outputs) {
+    const bytes = results[step]!;
+    assert(at + bytes.byteLength <= target.byteLength, 'a chunk passes the end of the target');
+    target.set(bytes, at);
+  }
+}
+
+function encode(job: EncodeJob): EncodeResult {
+  const known = parentsOf(job.plan);
+  const chosen: number[] = [];
+  const inputs: FrameInput[] = [];
+  for (const record of job.records) {
+    const bytes = bytesOf(record.data);
+    const choice = choosePatch(bytes, record, known, job.compression);
+    chosen.push(choice?.index ?? -1);
+    if (choice === undefined) inputs.push({ kind: 'plain', bytes });
+    else {
+      const parents = [record.parents[choice.index]!.reference];
+      inputs.push({ kind: 'patch', rawBytes: bytes.byteLength, patch: choice.patch, parents });
+    }
+  }
+  const frame = encodeFrame(inputs, job.compression);
+  bytesOf(job.target).set(frame);
+  return { storedBytes: frame.byteLength, chosen };
+}
+
+/** A parent that no longer decodes is no reason to fail: the chunks are then stored plain. */
+function parentsOf(plan: DecodePlan): readonly Uint8Array[] {
+  if (plan.steps.length === 0) return [];
+  try {
+    return decodeVerified(plan);
+  } catch (error) {
+    if (error instanceof CodecError) return [];
+    throw error;
+  }
+}
+
+type Patch = { readonly index: number; readonly patch: Uint8Array };
+
+/** A patch against the chain's base may be this much larger than one against the newest version. */
+const BASE_PREFERENCE = 1.5;
+
+/** Below this share of the chunk a patch is taken without asking what plain would cost. */
+const CLEARLY_WORTH = 1 / 8;
+
+function choosePatch(
+  bytes: Uint8Array,
+  record: EncodeRecord,
+  known: readonly Uint8Array[],
+  compression: Compression,
+): Patch | undefined {
+  let best: Patch | undefined;
+  for (const [index, parent] of record.parents.entries()) {
+    const dictionary = known[parent.step];
+    const patch = dictionary && encodePatch(bytes, [dictionary]);
+    if (patch === undefined) continue;
+    // The base comes last: taking it keeps chains flat.
+    const limit = best === undefined ? Infinity : best.patch.byteLength * BASE_PREFERENCE;
+    if (patch.byteLength <= limit) best = { index, patch };
+  }
+  if (best === undefined) return undefined;
+  const size = best.patch.byteLength;
+  if (size <= bytes.byteLength * CLEARLY_WORTH) return best;
+  if (size >= bytes.byteLength) return undefined;
+  const alone = compress(bytes, compression).stored.byteLength;
+  return size <= alone * PATCH_WORTH ? best : undefined;
+}

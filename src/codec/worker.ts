@@ -1,0 +1,37 @@
+/** The worker thread's side of the pool: runs one job after the other and posts the answer. */
+import { FerryError } from '../core/index.ts';
+import { type Job, runJob } from './jobs.ts';
+
+export type JobRequest = { readonly number: number; readonly job: Job };
+
+export type JobFailure = {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+};
+
+export type JobAnswer = {
+  readonly number: number;
+  readonly result?: unknown;
+  readonly failure?: JobFailure;
+};
+
+export function serve(post: (message: unknown) => void): (message: unknown) => void {
+  return (message) => {
+    const { number, job } = message as JobRequest;
+    try {
+      post({ number, result: runJob(job) } satisfies JobAnswer);
+    } catch (error) {
+      post({ number, failure: describe(error) } satisfies JobAnswer);
+    }
+  };
+}
+
+/** Classes do not survive the channel: a failure travels as its parts. */
+function describe(error: unknown): JobFailure {
+  if (error instanceof FerryError) {
+    return { code: error.code, message: error.message, hint: error.hint };
+  }
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { code: 'CODEC_WORKER', message, hint: 'This is a defect of Blockferry; report it.' };
+}
