@@ -1,8 +1,12 @@
 /** core: what every layer stands on; see README.md. */
+export * from './bitmap.ts';
 export * from './bytes.ts';
 export * from './env.ts';
 export * from './errors.ts';
+export * from './extents.ts';
+export * from './file-io.ts';
 export * from './hash.ts';
 export * from './node/node-env.ts';
+export * from './queue.ts';
 export * from './settle.ts';
 export * from './sibling-module.ts';

@@ -13,3 +13,22 @@ export function settle<T>(
   if (answer instanceof Promise) answer.then(ok, fail);
   else ok(answer);
 }
+
+/**
+ * Makes the call and takes its answer: exactly one of `ok` and `fail` is called, once. What `ok`
+ * itself throws never reaches `fail`: it would report one request twice.
+ */
+export function attempt<T>(
+  call: () => T | Promise<T>,
+  ok: (value: T) => void,
+  fail: (error: unknown) => void,
+): void {
+  let answer: T | Promise<T>;
+  try {
+    answer = call();
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  settle(answer, ok, fail);
+}

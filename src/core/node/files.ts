@@ -44,7 +44,7 @@ export function nodeFiles(): Files {
     stat,
     statEntry: async (path) => {
       const stats = await call<fs.Stats>('examine', path, (done) => fs.lstat(path, done));
-      return statOf(stats, kindOf(stats), undefined);
+      return stats.isBlockDevice() ? stat(path) : statOf(stats, kindOf(stats), undefined);
     },
     list: async (path) => {
       const names = await call<string[]>('list', path, (done) => fs.readdir(path, done));
