@@ -1,0 +1,163 @@
+/** Finds records by their id: fingerprints in memory first, then the full id in a chunk table. */
+import { equalBytes, SHA256_BYTES } from '../core/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
+import { ByteCache } from './byte-cache.ts';
+import { FingerprintTable } from './fingerprint-table.ts';
+import { TABLE_CACHE_BYTES } from './limits.ts';
+import { readPackTable } from './pack-file.ts';
+import type { PackTable } from './pack-table.ts';
+
+/** Where a stored copy is: a pack of this index, and the record's number in it. */
+export type Location = {
+  readonly pack: number;
+  readonly packId: string;
+  readonly ordinal: number;
+  readonly table: PackTable;
+};
+
+/** The first 4 bytes of an id, as the index compares them. `bits` is shortened by tests only. */
+export type FingerprintBits = { readonly bits: number };
+
+export class ChunkIndex {
+  readonly #objects: ObjectStore;
+  readonly #fingerprints = new FingerprintTable();
+  readonly #packIds: string[] = [];
+  readonly #packNumbers = new Map<string, number>();
+  /** Tables of packs that this process is writing: not on disk yet, never evicted. */
+  readonly #open = new Map<number, PackTable>();
+  readonly #tables = new ByteCache<number, PackTable>(TABLE_CACHE_BYTES);
+  readonly #loading = new Map<number, Promise<PackTable>>();
+  readonly #mask: number;
+
+  constructor(objects: ObjectStore, { bits }: FingerprintBits = { bits: 32 }) {
+    this.#objects = objects;
+    this.#mask = bits >= 32 ? 0xffffffff : 2 ** bits - 1;
+  }
+
+  get recordCount(): number {
+    return this.#fingerprints.count;
+  }
+
+  hasPack(packId: string): boolean {
+    return this.#packNumbers.has(packId);
+  }
+
+  reserve(records: number): void {
+    this.#fingerprints.reserve(records);
+  }
+
+  /** Registers a pack; its records are added one by one. */
+  addPack(packId: string, open?: PackTable): number {
+    const number = this.#packIds.length;
+    this.#packIds.push(packId);
+    this.#packNumbers.set(packId, number);
+    if (open !== undefined) this.#open.set(number, open);
+    return number;
+  }
+
+  /** The open pack `number` is on disk now. */
+  packSealed(number: number): void {
+    const table = this.#open.get(number);
+    this.#open.delete(number);
+    if (table !== undefined) this.#tables.set(number, table, table.sizeBytes);
+  }
+
+  /** `prefix` is the id's first 4 bytes, little-endian. */
+  addRecord(pack: number, ordinal: number, prefix: number, checksum: number): void {
+    this.#fingerprints.add((prefix & this.#mask) >>> 0, this.#short(checksum), pack, ordinal);
+  }
+
+  /** Adds a pack with all records of its table. */
+  addTable(packId: string, table: PackTable): void {
+    const pack = this.addPack(packId);
+    this.#fingerprints.reserve(table.count);
+    for (let at = 0; at < table.count; at++) {
+      this.addRecord(pack, at, prefixOf(table.ids, at * SHA256_BYTES), table.checksums[at]!);
+    }
+    this.#tables.set(pack, table, table.sizeBytes);
+  }
+
+  #short(checksum: number): number {
+    return (checksum & this.#mask) >>> 0;
+  }
+
+  table(pack: number): PackTable | Promise<PackTable> {
+    const known = this.#open.get(pack) ?? this.#tables.get(pack);
+    if (known !== undefined) return known;
+    let loading = this.#loading.get(pack);
+    if (loading === undefined) {
+      loading = readPackTable(this.#objects, this.#packIds[pack]!);
+      this.#loading.set(pack, loading);
+      loading.then(
+        (table) => {
+          this.#tables.set(pack, table, table.sizeBytes);
+          this.#loading.delete(pack);
+        },
+        () => this.#loading.delete(pack),
+      );
+    }
+    return loading;
+  }
+
+  /** All copies whose fingerprint fits, as (pack, ordinal) pairs. */
+  #candidates(prefix: number, checksum: number | undefined): number[] {
+    const found: number[] = [];
+    const short = checksum === undefined ? undefined : this.#short(checksum);
+    this.#fingerprints.candidates((prefix & this.#mask) >>> 0, short, (pack, ordinal) => {
+      found.push(pack, ordinal);
+      return false;
+    });
+    return found;
+  }
+
+  /** The stored copy of smallest depth with this id, or undefined. Answers at once if it can. */
+  find(id: Uint8Array, checksum?: number): Location | undefined | Promise<Location | undefined> {
+    const candidates = this.#candidates(prefixOf(id, 0), checksum);
+    if (candidates.length === 0) return undefined;
+    return this.#best(candidates, (table, ordinal) => equalBytes(table.id(ordinal), id));
+  }
+
+  /** All copies that a patch's parent reference (CRC-32, first 8 id bytes) may mean. */
+  async findReference(reference: Uint8Array, depthBelow: number): Promise<Location[]> {
+    const checksum = prefixOf(reference, 0);
+    const prefix = reference.subarray(4);
+    const found: Location[] = [];
+    const candidates = this.#candidates(prefixOf(prefix, 0), checksum);
+    for (let at = 0; at < candidates.length; at += 2) {
+      const pack = candidates[at]!;
+      const ordinal = candidates[at + 1]!;
+      const table = await this.table(pack);
+      if (table.depths[ordinal]! >= depthBelow || table.checksums[ordinal] !== checksum) continue;
+      if (!equalBytes(table.id(ordinal).subarray(0, 8), prefix)) continue;
+      found.push({ pack, packId: this.#packIds[pack]!, ordinal, table });
+    }
+    return found.sort((a, b) => a.table.depths[a.ordinal]! - b.table.depths[b.ordinal]!);
+  }
+
+  #best(
+    candidates: number[],
+    matches: (table: PackTable, ordinal: number) => boolean,
+  ): Location | undefined | Promise<Location | undefined> {
+    let best: Location | undefined;
+    for (let at = 0; at < candidates.length; at += 2) {
+      const pack = candidates[at]!;
+      const ordinal = candidates[at + 1]!;
+      const table = this.table(pack);
+      if (table instanceof Promise) {
+        return table.then(() => this.#best(candidates, matches));
+      }
+      if (!matches(table, ordinal)) continue;
+      if (best === undefined || table.depths[ordinal]! < best.table.depths[best.ordinal]!) {
+        best = { pack, packId: this.#packIds[pack]!, ordinal, table };
+      }
+    }
+    return best;
+  }
+}
+
+/** Four bytes as an unsigned little-endian number. */
+export function prefixOf(bytes: Uint8Array, at: number): number {
+  return (
+    (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
+  );
+}

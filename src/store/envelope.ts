@@ -1,0 +1,84 @@
+/** The envelope around every small object: what it is, how long, and a checksum over all of it. */
+import { ByteReader, crc32, FormatError } from '../core/index.ts';
+import { damagedObject, StoreError } from './errors.ts';
+
+/** `BFRY`, little-endian. */
+export const MAGIC = 0x59524642;
+export const FORMAT_VERSION = 1;
+const HEAD_BYTES = 16;
+const TAIL_BYTES = 4;
+
+/** The numbers are part of the format. */
+export const objectKinds = {
+  superblock: 1,
+  log: 2,
+  session: 3,
+  checkpoint: 4,
+  segment: 5,
+  pack: 6,
+} as const;
+export type ObjectKind = keyof typeof objectKinds;
+
+/** Magic, kind, version, zero, payload length; payload; CRC-32 of everything before it. */
+export function seal(kind: ObjectKind, payload: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES + payload.byteLength + TAIL_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint8(4, objectKinds[kind]);
+  view.setUint8(5, FORMAT_VERSION);
+  view.setUint32(8, payload.byteLength, true);
+  bytes.set(payload, HEAD_BYTES);
+  const end = HEAD_BYTES + payload.byteLength;
+  view.setUint32(end, crc32(bytes.subarray(0, end)), true);
+  return bytes;
+}
+
+/** The payload, a view of `bytes`; STORE_DAMAGED names `key`. */
+export function unseal(kind: ObjectKind, bytes: Uint8Array, key: string): Uint8Array {
+  try {
+    return open(kind, bytes);
+  } catch (error) {
+    if (error instanceof FormatError) throw damagedObject(key, error.message, error);
+    throw error;
+  }
+}
+
+function open(kind: ObjectKind, bytes: Uint8Array): Uint8Array {
+  const reader = new ByteReader(bytes);
+  if (reader.u32() !== MAGIC) throw new FormatError('it does not begin like one of ours');
+  const end = bytes.byteLength - TAIL_BYTES;
+  if (end < HEAD_BYTES) throw new FormatError(`it is only ${bytes.byteLength} bytes long`);
+  const found = reader.u8();
+  const version = reader.u8();
+  reader.u16();
+  const length = reader.u53();
+  if (length !== end - HEAD_BYTES) {
+    throw new FormatError(`it declares ${length} bytes, ${end - HEAD_BYTES} are there`);
+  }
+  const payload = reader.take(length);
+  if (reader.u32() !== crc32(bytes.subarray(0, end)))
+    throw new FormatError('its checksum is wrong');
+  if (version > FORMAT_VERSION) throw newer(version);
+  if (found !== objectKinds[kind]) throw new FormatError(`it is of kind ${found}, not a ${kind}`);
+  return payload;
+}
+
+function newer(version: number): StoreError {
+  return new StoreError('STORE_VERSION', `the repository has format ${version}, newer than mine`, {
+    hint: 'Use a newer Blockferry with this repository.',
+  });
+}
+
+/** JSON in an envelope: for what is small and what a person may have to read. */
+export function sealJson(kind: ObjectKind, value: unknown): Uint8Array {
+  return seal(kind, new TextEncoder().encode(JSON.stringify(value)));
+}
+
+export function unsealJson(kind: ObjectKind, bytes: Uint8Array, key: string): unknown {
+  const payload = unseal(kind, bytes, key);
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+  } catch (cause) {
+    throw damagedObject(key, 'its JSON does not parse', cause);
+  }
+}

@@ -1,0 +1,39 @@
+/** What can go wrong with a repository. */
+import { FerryError } from '../core/index.ts';
+
+export type StoreErrorCode =
+  | 'STORE_NOT_A_REPOSITORY'
+  | 'STORE_EXISTS'
+  | 'STORE_VERSION'
+  /** Bytes that the log names and that are not what was written. */
+  | 'STORE_DAMAGED'
+  /** An object that the log names and that is not there. */
+  | 'STORE_MISSING'
+  | 'STORE_VOLUME_NOT_FOUND'
+  | 'STORE_SNAPSHOT_NOT_FOUND'
+  | 'STORE_AMBIGUOUS'
+  | 'STORE_NAME'
+  /** Another writer committed so often in between that this one gave up; nothing was lost. */
+  | 'STORE_BUSY'
+  /** The snapshot that the new one was compared with is gone. */
+  | 'STORE_PARENT_GONE'
+  | 'STORE_LIMIT'
+  | 'STORE_CHUNK_SIZE';
+
+export class StoreError extends FerryError<StoreErrorCode> {
+  override readonly name = 'StoreError';
+}
+
+export function damagedObject(key: string, what: string, cause?: unknown): StoreError {
+  return new StoreError('STORE_DAMAGED', `${key} is damaged: ${what}`, {
+    hint: 'Run `ferry check --read-data` to see what is affected.',
+    cause,
+  });
+}
+
+export function missingObject(key: string, cause?: unknown): StoreError {
+  return new StoreError('STORE_MISSING', `${key} is missing, but the repository needs it`, {
+    hint: 'Run `ferry check` to see what is affected; restore the file if it was moved.',
+    cause,
+  });
+}

@@ -1,0 +1,67 @@
+/** The bounds of the repository format; docs/format.md repeats them. */
+import assert from 'node:assert/strict';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** A pack is sealed at the first frame that ends behind this. */
+export const PACK_TARGET_BYTES = 32 * MiB;
+
+/** What a reader accepts: the target, the frames in flight when it was reached, the table. */
+export const PACK_BYTES_MAX = 256 * MiB;
+
+/** Records of one pack; a 64 MiB pack of 1 KiB patches stays far below. */
+export const PACK_RECORDS_MAX = 1 << 20;
+
+/** Encoded chunk table: at most about 50 bytes per record. */
+export const PACK_TABLE_BYTES_MAX = 64 * MiB;
+
+/** Decoded chunk tables kept in memory, by their bytes. */
+export const TABLE_CACHE_BYTES = 32 * MiB;
+
+/** One leaf of the manifest covers this much of the volume. */
+export const LEAF_BYTES = 8 * MiB;
+
+/** Children of an inner node. */
+export const FANOUT = 256;
+
+/** Inner levels above the leaves: 256^5 leaves of 8 MiB are more than 2^53 bytes. */
+export const HEIGHT_MAX = 5;
+
+/** A tree record is closed when it has grown beyond this. */
+export const TREE_RECORD_TARGET = 192 * KiB;
+
+/** What a reader accepts of one tree record, ids expanded: a leaf of 4 KiB pieces holds 64 KiB. */
+export const TREE_RECORD_BYTES_MAX = 1 * MiB;
+
+/** Decoded tree records kept in memory, by their bytes. */
+export const TREE_CACHE_BYTES = 32 * MiB;
+
+/** Decoded frames kept in memory by one open snapshot. */
+export const FRAME_CACHE_BYTES = 48 * MiB;
+
+/** Small objects: superblock, log entry, session. */
+export const SMALL_OBJECT_BYTES_MAX = 16 * MiB;
+
+/** Checkpoints and index segments. */
+export const LARGE_OBJECT_BYTES_MAX = 1024 * MiB;
+
+/** A log entry lists at most this many packs itself; beyond, an index segment does. */
+export const ENTRY_PACKS_MAX = 64;
+
+/** Packs that no segment covers yet; a writer that finds more merges them into one. */
+export const LOOSE_PACKS_MAX = 32;
+
+/** Segments; a writer that finds more merges them. */
+export const SEGMENTS_MAX = 8;
+
+/** A checkpoint is written after this many log entries. */
+export const CHECKPOINT_INTERVAL = 64;
+
+/** How often a commit is tried against other writers before STORE_BUSY. */
+export const COMMIT_ATTEMPTS_MAX = 1000;
+
+/** Names of volumes, tags and the like. */
+export const NAME_BYTES_MAX = 128;
+
+assert(LEAF_BYTES % (64 * KiB) === 0);

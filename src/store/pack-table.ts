@@ -1,0 +1,153 @@
+/** A pack's chunk table: where its frames lie, and what each record in them is. */
+import assert from 'node:assert/strict';
+import { compress, decompress, FRAME_RAW_MAX, FRAME_STORED_MAX } from '../codec/index.ts';
+import { ByteReader, ByteWriter, FormatError, SHA256_BYTES } from '../core/index.ts';
+import { PACK_BYTES_MAX, PACK_RECORDS_MAX, PACK_TABLE_BYTES_MAX } from './limits.ts';
+
+/** The numbers are part of the format. */
+export const RECORD_CHUNK = 0;
+export const RECORD_TREE = 1;
+
+/** The pack's first frame begins behind its header. */
+export const PACK_HEADER_BYTES = 44;
+
+/**
+ * Columns, one entry per record in the order of the frames. Grows while a pack is written; a
+ * record is known (its id, checksum) before the frame that holds it is.
+ */
+export class PackTable {
+  #capacity = 64;
+  count = 0;
+  kinds = new Uint8Array(this.#capacity);
+  /** 0 is plain; see PATCH_DEPTH_MAX. */
+  depths = new Uint8Array(this.#capacity);
+  /** Frames that reading the record touches, its own included. */
+  touched = new Uint8Array(this.#capacity);
+  rawBytes = new Uint32Array(this.#capacity);
+  checksums = new Uint32Array(this.#capacity);
+  ids = new Uint8Array(this.#capacity * SHA256_BYTES);
+  /** Per frame: first record, offset in the pack, stored bytes. */
+  readonly frameFirst: number[] = [];
+  readonly frameOffset: number[] = [];
+  readonly frameBytes: number[] = [];
+
+  /** About what it holds in memory. */
+  get sizeBytes(): number {
+    return this.#capacity * (11 + SHA256_BYTES) + this.frameFirst.length * 24 + 256;
+  }
+
+  add(kind: number, id: Uint8Array, checksum: number, rawBytes: number): number {
+    if (this.count === this.#capacity) this.#grow(this.#capacity * 2);
+    const ordinal = this.count++;
+    this.kinds[ordinal] = kind;
+    this.touched[ordinal] = 1;
+    this.rawBytes[ordinal] = rawBytes;
+    this.checksums[ordinal] = checksum;
+    this.ids.set(id, ordinal * SHA256_BYTES);
+    return ordinal;
+  }
+
+  #grow(capacity: number): void {
+    const widen = <T extends Uint8Array | Uint32Array>(to: T, from: T): T => {
+      to.set(from);
+      return to;
+    };
+    this.#capacity = capacity;
+    this.kinds = widen(new Uint8Array(capacity), this.kinds);
+    this.depths = widen(new Uint8Array(capacity), this.depths);
+    this.touched = widen(new Uint8Array(capacity), this.touched);
+    this.rawBytes = widen(new Uint32Array(capacity), this.rawBytes);
+    this.checksums = widen(new Uint32Array(capacity), this.checksums);
+    this.ids = widen(new Uint8Array(capacity * SHA256_BYTES), this.ids);
+  }
+
+  addFrame(firstRecord: number, offsetBytes: number, storedBytes: number): void {
+    this.frameFirst.push(firstRecord);
+    this.frameOffset.push(offsetBytes);
+    this.frameBytes.push(storedBytes);
+  }
+
+  /** A view. */
+  id(ordinal: number): Uint8Array {
+    return this.ids.subarray(ordinal * SHA256_BYTES, (ordinal + 1) * SHA256_BYTES);
+  }
+
+  /** The number of the frame that holds record `ordinal`. */
+  frameOf(ordinal: number): number {
+    assert(ordinal < this.count);
+    let low = 0;
+    let high = this.frameFirst.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.frameFirst[middle]! <= ordinal) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+/** The table as it is stored: compressed columns. `rawBytes` is what it decompresses to. */
+export function encodeTable(table: PackTable): { stored: Uint8Array; rawBytes: number } {
+  const { count } = table;
+  const writer = new ByteWriter(count * 40 + 256);
+  writer.varint(count);
+  writer.varint(table.frameFirst.length);
+  for (const [frame, first] of table.frameFirst.entries()) {
+    const next = table.frameFirst[frame + 1] ?? count;
+    writer.varint(next - first);
+    writer.varint(table.frameBytes[frame]!);
+  }
+  writer.put(table.kinds.subarray(0, count));
+  writer.put(table.depths.subarray(0, count));
+  writer.put(table.touched.subarray(0, count));
+  for (let at = 0; at < count; at++) writer.varint(table.rawBytes[at]!);
+  for (let at = 0; at < count; at++) writer.u32(table.checksums[at]!);
+  writer.put(table.ids.subarray(0, count * SHA256_BYTES));
+  const raw = writer.view();
+  const { algorithm, stored } = compress(raw, { algorithm: 'zstd', level: 3 });
+  const bytes = new Uint8Array(1 + stored.byteLength);
+  bytes[0] = algorithm;
+  bytes.set(stored, 1);
+  return { stored: bytes, rawBytes: raw.byteLength };
+}
+
+/** FormatError or CodecError when the bytes are not a table. `dataBytes` is where frames end. */
+export function decodeTable(stored: Uint8Array, rawBytes: number, dataBytes: number): PackTable {
+  if (rawBytes > PACK_TABLE_BYTES_MAX) throw new FormatError(`a table of ${rawBytes} bytes`);
+  const reader = new ByteReader(decompress(stored[0] ?? 255, stored.subarray(1), rawBytes));
+  const count = reader.count(PACK_RECORDS_MAX, 'the number of records');
+  const frameCount = reader.count(count, 'the number of frames');
+  const table = new PackTable();
+  let first = 0;
+  let offset = PACK_HEADER_BYTES;
+  for (let frame = 0; frame < frameCount; frame++) {
+    const records = reader.count(count - first, 'the records of a frame');
+    const storedBytes = reader.count(FRAME_STORED_MAX, 'a frame');
+    table.addFrame(first, offset, storedBytes);
+    first += records;
+    offset += storedBytes;
+  }
+  if (first !== count) throw new FormatError('the frames do not hold all records');
+  if (offset !== dataBytes || offset > PACK_BYTES_MAX) {
+    throw new FormatError(`its frames end at ${offset}, not at ${dataBytes}`);
+  }
+  readColumns(reader, table, count);
+  reader.end();
+  return table;
+}
+
+function readColumns(reader: ByteReader, table: PackTable, count: number): void {
+  const kinds = reader.take(count);
+  const depths = reader.take(count);
+  const touched = reader.take(count);
+  const lengths: number[] = [];
+  for (let at = 0; at < count; at++) lengths.push(reader.count(FRAME_RAW_MAX, 'a record'));
+  const checksums: number[] = [];
+  for (let at = 0; at < count; at++) checksums.push(reader.u32());
+  for (let at = 0; at < count; at++) {
+    const id = reader.take(SHA256_BYTES);
+    const ordinal = table.add(kinds[at]!, id, checksums[at]!, lengths[at]!);
+    table.depths[ordinal] = depths[at]!;
+    table.touched[ordinal] = touched[at]!;
+  }
+}

@@ -1,0 +1,55 @@
+/** Writes one pack: records are announced first, their frames follow in the same order. */
+import assert from 'node:assert/strict';
+import { type Random, toHex } from '../core/index.ts';
+import type { ObjectStore, ObjectWriter } from '../objects/index.ts';
+import { encodePackHeader, encodePackTail, PACK_ID_BYTES, packKey } from './pack-file.ts';
+import { PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
+
+/**
+ * A pack under construction. Announcing a record gives it its ordinal at once, so that later
+ * chunks can refer to it while its frame is still being compressed.
+ */
+export class PackWriter implements AsyncDisposable {
+  readonly id: string;
+  readonly table = new PackTable();
+  #objects: ObjectStore;
+  #writer: ObjectWriter | undefined;
+  /** Where the next frame goes. */
+  storedBytes = PACK_HEADER_BYTES;
+
+  constructor(objects: ObjectStore, random: Random) {
+    const id = new Uint8Array(PACK_ID_BYTES);
+    random.fill(id);
+    this.id = toHex(id);
+    this.#objects = objects;
+  }
+
+  /** Appends a frame that holds the announced records from `firstRecord` on. Calls do not overlap. */
+  async appendFrame(frame: Uint8Array, firstRecord: number): Promise<void> {
+    assert(firstRecord < this.table.count, 'a frame without announced records');
+    if (this.#writer === undefined) {
+      this.#writer = await this.#objects.create(packKey(this.id));
+      await this.#writer.append(encodePackHeader(this.id));
+    }
+    this.table.addFrame(firstRecord, this.storedBytes, frame.byteLength);
+    this.storedBytes += frame.byteLength;
+    await this.#writer.append(frame);
+  }
+
+  /** Durable and readable afterwards; returns the size of the whole object. */
+  async seal(): Promise<number> {
+    assert(this.#writer !== undefined, 'an empty pack is never sealed');
+    const tail = encodePackTail(this.table, this.storedBytes);
+    await this.#writer.append(tail);
+    await this.#writer.commit();
+    this.#writer = undefined;
+    return this.storedBytes + tail.byteLength;
+  }
+
+  /** Drops the pack if it was not sealed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const writer = this.#writer;
+    this.#writer = undefined;
+    await writer?.[Symbol.asyncDispose]();
+  }
+}
