@@ -1,0 +1,6 @@
+/** sim: the other world, for tests only; see README.md. */
+export * from './disk.ts';
+export { Draws, hash32 } from './draws.ts';
+export type { DiskOperation, Fault, PlantedFault } from './fault-plan.ts';
+export { type Outcome, SimulationError, type SimulationErrorCode } from './scheduler.ts';
+export * from './world.ts';
