@@ -98,8 +98,11 @@ export class Bitmap {
   }
 
   #check(index: number, count: number): void {
-    assert(Number.isSafeInteger(index) && index >= 0 && count >= 0, `bad range of bits: ${index}`);
-    assert(index + count <= this.size, `bit ${index + count} of a bitmap of ${this.size}`);
+    // The messages are made only in case of need: this runs for every call.
+    if (!Number.isSafeInteger(index) || index < 0 || !(count >= 0)) {
+      assert.fail(`bad range of bits: ${count} at ${index}`);
+    }
+    if (index + count > this.size) assert.fail(`bit ${index + count} of a bitmap of ${this.size}`);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Byte ranges, and sets of them that stay sorted and merged. */
-import assert from 'node:assert/strict';
+import { fail } from 'node:assert/strict';
 
 export type Extent = { readonly offsetBytes: number; readonly lengthBytes: number };
 
@@ -114,10 +114,11 @@ export class ExtentSet implements Iterable<Extent> {
 }
 
 function checkedEnd(offsetBytes: number, lengthBytes: number): number {
-  assert(Number.isSafeInteger(offsetBytes) && offsetBytes >= 0, `bad offset: ${offsetBytes}`);
-  assert(Number.isSafeInteger(lengthBytes) && lengthBytes >= 0, `bad length: ${lengthBytes}`);
   const end = offsetBytes + lengthBytes;
-  assert(Number.isSafeInteger(end), `the extent ends beyond 2^53: ${offsetBytes}`);
+  // The messages are made only in case of need: this runs for every call.
+  if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0) fail(`bad offset: ${offsetBytes}`);
+  if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 0) fail(`bad length: ${lengthBytes}`);
+  if (!Number.isSafeInteger(end)) fail(`the extent ends beyond 2^53: ${offsetBytes}`);
   return end;
 }
 

@@ -15,8 +15,10 @@ export type DeviceErrorCode =
   | 'DEVICE_FLUSH_FAILED'
   | 'DEVICE_SHRUNK'
   | 'DEVICE_NOT_FOUND'
+  | 'DEVICE_EXISTS'
   | 'DEVICE_ACCESS'
   | 'DEVICE_SIZE'
+  | 'DEVICE_LAYER' // The kept layer of a copy-on-write device is damaged, or of another base.
   | 'DEVICE_CLOSED';
 
 export class DeviceError extends FerryError<DeviceErrorCode> {
@@ -109,8 +111,10 @@ export const anyBlockSizes: BlockSizes = {
  * throws DEVICE_RANGE or DEVICE_ALIGNMENT. Does not look at `maximumBytes`: callers split.
  */
 export function checkRange(device: Device, lengthBytes: number, offsetBytes: number): void {
-  assert(Number.isSafeInteger(offsetBytes), `offsetBytes is not a safe integer: ${offsetBytes}`);
-  assert(Number.isSafeInteger(lengthBytes) && lengthBytes >= 0, `bad length: ${lengthBytes}`);
+  // The messages are made only in case of need: this runs for every request.
+  if (!Number.isSafeInteger(offsetBytes)) assert.fail(`bad offset: ${offsetBytes}`);
+  if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 0)
+    assert.fail(`bad length: ${lengthBytes}`);
   if (offsetBytes < 0 || offsetBytes + lengthBytes > device.sizeBytes) {
     throw new DeviceError(
       'DEVICE_RANGE',

@@ -10,7 +10,7 @@ export type Native = {
   lock(fd: number, operation: number): number;
 };
 
-// Linux numbers (lseek(2), fallocate(2), flock(2)); SEEK_DATA and SEEK_HOLE differ elsewhere.
+// Linux numbers (lseek(2), fallocate(2), flock(2)); those of flock hold on macOS too.
 export const SEEK_END = 2;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
@@ -19,7 +19,7 @@ export const LOCK_EXCLUSIVE_NOW = 2 | 4;
 
 let loaded: Native | null | undefined;
 
-/** Undefined where koffi or one of the calls is missing, or the numbers above do not hold. */
+/** Undefined where koffi is missing; a call that the system lacks answers EOPNOTSUPP. */
 export function native(): Native | undefined {
   if (loaded === undefined) loaded = load();
   return loaded ?? undefined;
@@ -38,21 +38,28 @@ type Koffi = {
 };
 
 function load(): Native | null {
-  if (process.platform !== 'linux') return null;
+  if (process.platform !== 'linux' && process.platform !== 'darwin') return null;
   try {
     const koffi = createRequire(import.meta.url)('koffi') as Koffi;
     const libc = koffi.load(null);
+    const bind = (prototype: string): Call =>
+      retryInterrupted(libc.func(prototype), () => koffi.errno());
+    const lock = bind('int flock(int, int)');
+    if (process.platform === 'darwin') return { lock, seek: unsupported, allocate: unsupported };
     // On 32-bit systems the plain names take a 32-bit offset.
     const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
-    const retried = (call: Call): Call => retryInterrupted(call, () => koffi.errno());
     return {
-      seek: retried(libc.func(`int64_t lseek${wide}(int, int64_t, int)`)),
-      allocate: retried(libc.func(`int fallocate${wide}(int, int, int64_t, int64_t)`)),
-      lock: retried(libc.func('int flock(int, int)')),
+      lock,
+      seek: bind(`int64_t lseek${wide}(int, int64_t, int)`),
+      allocate: bind(`int fallocate${wide}(int, int, int64_t, int64_t)`),
     };
   } catch {
     return null; // No prebuilt binary for this system: callers have a way without it.
   }
+}
+
+function unsupported(): number {
+  return -constants.errno.EOPNOTSUPP;
 }
 
 function retryInterrupted(call: Call, errno: () => number): Call {
