@@ -1,0 +1,40 @@
+/** Which exit status tells what: one table, so that scripts can rely on it. */
+import { FerryError } from '../core/index.ts';
+
+export const exitStatus = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  /** Done, but part of the source could not be read. */
+  partial: 3,
+  noRepository: 10,
+  locked: 11,
+  wrongPassword: 12,
+  /** A damaged or missing object that the log names. */
+  damage: 20,
+  /** The audit found a change that its source had not told. */
+  untoldChange: 21,
+  /** SIGINT: 128 and its number, as shells do. */
+  interrupted: 130,
+  /** SIGPIPE's: whoever read the output went away. */
+  outputClosed: 141,
+  /** SIGTERM's. */
+  terminated: 143,
+} as const;
+
+/** Codes that are not here mean `failed`. */
+const statusByCode: Readonly<Record<string, number>> = {
+  CLI_USAGE: exitStatus.usage,
+  CLI_INTERRUPTED: exitStatus.interrupted,
+  CLI_OUTPUT_CLOSED: exitStatus.outputClosed,
+  CLI_TERMINATED: exitStatus.terminated,
+  STORE_NO_REPOSITORY: exitStatus.noRepository,
+  STORE_LOCKED: exitStatus.locked,
+  STORE_WRONG_PASSWORD: exitStatus.wrongPassword,
+  STORE_DAMAGED: exitStatus.damage,
+};
+
+export function statusOf(error: unknown): number {
+  if (!(error instanceof FerryError)) return exitStatus.failed;
+  return statusByCode[error.code] ?? exitStatus.failed;
+}

@@ -1,0 +1,46 @@
+/** Runs one parsed command: builds its context, watches signals, turns failures into a status. */
+import type { Env } from '../core/index.ts';
+import type { Invocation } from './command-line.ts';
+import { CliError, showError } from './errors.ts';
+import { exitStatus } from './exit-codes.ts';
+import { output as outputTo } from './output.ts';
+import { settingsFrom } from './settings.ts';
+import { watchSignals } from './signals.ts';
+import type { Run } from './spec.ts';
+import type { Terminal } from './terminal.ts';
+
+export type World = { readonly env: Env; readonly terminal: Terminal };
+
+/** The exit status; never throws. */
+export async function runCommand(
+  invocation: Invocation,
+  { env, terminal }: World,
+): Promise<number> {
+  const { entry, values, global } = invocation;
+  const { json, quiet, verbose, noProgress } = global;
+  const output = outputTo(terminal, env.clock, { json, quiet, verbose, progress: !noProgress });
+  using signals = watchSignals(process, env.clock, () => output.printState());
+  const { signal } = signals;
+  terminal.onOutputClosed(() => signals.stop(outputClosed()));
+  try {
+    const settings = settingsFrom(global, process.env);
+    const { run } = (await entry.load()) as { run: Run<typeof entry.spec> };
+    const status = await run({ env, output, settings, signal }, values as never);
+    return status ?? exitStatus.done;
+  } catch (error) {
+    output.hideProgress();
+    // A stop shows as an AbortError of some library as well; the reason is what the person did.
+    const shown = signal.aborted && isAbort(error, signal) ? signal.reason : error;
+    return showError(shown, terminal, { json, verbose });
+  }
+}
+
+function isAbort(error: unknown, signal: AbortSignal): boolean {
+  return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
+}
+
+function outputClosed(): CliError {
+  return new CliError('CLI_OUTPUT_CLOSED', 'the reader of the output went away', {
+    hint: 'What was done so far is kept; run the same command again to go on.',
+  });
+}
