@@ -136,24 +136,42 @@ export class ChunkIndex {
 
   #best(
     candidates: number[],
-    matches: (table: PackTable, ordinal: number) => boolean,
+    matches: Matches,
   ): Location | undefined | Promise<Location | undefined> {
     let best: Location | undefined;
     for (let at = 0; at < candidates.length; at += 2) {
-      const pack = candidates[at]!;
-      const ordinal = candidates[at + 1]!;
-      const table = this.table(pack);
-      if (table instanceof Promise) {
-        return table.then(() => this.#best(candidates, matches));
-      }
-      if (!matches(table, ordinal)) continue;
-      if (best === undefined || table.depths[ordinal]! < best.table.depths[best.ordinal]!) {
-        best = { pack, packId: this.#packIds[pack]!, ordinal, table };
-      }
+      const table = this.table(candidates[at]!);
+      if (table instanceof Promise) return this.#bestLater(candidates, matches);
+      best = this.#better(best, candidates, at, table, matches);
     }
     return best;
   }
+
+  async #bestLater(candidates: number[], matches: Matches): Promise<Location | undefined> {
+    let best: Location | undefined;
+    for (let at = 0; at < candidates.length; at += 2) {
+      best = this.#better(best, candidates, at, await this.table(candidates[at]!), matches);
+    }
+    return best;
+  }
+
+  #better(
+    best: Location | undefined,
+    candidates: number[],
+    at: number,
+    table: PackTable,
+    matches: Matches,
+  ): Location | undefined {
+    const pack = candidates[at]!;
+    const ordinal = candidates[at + 1]!;
+    if (!matches(table, ordinal)) return best;
+    if (best !== undefined && table.depths[ordinal]! >= best.table.depths[best.ordinal]!)
+      return best;
+    return { pack, packId: this.#packIds[pack]!, ordinal, table };
+  }
 }
+
+type Matches = (table: PackTable, ordinal: number) => boolean;
 
 /** Four bytes as an unsigned little-endian number. */
 export function prefixOf(bytes: Uint8Array, at: number): number {
