@@ -3,7 +3,7 @@ import { PATCH_DEPTH_MAX } from '../codec/index.ts';
 import { SHA256_BYTES } from '../core/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import { damagedObject, type StoreError } from './errors.ts';
-import { childCount, coveredBytes, type Geometry, treeHeight } from './geometry.ts';
+import { childCount, coveredBytes, type Geometry, nodeCount, treeHeight } from './geometry.ts';
 import { Leaf, PIECE_CHUNK } from './leaf.ts';
 import { FANOUT, TREE_CACHE_BYTES } from './limits.ts';
 import type {
@@ -154,23 +154,10 @@ export class TreeReader {
     return volumeDigest(tree.geometry, root);
   }
 
-  /** The reference of leaf `index`; undefined where the volume is empty or ends before. */
-  async leafReference(tree: Tree, index: number): Promise<Child> {
-    let reference = tree.root;
-    for (let level = treeHeight(tree.geometry); level > 0; level--) {
-      if (reference === undefined) return undefined;
-      const at = Math.floor(index / FANOUT ** (level - 1));
-      const parent = Math.floor(at / FANOUT);
-      const inner = await this.children(tree, level, parent, reference);
-      reference = inner.children[at % FANOUT];
-    }
-    return reference;
-  }
-
   /** The node of the tree at (level, index), or undefined if empty, above the root or outside. */
   async nodeReference(tree: Tree, level: number, index: number): Promise<Child> {
     const height = treeHeight(tree.geometry);
-    if (level > height) return undefined;
+    if (level > height || index >= nodeCount(tree.geometry, level)) return undefined;
     let reference = tree.root;
     for (let at = height; at > level && reference !== undefined; at--) {
       const position = Math.floor(index / FANOUT ** (at - 1 - level));

@@ -1,0 +1,143 @@
+/** The commit log: finds its tail, reads what is new, appends; checkpoints make that quick. */
+import { type Random, sha256, toHex } from '../core/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { sealJson, unsealJson } from './envelope.ts';
+import { damagedObject, missingObject, StoreError } from './errors.ts';
+import {
+  CHECKPOINT_INTERVAL,
+  COMMIT_ATTEMPTS_MAX,
+  LARGE_OBJECT_BYTES_MAX,
+  SMALL_OBJECT_BYTES_MAX,
+} from './limits.ts';
+import { entryFromJson, entryToJson, type LogEntry, logKey } from './log-entry.ts';
+import { LogState } from './log-state.ts';
+
+/** What the writer says; the log adds place, predecessor and nonce. */
+export type Proposal = Pick<LogEntry, 'snapshot' | 'index' | 'generation'>;
+
+export class CommitLog {
+  readonly #objects: ObjectStore;
+  readonly #random: Random;
+  state = new LogState();
+
+  constructor(objects: ObjectStore, random: Random) {
+    this.#objects = objects;
+    this.#random = random;
+  }
+
+  /** Reads everything that was committed since the last call, from the newest checkpoint first. */
+  async refresh(): Promise<void> {
+    if (this.state.sequence === 0) this.state = (await this.#newestCheckpoint()) ?? this.state;
+    for (;;) {
+      const bytes = await this.#entry(this.state.sequence + 1);
+      if (bytes === undefined) break;
+      this.#apply(bytes);
+    }
+    await this.#checkEnd();
+  }
+
+  #apply(bytes: Uint8Array): LogEntry {
+    const key = logKey(this.state.sequence + 1);
+    const entry = entryFromJson(unsealJson('log', bytes, key), key);
+    this.state.apply(entry, toHex(sha256(bytes)));
+    return entry;
+  }
+
+  async #entry(sequence: number): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#objects.get(logKey(sequence), SMALL_OBJECT_BYTES_MAX);
+    } catch (error) {
+      if (error instanceof ObjectError && error.code === 'OBJECT_NOT_FOUND') return undefined;
+      throw error;
+    }
+  }
+
+  /** The listing may be stale: it only ever shows that an entry is missing, never the end. */
+  async #checkEnd(): Promise<void> {
+    const end = logKey(this.state.sequence);
+    let newest = '';
+    for await (const { key } of this.#objects.list('log/')) if (key > newest) newest = key;
+    if (newest <= end) return;
+    const next = logKey(this.state.sequence + 1);
+    // Somebody may have committed between our last read and the listing.
+    if ((await this.#entry(this.state.sequence + 1)) !== undefined) return this.refresh();
+    throw missingObject(next);
+  }
+
+  /** Checkpoints only save reading: a damaged one is passed over here, and named by check. */
+  async #newestCheckpoint(): Promise<LogState | undefined> {
+    const keys: string[] = [];
+    for await (const { key } of this.#objects.list('checkpoints/')) keys.push(key);
+    for (const key of keys.sort().reverse()) {
+      try {
+        return await readCheckpoint(this.#objects, key);
+      } catch (error) {
+        if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+        if (error.code === 'STORE_VERSION') throw error;
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Commits: `propose` is called with the newest state, again whenever another writer was faster.
+   * It may throw when what it was going to say is no longer true.
+   */
+  async append(propose: (state: LogState) => Promise<Proposal>): Promise<LogEntry> {
+    const nonce = new Uint8Array(16);
+    this.#random.fill(nonce);
+    for (let attempt = 0; attempt < COMMIT_ATTEMPTS_MAX; attempt++) {
+      await this.refresh();
+      const proposal = await propose(this.state);
+      const entry = await this.#try(proposal, toHex(nonce));
+      if (entry !== undefined) {
+        await this.#checkpoint();
+        return entry;
+      }
+    }
+    throw new StoreError('STORE_BUSY', 'other writers were always faster to commit', {
+      hint: 'Run the command again: what was stored already is taken up.',
+    });
+  }
+
+  async #try(proposal: Proposal, nonce: string): Promise<LogEntry | undefined> {
+    const sequence = this.state.sequence + 1;
+    const entry: LogEntry = { sequence, previous: this.state.head, nonce, ...proposal };
+    const bytes = sealJson('log', entryToJson(entry));
+    try {
+      await this.#objects.putIfAbsent(logKey(sequence), bytes);
+    } catch (error) {
+      // The answer may have been lost although the entry is there: the nonce tells whose it is.
+      const there = await this.#entry(sequence);
+      if (there === undefined) throw error;
+      const found = this.#apply(there);
+      return found.nonce === nonce ? found : undefined;
+    }
+    this.state.apply(entry, toHex(sha256(bytes)));
+    return entry;
+  }
+
+  /** Best effort: the entry is committed, a checkpoint only makes opening quicker. */
+  async #checkpoint(): Promise<void> {
+    const { sequence } = this.state;
+    if (sequence % CHECKPOINT_INTERVAL !== 0) return;
+    const bytes = sealJson('checkpoint', this.state.toJson());
+    try {
+      await this.#objects.putIfAbsent(checkpointKey(sequence), bytes);
+    } catch (error) {
+      if (!(error instanceof ObjectError)) throw error;
+    }
+  }
+}
+
+function checkpointKey(sequence: number): string {
+  return `checkpoints/${String(sequence).padStart(16, '0')}`;
+}
+
+/** The state that a checkpoint holds; STORE_DAMAGED if it does not. */
+export async function readCheckpoint(objects: ObjectStore, key: string): Promise<LogState> {
+  const bytes = await objects.get(key, LARGE_OBJECT_BYTES_MAX);
+  const state = LogState.fromJson(unsealJson('checkpoint', bytes, key), key);
+  if (key !== checkpointKey(state.sequence)) throw damagedObject(key, 'it bears another name');
+  return state;
+}

@@ -1,0 +1,107 @@
+/** What the log says of a snapshot, and how a person names one. */
+import { StoreError } from './errors.ts';
+import type { Geometry } from './geometry.ts';
+import type { JsonFields } from './json.ts';
+import { NAME_BYTES_MAX } from './limits.ts';
+import type { Child, Tree } from './tree-reader.ts';
+
+export const SNAPSHOT_ID_BYTES = 16;
+
+export type UnreadableExtent = { readonly offsetBytes: number; readonly lengthBytes: number };
+
+export type Snapshot = {
+  /** 16 random bytes in hexadecimal. */
+  readonly id: string;
+  readonly volume: string;
+  /** ISO 8601, as the writer's clock said; order comes from the log, not from this. */
+  readonly time: string;
+  readonly sizeBytes: number;
+  readonly chunkBytes: number;
+  readonly root: Child;
+  /** The volume digest, in hexadecimal. */
+  readonly digest: string;
+  /** The snapshot it was compared with. */
+  readonly parent: string | undefined;
+  /** The change source that was used, for example `checksum`. */
+  readonly source: string;
+  /** Tells one source of a volume from another without naming it: a hash of where it lies. */
+  readonly origin: string;
+  readonly readBytes: number;
+  readonly changedBytes: number;
+  /** What the snapshot added to the repository. */
+  readonly storedBytes: number;
+  /** Ranges that the source failed to read; they hold what the parent had there, or zeroes. */
+  readonly unreadable: readonly UnreadableExtent[];
+};
+
+export function geometryOf(snapshot: Snapshot): Geometry {
+  return { sizeBytes: snapshot.sizeBytes, chunkBytes: snapshot.chunkBytes };
+}
+
+export function treeOf(snapshot: Snapshot): Tree {
+  return { geometry: geometryOf(snapshot), root: snapshot.root };
+}
+
+export function snapshotToJson(snapshot: Snapshot): Record<string, unknown> {
+  const { parent, unreadable, root, ...fields } = snapshot;
+  return {
+    ...fields,
+    root: root === undefined ? null : root,
+    ...(parent === undefined ? {} : { parent }),
+    ...(unreadable.length === 0 ? {} : { unreadable }),
+  };
+}
+
+export function snapshotFromJson(fields: JsonFields): Snapshot {
+  const root = fields.has('root') ? fields.object('root') : undefined;
+  return {
+    id: fields.hex('id', SNAPSHOT_ID_BYTES),
+    volume: fields.text('volume'),
+    time: fields.text('time'),
+    sizeBytes: fields.count('sizeBytes'),
+    chunkBytes: fields.count('chunkBytes'),
+    root: root && { record: root.hex('record', 32), ordinal: root.count('ordinal') },
+    digest: fields.hex('digest', 32),
+    parent: fields.has('parent') ? fields.hex('parent', SNAPSHOT_ID_BYTES) : undefined,
+    source: fields.text('source'),
+    origin: fields.text('origin'),
+    readBytes: fields.count('readBytes'),
+    changedBytes: fields.count('changedBytes'),
+    storedBytes: fields.count('storedBytes'),
+    unreadable: fields.has('unreadable')
+      ? fields.objects('unreadable').map((extent) => ({
+          offsetBytes: extent.count('offsetBytes'),
+          lengthBytes: extent.count('lengthBytes'),
+        }))
+      : [],
+  };
+}
+
+/** STORE_NAME unless `name` may name a volume: no `/`, `@`, `~`, control characters, dot-names. */
+export function checkVolumeName(name: string): void {
+  const bytes = new TextEncoder().encode(name).byteLength;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  if (bytes > 0 && bytes <= NAME_BYTES_MAX && /^[^/@~\u0000-\u001f\u007f]+$/.test(name)) {
+    if (name !== '.' && name !== '..' && !name.startsWith('-')) return;
+  }
+  throw new StoreError('STORE_NAME', `${JSON.stringify(name)} cannot name a volume`, {
+    hint: 'Use up to 128 bytes without / @ ~ and control characters: --name NAME.',
+  });
+}
+
+export type SnapshotName = {
+  readonly volume: string;
+  readonly which: string;
+  readonly back: number;
+};
+
+/** Takes `VOL`, `VOL@latest`, `VOL@latest~2`, `VOL@PREFIX` apart. */
+export function parseSnapshotName(text: string): SnapshotName {
+  const match = /^([^@]+)(?:@([0-9a-z]+)(?:~(\d{1,9}))?)?$/.exec(text);
+  if (match === null) {
+    throw new StoreError('STORE_NAME', `${JSON.stringify(text)} does not name a snapshot`, {
+      hint: 'Write VOL@latest, VOL@latest~2 or VOL@ and the first digits of its id.',
+    });
+  }
+  return { volume: match[1]!, which: match[2] ?? 'latest', back: Number(match[3] ?? 0) };
+}
