@@ -37,6 +37,13 @@ test('the inside of a lower folder is closed, also to a type and to a lazy impor
   }
 });
 
+test('each journey inside transfer has a face of its own', () => {
+  const use = (path: string) => layerProblems('src/cli/commands/a.ts', `import('../../${path}')`);
+  assert.deepEqual(use('transfer/backup/index.ts'), []);
+  assert.equal(use('transfer/backup/inner.ts').length, 1);
+  assert.equal(use('device/inner/index.ts').length, 1);
+});
+
 test('journeys inside transfer share only what lies in transfer itself', () => {
   const found = layerProblems('src/transfer/mount/a.ts', `import { b } from '../backup/index.ts';`);
   assert.equal(found.length, 1);

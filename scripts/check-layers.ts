@@ -52,7 +52,8 @@ function pathProblem(file: string, target: string): string | undefined {
   if (layers.indexOf(targetLayer) > layers.indexOf(layer)) {
     return `${layer} may not import ${targetLayer} ${see}`;
   }
-  if (inside.join('/') === 'index.ts') return undefined;
+  const face = targetLayer === 'transfer' ? /^(?:[a-z-]+\/)?index\.ts$/ : /^index\.ts$/;
+  if (face.test(inside.join('/'))) return undefined;
   return `${layer} may import ${targetLayer} only through its index.ts ${see}`;
 }
 

@@ -109,7 +109,7 @@ test('what cannot be meant is one line with a pointer to the right help', () => 
     ['copy a --depth', /argument missing/, 'ferry copy'],
     ['copy a --depth 10', /--depth: expected a whole number from 0 to 9, not '10'/, 'ferry copy'],
     ['copy a --how slow', /--how: expected fast, safe, not 'slow'/, 'ferry copy'],
-    ['copy a --block-size 64KB', /--block-size: '64KB' is not a size/, 'ferry copy'],
+    ['copy a --block-size 64Q', /--block-size: '64Q' is not a size/, 'ferry copy'],
     ['copy a --dept 1', /unknown option '--dept' \(Did you mean --depth\?\)/, 'ferry copy'],
     ['copi a', /unknown command 'copi' \(Did you mean copy\?\)/, 'ferry'],
     ['--nothing', /unknown option '--nothing'/, 'ferry'],

@@ -11,17 +11,18 @@ import {
   parseSize,
 } from './sizes.ts';
 
-test('units are powers of 1024, in any case, with or without iB', () => {
+test('units are powers of 1024, in any case, with or without iB or B', () => {
   assert.equal(parseSize('4096'), 4096);
   assert.equal(parseSize('512B'), 512);
   assert.equal(parseSize('64K'), 65536);
   assert.equal(parseSize('64kib'), 65536);
+  assert.equal(parseSize('64KB'), 65536);
   assert.equal(parseSize('1.5G'), 1.5 * 2 ** 30);
   assert.equal(parseSize('1 TiB'), 2 ** 40);
 });
 
-test('what is no size, not whole or ambiguous is refused', () => {
-  for (const text of ['', 'K', '-1', '64KB', '0x10', '1.5', '1e3', '64 Q', '9007199254740992']) {
+test('what is no size, not whole or too large is refused', () => {
+  for (const text of ['', 'K', '-1', '0x10', '1.5', '1e3', '64 Q', '9007199254740992']) {
     assert.throws(() => parseSize(text), /size|whole/, text);
   }
 });
