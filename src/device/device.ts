@@ -73,6 +73,11 @@ export interface Device extends AsyncDisposable {
   readonly hints: DeviceHints;
   /** False if a settled flush does not promise durability (memory, a source opened without it). */
   readonly durable: boolean;
+  /**
+   * True if reads and writes never answer with a promise and keep nothing of the buffer, so that a
+   * caller may lend memory that is its own only until the call returns. Absent: they may.
+   */
+  readonly settlesAtOnce?: boolean;
 
   /** Fills all of `target` from `offsetBytes` or fails; there are no short reads. */
   read(target: Uint8Array, offsetBytes: number): Answer;
