@@ -1,2 +1,11 @@
 /** device: one contract over everything that can be read and written; see README.md. */
+export * from './copy-on-write.ts';
 export * from './device.ts';
+export * from './extent-list.ts';
+export * from './file.ts';
+export * from './kept-layer.ts';
+export * from './memory.ts';
+export * from './open.ts';
+export * from './read-only.ts';
+export * from './size.ts';
+export * from './slice.ts';

@@ -1,0 +1,273 @@
+/** File device: a regular file or a block device of the host. */
+import {
+  type EnvError,
+  type Files,
+  type OpenFile,
+  readFullyThen,
+  writeFully,
+  writeFullyThen,
+} from '../core/index.ts';
+import {
+  type Answer,
+  anyBlockSizes,
+  checkRange,
+  checkWritable,
+  type Device,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceHints,
+  FAST_ZERO,
+  FUA,
+  NO_HOLE,
+} from './device.ts';
+import { closedError, toDeviceError } from './device-error.ts';
+import { ExtentList } from './extent-list.ts';
+import { FlushGroup } from './flush-group.ts';
+import { PUNCH_BYTES_MAX, ZERO_WRITE_BYTES } from './limits.ts';
+
+export type OpenFileOptions = { readonly readOnly: boolean };
+
+/** A file or block device that is there, at its real size. */
+export async function openFile(
+  files: Files,
+  path: string,
+  { readOnly }: OpenFileOptions,
+): Promise<Device> {
+  return opening(path, async () =>
+    adopt(await files.open(path, readOnly ? 'read' : 'update'), readOnly),
+  );
+}
+
+/** A new, empty file of `sizeBytes`, all hole; DEVICE_EXISTS if the name is taken. */
+export async function createFile(files: Files, path: string, sizeBytes: number): Promise<Device> {
+  return opening(path, async () => resized(await files.open(path, 'create'), sizeBytes));
+}
+
+export type Target = {
+  readonly device: Device;
+  /** It reads as zero everywhere: what is zero need not be written. */
+  readonly zeroed: boolean;
+};
+
+/**
+ * What a restore writes to. A file is made, or emptied if it is there, and has `sizeBytes` then; a
+ * block device keeps its content and its size, which must suffice.
+ */
+export async function openTarget(files: Files, path: string, sizeBytes: number): Promise<Target> {
+  return opening(path, async () => {
+    const file = await files.open(path, 'write');
+    const { kind } = await orClose(file, () => file.stat());
+    if (kind !== 'block-device') return { device: await resized(file, sizeBytes), zeroed: true };
+    const device = await adopt(file, false);
+    if (device.sizeBytes >= sizeBytes) return { device, zeroed: false };
+    await device[Symbol.asyncDispose]();
+    throw new DeviceError(
+      'DEVICE_SIZE',
+      `${path} has ${device.sizeBytes} bytes, ${sizeBytes} are needed`,
+      { hint: 'Use a larger device.' },
+    );
+  });
+}
+
+async function opening<T>(path: string, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    throw toDeviceError(error, nameOf(path));
+  }
+}
+
+function nameOf(path: string): string {
+  return `file:${path.slice(path.lastIndexOf('/') + 1)}`;
+}
+
+async function resized(file: OpenFile, sizeBytes: number): Promise<Device> {
+  await orClose(file, async () => {
+    await file.truncate(0);
+    await file.truncate(sizeBytes);
+  });
+  return new FileDevice(file, sizeBytes, false);
+}
+
+async function adopt(file: OpenFile, readOnly: boolean): Promise<Device> {
+  const { sizeBytes } = await orClose(file, () => file.stat());
+  if (Number.isSafeInteger(sizeBytes)) return new FileDevice(file, sizeBytes, readOnly);
+  await file.close();
+  throw new DeviceError('DEVICE_SIZE', `${file.path} is too large`, {
+    hint: 'Volumes of 2^53 bytes (8 PiB) and more are not supported.',
+  });
+}
+
+async function orClose<T>(file: OpenFile, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** What every block device takes: the largest logical sector in use. */
+const PUNCH_ALIGNMENT_BYTES = 4096;
+
+let zeroes: Uint8Array | undefined;
+
+class FileDevice implements Device {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly blockSizes = anyBlockSizes;
+  readonly readOnly: boolean;
+  readonly durable = true;
+  readonly #file: OpenFile;
+  readonly #flushes: FlushGroup;
+  /** False once the medium has refused to punch a hole. */
+  #punches = true;
+  #closing: Promise<void> | undefined;
+
+  constructor(file: OpenFile, sizeBytes: number, readOnly: boolean) {
+    this.name = nameOf(file.path);
+    this.sizeBytes = sizeBytes;
+    this.readOnly = readOnly;
+    this.#file = file;
+    this.#flushes = new FlushGroup(this.name, () => file.sync());
+  }
+
+  get hints(): DeviceHints {
+    return { rotational: false, fastZero: this.#punches };
+  }
+
+  read(target: Uint8Array, offsetBytes: number): Answer {
+    this.#check(target.byteLength, offsetBytes);
+    if (target.byteLength === 0) return undefined;
+    return new Promise((resolve, reject) => {
+      readFullyThen(this.#file, target, offsetBytes, (error, bytes) => {
+        if (error !== null) reject(toDeviceError(error, this.name));
+        else if (bytes < target.byteLength) reject(this.#shrunk(offsetBytes + bytes));
+        else resolve();
+      });
+    });
+  }
+
+  write(source: Uint8Array, offsetBytes: number, flags: number): Answer {
+    this.#check(source.byteLength, offsetBytes);
+    checkWritable(this);
+    if (source.byteLength === 0) return undefined;
+    return new Promise((resolve, reject) => {
+      writeFullyThen(this.#file, source, offsetBytes, (error: EnvError | null) => {
+        if (error !== null) reject(toDeviceError(error, this.name));
+        else if ((flags & FUA) !== 0) resolve(this.#flushes.flush());
+        else resolve();
+      });
+    });
+  }
+
+  flush(): Answer {
+    if (this.#closing !== undefined) throw closedError(this.name);
+    return this.readOnly ? undefined : this.#flushes.flush();
+  }
+
+  zero(lengthBytes: number, offsetBytes: number, flags: number): Answer {
+    this.#check(lengthBytes, offsetBytes);
+    checkWritable(this);
+    return this.#calling(async () => {
+      const end = offsetBytes + lengthBytes;
+      const fast = (flags & FAST_ZERO) !== 0;
+      let at = offsetBytes;
+      if ((flags & NO_HOLE) === 0) at = await this.#punch(offsetBytes, end);
+      if (at < end && fast) throw this.#cannotZeroFast();
+      await this.#writeZeroes(at, end);
+      if ((flags & FUA) !== 0) await this.#flushes.flush();
+    });
+  }
+
+  trim(lengthBytes: number, offsetBytes: number, flags: number): Answer {
+    this.#check(lengthBytes, offsetBytes);
+    checkWritable(this);
+    return this.#calling(async () => {
+      await this.#punch(offsetBytes, offsetBytes + lengthBytes); // Where it cannot: a wish only.
+      if ((flags & FUA) !== 0) await this.#flushes.flush();
+    });
+  }
+
+  extents(lengthBytes: number, offsetBytes: number, limit: number): Answer<DeviceExtent[]> {
+    this.#check(lengthBytes, offsetBytes);
+    const list = new ExtentList(lengthBytes, offsetBytes, limit);
+    const end = offsetBytes + lengthBytes;
+    try {
+      while (!list.full) {
+        const data = this.#file.nextData(list.atBytes);
+        if (data === undefined) return this.#endInHole(list, end);
+        list.add(data.offsetBytes, 'hole');
+        if (!list.full) list.add(data.offsetBytes + data.lengthBytes, 'data');
+      }
+    } catch (error) {
+      throw toDeviceError(error, this.name);
+    }
+    return list.extents;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#calling(() => this.#file.close());
+    return this.#closing;
+  }
+
+  #check(lengthBytes: number, offsetBytes: number): void {
+    if (this.#closing !== undefined) throw closedError(this.name);
+    checkRange(this, lengthBytes, offsetBytes);
+  }
+
+  async #calling(act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      throw toDeviceError(error, this.name);
+    }
+  }
+
+  /** No data up to the end of the range: a hole, or a file that has become shorter meanwhile. */
+  async #endInHole(list: ExtentList, endBytes: number): Promise<DeviceExtent[]> {
+    await this.#calling(async () => {
+      const { sizeBytes } = await this.#file.stat();
+      if (sizeBytes < endBytes) throw this.#shrunk(sizeBytes);
+    });
+    list.add(endBytes, 'hole');
+    return list.extents;
+  }
+
+  /** Punches from `at` on; answers where it could not go on. Lets others run between pieces. */
+  async #punch(offsetBytes: number, endBytes: number): Promise<number> {
+    for (let at = offsetBytes; at < endBytes; ) {
+      const length = Math.min(PUNCH_BYTES_MAX, endBytes - at);
+      if (!this.#file.punchHole(at, length)) {
+        // Block devices refuse what is not aligned, which says nothing about the rest.
+        if (at % PUNCH_ALIGNMENT_BYTES === 0 && length % PUNCH_ALIGNMENT_BYTES === 0) {
+          this.#punches = false;
+        }
+        return at;
+      }
+      at += length;
+      if (at < endBytes) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return endBytes;
+  }
+
+  async #writeZeroes(offsetBytes: number, endBytes: number): Promise<void> {
+    for (let at = offsetBytes; at < endBytes; at += ZERO_WRITE_BYTES) {
+      zeroes ??= new Uint8Array(ZERO_WRITE_BYTES);
+      await writeFully(this.#file, zeroes.subarray(0, endBytes - at), at);
+    }
+  }
+
+  #shrunk(sizeBytes: number): DeviceError {
+    const was = `it had ${this.sizeBytes} when it was opened`;
+    return new DeviceError('DEVICE_SHRUNK', `${this.name} ends at ${sizeBytes}, ${was}`, {
+      hint: 'Something truncates the source while it is in use; stop that and start again.',
+    });
+  }
+
+  #cannotZeroFast(): DeviceError {
+    return new DeviceError('DEVICE_UNSUPPORTED', `${this.name} cannot zero without writing`, {
+      hint: 'Zero without the fast flag.',
+    });
+  }
+}

@@ -1,0 +1,92 @@
+/** A copy-on-write device whose layer outlives the process: in a directory of its own. */
+import { type FileLock, type Files, hasCode } from '../core/index.ts';
+import { BlockMap, parentOf } from './block-map.ts';
+import { type CopyOnWrite, copyOnWrite } from './copy-on-write.ts';
+import { type Device, DeviceError } from './device.ts';
+import { toDeviceError } from './device-error.ts';
+import { openFile, openTarget } from './file.ts';
+import { FlushGroup } from './flush-group.ts';
+
+export type KeptLayerOptions = {
+  readonly base: Device;
+  /** Names what the base is, for example a snapshot's id: the layer fits no other. */
+  readonly identity: string;
+  /** Made if absent; holds `layer.raw` (sparse) and `changed.map`. */
+  readonly directory: string;
+};
+
+export type KeptLayer = {
+  readonly device: CopyOnWrite;
+  /** The layer was there already and has been taken up. */
+  readonly continued: boolean;
+} & AsyncDisposable;
+
+/**
+ * Opens the layer in `directory`, or starts one. After a kill or a power cut every flushed write is
+ * there again; others are there or not, block by block. DEVICE_LAYER if it belongs to another base or
+ * is damaged, DEVICE_ACCESS while another process has it. Borrows the base; disposing closes the
+ * layer without flushing it.
+ */
+export async function openKeptLayer(files: Files, options: KeptLayerOptions): Promise<KeptLayer> {
+  try {
+    await files.makeDirectory(options.directory);
+    const lock = await files.lock(`${options.directory}/lock`);
+    if (lock === undefined) throw inUse(options.directory);
+    return await openLocked(files, options, lock);
+  } catch (error) {
+    throw toDeviceError(error, options.directory);
+  }
+}
+
+async function openLocked(
+  files: Files,
+  { base, identity, directory }: KeptLayerOptions,
+  lock: FileLock,
+): Promise<KeptLayer> {
+  await using opened = new AsyncDisposableStack();
+  opened.defer(() => lock.release());
+  const layerPath = `${directory}/layer.raw`;
+  const mapOptions = { path: `${directory}/changed.map`, identity, sizeBytes: base.sizeBytes };
+  const continued = await exists(files, mapOptions.path);
+  if (!continued) {
+    // The layer first: a map without its layer would be a loss, a layer without a map is empty.
+    await startLayer(files, layerPath, base.sizeBytes);
+    await BlockMap.create(files, mapOptions);
+  }
+  const map = await BlockMap.open(files, mapOptions);
+  opened.defer(() => map.close());
+  const layer = opened.use(await openFile(files, layerPath, { readOnly: false }));
+  const flushes = new FlushGroup(`copy-on-write(${base.name})`, () =>
+    map.flush(async () => layer.flush()),
+  );
+  const { bitmap } = map;
+  const marked = (block: number, count: number): void => map.marked(block, count);
+  const flush = (): Promise<void> => flushes.flush();
+  const device = copyOnWrite({ base, layer, changed: { bitmap, marked, flush } });
+  const owned = opened.move();
+  return { device, continued, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+async function startLayer(files: Files, path: string, sizeBytes: number): Promise<void> {
+  const { device } = await openTarget(files, path, sizeBytes);
+  await using layer = device;
+  await layer.flush();
+  await files.syncDirectory(parentOf(path));
+  await files.syncDirectory(parentOf(parentOf(path)));
+}
+
+async function exists(files: Files, path: string): Promise<boolean> {
+  try {
+    await files.stat(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENV_NOT_FOUND')) return false;
+    throw error;
+  }
+}
+
+function inUse(directory: string): DeviceError {
+  return new DeviceError('DEVICE_ACCESS', `the layer in ${directory} is in use`, {
+    hint: 'Another process has mounted it; stop that one first.',
+  });
+}

@@ -1,0 +1,19 @@
+/** The named limits of device, each with its reason. */
+
+/** Granule in which a memory device takes and gives back memory: few of them, little waste. */
+export const MEMORY_SLAB_BYTES = 2 ** 20;
+
+/** Zeroes that one write call carries where a hole cannot be punched; one shared buffer. */
+export const ZERO_WRITE_BYTES = 2 ** 20;
+
+/** Most that is punched in one go: the call is synchronous, others want their turn between two. */
+export const PUNCH_BYTES_MAX = 2 ** 30;
+
+/** Reads that one request may have in flight below an overlay whose blocks alternate. */
+export const RUNS_IN_FLIGHT_MAX = 16;
+
+/** Text that names the base of a kept layer: room for digests and URIs in the map's header. */
+export const IDENTITY_BYTES_MAX = 2048;
+
+/** Unit of copying up and of marks in a copy-on-write device: the block of change tracking. */
+export const COPY_BLOCK_BYTES = 4096;
