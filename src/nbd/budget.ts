@@ -1,0 +1,41 @@
+/** The memory that all connections of a server may hold together. */
+import { SERVER_HELD_BYTES_MAX } from './limits.ts';
+
+export class Budget {
+  readonly #maxBytes: number;
+  readonly #waiting = new Set<() => void>();
+  heldBytes = 0;
+
+  constructor(maxBytes = SERVER_HELD_BYTES_MAX) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get isContended(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  hasRoomFor(lengthBytes: number): boolean {
+    return this.heldBytes + lengthBytes <= this.#maxBytes;
+  }
+
+  hold(lengthBytes: number): void {
+    this.heldBytes += lengthBytes;
+  }
+
+  release(lengthBytes: number): void {
+    this.heldBytes -= lengthBytes;
+    if (this.#waiting.size === 0) return;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const goOn of waiting) goOn();
+  }
+
+  /** Calls `goOn` once when something was released. */
+  wait(goOn: () => void): void {
+    this.#waiting.add(goOn);
+  }
+
+  forget(goOn: () => void): void {
+    this.#waiting.delete(goOn);
+  }
+}

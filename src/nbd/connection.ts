@@ -1,0 +1,143 @@
+/** One client from its first byte to its last: handshake, transmission, flush, end. */
+import type { Env, EnvError, Stream } from '../core/index.ts';
+import { NbdError } from './errors.ts';
+import type { ExportTable } from './exports.ts';
+import { closedEarly, Inbound } from './inbound.ts';
+import { HANDSHAKE_TIMEOUT_MS } from './limits.ts';
+import { negotiate } from './server-handshake.ts';
+import { type Agreement, type Shared, Transmission } from './transmission.ts';
+
+/** What a client gets to take its last replies and close its side. */
+const FAREWELL_TIMEOUT_MS = 10_000;
+
+export class Connection {
+  readonly #env: Env;
+  readonly #stream: Stream;
+  readonly #table: ExportTable;
+  readonly #shared: Shared;
+  readonly #inbound: Inbound;
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  #transmission: Transmission | undefined;
+  #isStopping = false;
+  #isClosed = false;
+  #hasEnded = false;
+  #isLeaving = false;
+  #trouble: EnvError | undefined;
+  #lastProgress = -1;
+
+  constructor(env: Env, stream: Stream, table: ExportTable, shared: Shared) {
+    this.#env = env;
+    this.#stream = stream;
+    this.#table = table;
+    this.#shared = shared;
+    this.#inbound = new Inbound(stream);
+    stream.start({
+      onBytes: (view) => {
+        if (this.#transmission !== undefined) this.#transmission.onBytes(view);
+        else this.#inbound.onBytes(view);
+      },
+      onDrained: () => this.#transmission?.onDrained(),
+      onEnd: () => this.#onEnd(),
+      onClosed: (error) => this.#onClosed(error),
+    });
+  }
+
+  /** Too many are connected already. */
+  refuse(): void {
+    this.#stream.destroy();
+  }
+
+  /** Resolves when all is over, with what went wrong if anything did. */
+  async run(): Promise<unknown> {
+    let trouble: unknown;
+    try {
+      const agreement = await this.#handshake();
+      if (agreement !== undefined) await this.#serve(agreement);
+    } catch (error) {
+      trouble = error;
+    }
+    await this.#farewell(trouble !== undefined);
+    this.#ended.resolve();
+    return trouble ?? this.#trouble;
+  }
+
+  /** Takes no more requests; resolves when the connection has ended. */
+  stop(): Promise<void> {
+    this.#isStopping = true;
+    this.#inbound.fail(closedEarly('this server'));
+    this.#transmission?.stop();
+    return this.#ended.promise;
+  }
+
+  cutOff(): void {
+    this.#stream.destroy();
+    this.#ended.resolve(); // A device that never answers must not keep the server from ending.
+  }
+
+  /** Called now and then; with `isContended` a client that stands still gives its memory up. */
+  checkProgress(isContended: boolean): void {
+    const transmission = this.#transmission;
+    if (transmission === undefined) return;
+    const isStanding = transmission.progress === this.#lastProgress;
+    this.#lastProgress = transmission.progress;
+    if (!isContended || !isStanding) return;
+    if (transmission.waitsForPeer && transmission.holdsMemory) this.#stream.destroy();
+  }
+
+  async #handshake(): Promise<Agreement | undefined> {
+    const limit = this.#env.clock.after(HANDSHAKE_TIMEOUT_MS, () => {
+      const message = `${this.#stream.peer} took longer than ${HANDSHAKE_TIMEOUT_MS} ms`;
+      const hint = 'Look at the client; it may be stuck.';
+      this.#inbound.fail(new NbdError('NBD_TIMEOUT', message, { hint }));
+    });
+    try {
+      return await negotiate(this.#stream, this.#inbound, this.#table);
+    } finally {
+      limit.cancel();
+    }
+  }
+
+  async #serve(agreement: Agreement): Promise<void> {
+    const { shared, readOnly } = agreement.opened;
+    const transmission = new Transmission(this.#stream, this.#shared, agreement);
+    this.#transmission = transmission;
+    shared.clients += 1;
+    transmission.onBytes(this.#inbound.rest());
+    // What happened while the agreement was on its way.
+    if (this.#isClosed) transmission.onClosed();
+    else if (this.#hasEnded || this.#isStopping) transmission.stop();
+    await transmission.finished;
+    shared.clients -= 1;
+    const isDue = transmission.wasDisconnected || shared.clients === 0 || this.#isStopping;
+    if (isDue && !readOnly) await shared.device.flush();
+  }
+
+  /** Sends what is queued and waits for the peer to close too, but not for ever. */
+  async #farewell(isAbrupt: boolean): Promise<void> {
+    this.#isLeaving = true;
+    const limit = this.#env.clock.after(FAREWELL_TIMEOUT_MS, () => this.#stream.destroy());
+    if (isAbrupt && this.#transmission !== undefined) this.#stream.destroy();
+    else this.#stream.end();
+    // What a peer still sends is dropped; its end must be seen.
+    this.#inbound.discard();
+    if (!this.#hasEnded) this.#stream.resume();
+    await this.#closed.promise;
+    limit.cancel();
+  }
+
+  #onEnd(): void {
+    this.#hasEnded = true;
+    this.#inbound.fail(closedEarly(this.#stream.peer));
+    this.#transmission?.onEnd();
+  }
+
+  #onClosed(error: EnvError | undefined): void {
+    this.#isClosed = true;
+    // Once both sides have said goodbye, how the line goes down is no news.
+    if (!this.#isLeaving) this.#trouble = error;
+    this.#inbound.fail(error ?? closedEarly(this.#stream.peer));
+    this.#transmission?.onClosed();
+    this.#closed.resolve();
+  }
+}

@@ -1,0 +1,60 @@
+/** Every bound of the NBD server and client, with its reason. */
+import assert from 'node:assert/strict';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** The document asks for 4,096 bytes at most; nothing longer is a name. */
+export const NAME_BYTES_MAX = 4096;
+/** The longest payload of a request or reply; what clients assume of a server that says nothing. */
+export const PAYLOAD_BYTES_MAX = 32 * MIB;
+/** A longer write is read past and answered with an error; one beyond this ends the connection. */
+export const DISCARD_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
+
+/** One option of the handshake: a name, and room for many meta context queries. */
+export const OPTION_BYTES_MAX = 64 * KIB;
+/** All options of one handshake together, those that are read past included. */
+export const HANDSHAKE_BYTES_MAX = 4 * MIB;
+/** Clients that list thousands of exports ask for each. */
+export const OPTIONS_MAX = 16 * KIB;
+/** From connecting to the first request. */
+export const HANDSHAKE_TIMEOUT_MS = 30_000;
+/** Names in a LIST reply; each may be 4 KiB long. */
+export const LIST_EXPORTS_MAX = 10_000;
+/** What a handshake may have queued before it waits for the peer. */
+export const META_QUERIES_MAX = 64;
+/** Contexts that one connection selects. */
+export const META_CONTEXTS_MAX = 16;
+
+/** Extents in one BLOCK_STATUS reply and context: 16 KiB in the extended form. */
+export const STATUS_EXTENTS_MAX = 1024;
+
+/** Requests of one connection that the device has not answered. */
+export const JOBS_MAX = 1024;
+/** Payload bytes that one connection holds: being read, being written, waiting for the peer. */
+export const HELD_BYTES_MAX = PAYLOAD_BYTES_MAX + 8 * MIB;
+/** Payload bytes of all connections of a server; reached, each may still hold one request. */
+export const SERVER_HELD_BYTES_MAX = 256 * MIB;
+/** Open connections of one server; the next ones are closed at once. */
+export const CONNECTIONS_MAX = 16 * KIB;
+/** How long `close` waits for requests in flight. */
+export const CLOSE_TIMEOUT_MS = 5_000;
+
+/** A slab carries the replies to one chunk of input: sixty-four reads of 4 KiB and their headers. */
+export const SLAB_BYTES = 320 * KIB;
+/** Unused slabs that are kept for later. */
+export const SLAB_IDLE_BYTES_MAX = 64 * MIB;
+
+/** Client: requests in flight on one connection. */
+export const REQUESTS_IN_FLIGHT_MAX = 256;
+/** Client: connecting and agreeing on options. */
+export const CONNECT_TIMEOUT_MS = 30_000;
+/** Client: a server that answers nothing for so long while requests wait is taken for dead. */
+export const ANSWER_TIMEOUT_MS = 60_000;
+/** Client: bytes of an option's reply; descriptions and error texts are not longer. */
+export const OPTION_REPLY_BYTES_MAX = 64 * KIB;
+/** Client: replies to one option, as many as a long export list has. */
+export const OPTION_REPLIES_MAX = LIST_EXPORTS_MAX + 1;
+
+assert(HELD_BYTES_MAX > PAYLOAD_BYTES_MAX, 'the largest request must fit');
+assert(OPTION_BYTES_MAX > 2 * NAME_BYTES_MAX, 'a name and a query must fit into an option');

@@ -1,0 +1,491 @@
+/** One connection after the handshake: takes requests, drives the device, sends replies. */
+import assert from 'node:assert/strict';
+import type { Stream } from '../core/index.ts';
+import { type Answer, type Device, FAST_ZERO, FUA, NO_HOLE } from '../device/index.ts';
+import { type ContextStatus, putStatuses, queryStatuses, statusBytes } from './block-status.ts';
+import type { Budget } from './budget.ts';
+import {
+  COMMAND_BLOCK_STATUS,
+  COMMAND_DISCONNECT,
+  COMMAND_FLUSH,
+  COMMAND_READ,
+  COMMAND_TRIM,
+  COMMAND_WRITE,
+  COMMAND_WRITE_ZEROES,
+  FLAG_FAST_ZERO,
+  FLAG_FUA,
+  FLAG_NO_HOLE,
+} from './constants.ts';
+import { EOVERFLOW, errorNumber } from './error-numbers.ts';
+import type { MetaContext, OpenExport } from './exports.ts';
+import type { Job, JobOwner, JobPool } from './jobs.ts';
+import { DISCARD_BYTES_MAX, HELD_BYTES_MAX, JOBS_MAX, PAYLOAD_BYTES_MAX } from './limits.ts';
+import { Outbox } from './outbox.ts';
+import type { RangeLock } from './range-lock.ts';
+import {
+  putDone,
+  putEmptyRead,
+  putError,
+  putReadHeader,
+  readHeaderBytes,
+  SHORT_REPLY_BYTES,
+  STYLE_EXTENDED,
+} from './reply-codec.ts';
+import {
+  ADMIT,
+  HANG_UP,
+  type Request,
+  RequestDecoder,
+  type RequestSink,
+  SKIP,
+  WAIT,
+} from './request-codec.ts';
+import { refusal } from './request-rules.ts';
+import type { Slab, SlabPool } from './slabs.ts';
+
+const nothing = new Uint8Array(0);
+
+/** A request of so little is always taken from a connection that holds nothing. */
+const SMALL_BYTES = 256 * 1024;
+
+/** What the connections of one server share. */
+export type Shared = {
+  readonly slabs: SlabPool;
+  readonly jobs: JobPool;
+  readonly budget: Budget;
+};
+
+export type Agreement = {
+  readonly style: number;
+  readonly opened: OpenExport;
+  /** The selected contexts and the numbers they got. */
+  readonly contexts: readonly { readonly id: number; readonly context: MetaContext }[];
+};
+
+export class Transmission implements RequestSink, JobOwner {
+  readonly #stream: Stream;
+  readonly #shared: Shared;
+  readonly #agreement: Agreement;
+  readonly #device: Device;
+  readonly #lock: RangeLock;
+  readonly #style: number;
+  readonly #readHeaderBytes: number;
+  readonly #outbox: Outbox;
+  readonly #decoder: RequestDecoder;
+  readonly #finished = Promise.withResolvers<void>();
+  readonly #pump = (): void => this.#goOn();
+  #jobs = 0;
+  #heldBytes = 0;
+  /** Input that must wait until something is free; the stream is paused meanwhile. */
+  #rest: Uint8Array | undefined;
+  #isEnding = false;
+  #isClosed = false;
+  #flushIsDue = false;
+  /** The client said goodbye in the proper way. */
+  wasDisconnected = false;
+  /** Grows with every chunk of input and output: what does not change it stands still. */
+  progress = 0;
+
+  constructor(stream: Stream, shared: Shared, agreement: Agreement) {
+    this.#stream = stream;
+    this.#shared = shared;
+    this.#agreement = agreement;
+    this.#device = agreement.opened.shared.device;
+    this.#lock = agreement.opened.shared.lock;
+    this.#style = agreement.style;
+    this.#readHeaderBytes = readHeaderBytes(agreement.style);
+    this.#outbox = new Outbox(stream, shared.slabs, (claimedBytes) => {
+      this.progress += 1;
+      this.#release(claimedBytes);
+      this.#goOn();
+    });
+    this.#decoder = new RequestDecoder(agreement.style === STYLE_EXTENDED, shared.slabs, this);
+  }
+
+  /** Resolves when nothing more is taken and the device has answered everything. */
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Waits for the peer: in mid-request, or with replies that it does not read. */
+  get waitsForPeer(): boolean {
+    return this.#decoder.isMidway || !this.#outbox.isEmpty;
+  }
+
+  /** Holds memory that others may be waiting for. */
+  get holdsMemory(): boolean {
+    return this.#heldBytes > 0;
+  }
+
+  onBytes(view: Uint8Array): void {
+    this.progress += 1;
+    if (this.#rest !== undefined) {
+      this.#rest = Uint8Array.from(Buffer.concat([this.#rest, view]));
+      return;
+    }
+    if (this.#isEnding) return;
+    const usedBytes = this.#decoder.feed(view);
+    if (usedBytes < view.byteLength || this.#decoder.isParked) {
+      this.#rest = view.slice(usedBytes);
+      this.#stream.pause();
+    }
+    this.#outbox.flush();
+    this.#checkFinished();
+  }
+
+  onDrained(): void {
+    this.progress += 1;
+    this.#outbox.drained();
+    this.#goOn();
+  }
+
+  /** The peer sends no more: what has come in whole is still answered. */
+  onEnd(): void {
+    this.stop();
+  }
+
+  onClosed(): void {
+    this.#isClosed = true;
+    this.#outbox.close();
+    this.stop();
+  }
+
+  /** Takes no more requests; `finished` follows when the device has answered those it has. */
+  stop(): void {
+    this.#isEnding = true;
+    this.#rest = undefined;
+    this.#shared.budget.forget(this.#pump);
+    this.#decoder.stop();
+    this.#releaseReceiving();
+    this.#checkFinished();
+  }
+
+  // RequestSink
+
+  /** Of a payload that is being received. */
+  #receivingBytes = 0;
+
+  admit(request: Request, payloadBytes: number): number {
+    if (this.#isEnding) return HANG_UP;
+    if (
+      payloadBytes > 0 &&
+      (request.command !== COMMAND_WRITE || payloadBytes > PAYLOAD_BYTES_MAX)
+    ) {
+      if (payloadBytes <= DISCARD_BYTES_MAX) return SKIP;
+      this.stop();
+      return HANG_UP;
+    }
+    if (this.#outbox.isFull || this.#jobs >= JOBS_MAX) return WAIT;
+    const isRead = request.command === COMMAND_READ;
+    const neededBytes = isRead ? Math.min(request.lengthBytes, PAYLOAD_BYTES_MAX) : payloadBytes;
+    const held = this.#heldBytes;
+    if (held > 0 && held + neededBytes > HELD_BYTES_MAX) return WAIT;
+    const { budget } = this.#shared;
+    if ((held > 0 || neededBytes > SMALL_BYTES) && !budget.hasRoomFor(neededBytes)) {
+      budget.wait(this.#pump);
+      return WAIT;
+    }
+    this.#receivingBytes = payloadBytes;
+    if (payloadBytes > 0) this.#hold(payloadBytes);
+    return ADMIT;
+  }
+
+  onRequest(request: Request, payload: Uint8Array | undefined, slab: Slab | undefined): void {
+    this.#receivingBytes = 0;
+    const error = refusal(request, payload, this.#device, this.#agreement);
+    if (error !== 0) {
+      if (slab !== undefined) this.#shared.slabs.release(slab);
+      if (payload !== undefined) this.#release(payload.byteLength);
+      this.#sendError(request, error);
+      return;
+    }
+    if (request.command === COMMAND_READ) this.#read(request);
+    else if (request.command === COMMAND_WRITE) this.#write(request, payload ?? nothing, slab);
+    else if (request.command === COMMAND_DISCONNECT) {
+      this.wasDisconnected = true;
+      this.stop();
+    } else this.#enqueue(this.#job(request, isChange(request.command)));
+  }
+
+  onBadMagic(): void {
+    this.stop();
+  }
+
+  // The two commands that must be fast
+
+  #read(request: Request): void {
+    const { offsetBytes, lengthBytes } = request;
+    if (lengthBytes === 0) {
+      const empty = this.#claim(SHORT_REPLY_BYTES);
+      const at = empty.usedBytes - SHORT_REPLY_BYTES;
+      this.#outbox.send(
+        empty,
+        at,
+        putEmptyRead(empty.bytes, at, request, this.#style),
+        SHORT_REPLY_BYTES,
+      );
+      return;
+    }
+    if (!this.#lock.isFree(offsetBytes, lengthBytes, false)) {
+      this.#hold(this.#readHeaderBytes + lengthBytes);
+      this.#enqueue(this.#job(request, false));
+      return;
+    }
+    const claimedBytes = this.#readHeaderBytes + lengthBytes;
+    const slab = this.#claim(claimedBytes);
+    const start = slab.usedBytes - claimedBytes;
+    const data = start + this.#readHeaderBytes;
+    let answer: Answer;
+    try {
+      answer = this.#device.read(slab.bytes.subarray(data, data + lengthBytes), offsetBytes);
+    } catch (error) {
+      this.#replyError(request, slab, start, claimedBytes, errorNumber(error));
+      return;
+    }
+    if (answer instanceof Promise) {
+      const job = this.#job(request, false);
+      job.slab = slab;
+      job.start = start;
+      this.#await(job, answer);
+      return;
+    }
+    putReadHeader(slab.bytes, start, request, this.#style);
+    this.#outbox.send(slab, start, start + claimedBytes, claimedBytes);
+  }
+
+  #write(request: Request, payload: Uint8Array, slab: Slab | undefined): void {
+    const { offsetBytes, lengthBytes } = request;
+    const isFree = this.#lock.isFree(offsetBytes, lengthBytes, true);
+    if (slab === undefined && !(isFree && this.#device.settlesAtOnce === true)) {
+      // The input buffer is not ours for longer than this call.
+      slab = this.#shared.slabs.takeWhole(lengthBytes);
+      slab.bytes.set(payload);
+      payload = slab.bytes.subarray(0, lengthBytes);
+    }
+    if (!isFree) {
+      this.#enqueue(this.#writeJob(request, payload, slab));
+      return;
+    }
+    let answer: Answer | undefined;
+    let error = 0;
+    try {
+      const flags = (request.flags & FLAG_FUA) !== 0 ? FUA : 0;
+      answer = this.#device.write(payload, offsetBytes, flags);
+    } catch (thrown) {
+      error = errorNumber(thrown);
+    }
+    if (answer instanceof Promise) {
+      assert(slab !== undefined, `${this.#device.name} said that it settles at once`);
+      this.#await(this.#writeJob(request, payload, slab), answer);
+      return;
+    }
+    if (slab !== undefined) this.#shared.slabs.release(slab);
+    this.#release(lengthBytes);
+    if (error !== 0) this.#sendError(request, error);
+    else this.#sendDone(request);
+  }
+
+  // Everything that is not answered at once
+
+  #job(request: Request, writes: boolean): Job {
+    const job = this.#shared.jobs.take(this, request);
+    job.writes = writes;
+    this.#jobs += 1;
+    return job;
+  }
+
+  #writeJob(request: Request, payload: Uint8Array, slab: Slab | undefined): Job {
+    const job = this.#job(request, true);
+    job.slab = slab;
+    job.payload = payload;
+    return job;
+  }
+
+  /** The device has been called already. */
+  #await(job: Job, answer: Promise<void>): void {
+    job.isLocked = true;
+    this.#lock.enter(job);
+    answer.then(job.ok, job.fail);
+  }
+
+  /** Calls the device now, or when what overlaps has settled. */
+  #enqueue(job: Job): void {
+    if (job.command === COMMAND_FLUSH) {
+      this.proceed(job);
+      return;
+    }
+    job.isLocked = true;
+    if (this.#lock.enter(job)) this.proceed(job);
+  }
+
+  proceed(job: Job): void {
+    let answer: Answer<unknown>;
+    try {
+      answer = this.#isClosed && !isChange(job.command) ? undefined : this.#call(job);
+    } catch (error) {
+      this.settled(job, error ?? new Error('failed'));
+      return;
+    }
+    if (answer instanceof Promise) answer.then(job.ok, job.fail);
+    else this.settled(job, undefined);
+  }
+
+  #call(job: Job): Answer<unknown> {
+    const { offsetBytes, lengthBytes, flags } = job;
+    const device = this.#device;
+    const fua = (flags & FLAG_FUA) !== 0 ? FUA : 0;
+    switch (job.command) {
+      case COMMAND_READ: {
+        const claimedBytes = this.#readHeaderBytes + lengthBytes; // Held since it was queued.
+        const slab = this.#outbox.claim(claimedBytes);
+        job.slab = slab;
+        job.start = slab.usedBytes - claimedBytes;
+        const data = job.start + this.#readHeaderBytes;
+        return device.read(slab.bytes.subarray(data, data + lengthBytes), offsetBytes);
+      }
+      case COMMAND_WRITE:
+        return device.write(job.payload!, offsetBytes, fua);
+      case COMMAND_FLUSH:
+        return device.flush();
+      case COMMAND_TRIM:
+        return device.trim(lengthBytes, offsetBytes, fua);
+      case COMMAND_WRITE_ZEROES: {
+        const keep = (flags & FLAG_NO_HOLE) !== 0 ? NO_HOLE : 0;
+        const fast = (flags & FLAG_FAST_ZERO) !== 0 ? FAST_ZERO : 0;
+        return device.zero(lengthBytes, offsetBytes, fua | keep | fast);
+      }
+      case COMMAND_BLOCK_STATUS:
+        return queryStatuses(this.#agreement.contexts, job).then((statuses) => {
+          if (!this.#isClosed) this.#sendStatuses(job, statuses);
+        });
+      default:
+        return undefined; // CACHE is advice; there is no cache to fill.
+    }
+  }
+
+  settled(job: Job, error: unknown): void {
+    this.#jobs -= 1;
+    const number = error === undefined ? 0 : errorNumber(error);
+    if (job.command === COMMAND_READ && job.slab !== undefined) this.#settleRead(job, number);
+    else {
+      if (job.command === COMMAND_WRITE) {
+        if (job.slab !== undefined) this.#shared.slabs.release(job.slab);
+        this.#release(job.lengthBytes);
+      }
+      if (job.command === COMMAND_READ) this.#release(this.#readHeaderBytes + job.lengthBytes);
+      if (!this.#isClosed) {
+        if (number !== 0) this.#sendError(job, number);
+        else if (job.command !== COMMAND_BLOCK_STATUS) this.#sendDone(job);
+      }
+    }
+    if (job.isLocked) this.#lock.leave(job);
+    this.#shared.jobs.giveBack(job);
+    this.#scheduleFlush();
+  }
+
+  #settleRead(job: Job, number: number): void {
+    const claimedBytes = this.#readHeaderBytes + job.lengthBytes;
+    if (number !== 0) {
+      this.#replyError(job, job.slab!, job.start, claimedBytes, number);
+      return;
+    }
+    putReadHeader(job.slab!.bytes, job.start, job, this.#style);
+    this.#outbox.send(job.slab!, job.start, job.start + claimedBytes, claimedBytes);
+  }
+
+  // Replies
+
+  /** Everything claimed counts as held until the kernel has taken it. */
+  #claim(lengthBytes: number): Slab {
+    this.#hold(lengthBytes);
+    return this.#outbox.claim(lengthBytes);
+  }
+
+  #sendDone(request: Request): void {
+    const slab = this.#claim(SHORT_REPLY_BYTES);
+    const at = slab.usedBytes - SHORT_REPLY_BYTES;
+    this.#outbox.send(slab, at, putDone(slab.bytes, at, request, this.#style), SHORT_REPLY_BYTES);
+  }
+
+  #sendError(request: Request, error: number): void {
+    const slab = this.#claim(SHORT_REPLY_BYTES);
+    this.#replyError(request, slab, slab.usedBytes - SHORT_REPLY_BYTES, SHORT_REPLY_BYTES, error);
+  }
+
+  #replyError(request: Request, slab: Slab, at: number, claimedBytes: number, error: number): void {
+    // A claim for a read is at least as long as its header, which no error reply exceeds.
+    this.#outbox.send(
+      slab,
+      at,
+      putError(slab.bytes, at, request, this.#style, error),
+      claimedBytes,
+    );
+  }
+
+  #sendStatuses(job: Job, statuses: readonly ContextStatus[]): void {
+    const claimedBytes = statusBytes(statuses, this.#style);
+    if (claimedBytes > PAYLOAD_BYTES_MAX) {
+      this.#sendError(job, EOVERFLOW);
+      return;
+    }
+    const slab = this.#claim(claimedBytes);
+    const at = slab.usedBytes - claimedBytes;
+    putStatuses(slab.bytes, at, job, this.#style, statuses);
+    this.#outbox.send(slab, at, at + claimedBytes, claimedBytes);
+  }
+
+  // Flow
+
+  /** Answers that come in one turn of the event loop leave in one system call. */
+  #scheduleFlush(): void {
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    queueMicrotask(() => {
+      this.#flushIsDue = false;
+      this.#outbox.flush();
+      this.#goOn();
+      this.#checkFinished();
+    });
+  }
+
+  #goOn(): void {
+    const rest = this.#rest;
+    if (rest === undefined) return;
+    this.#rest = undefined;
+    const usedBytes = this.#decoder.feed(rest);
+    if (this.#isEnding) this.#outbox.flush();
+    else if (usedBytes < rest.byteLength || this.#decoder.isParked) {
+      this.#rest = rest.subarray(usedBytes);
+    } else this.#stream.resume();
+    this.#outbox.flush();
+    this.#checkFinished();
+  }
+
+  #hold(lengthBytes: number): void {
+    this.#heldBytes += lengthBytes;
+    this.#shared.budget.hold(lengthBytes);
+  }
+
+  #release(lengthBytes: number): void {
+    if (lengthBytes === 0) return;
+    this.#heldBytes -= lengthBytes;
+    this.#shared.budget.release(lengthBytes);
+  }
+
+  #releaseReceiving(): void {
+    const lengthBytes = this.#receivingBytes;
+    this.#receivingBytes = 0;
+    this.#release(lengthBytes);
+  }
+
+  #checkFinished(): void {
+    if (this.#isEnding && this.#jobs === 0) {
+      this.#outbox.flush();
+      this.#finished.resolve();
+    }
+  }
+}
+
+function isChange(command: number): boolean {
+  return command === COMMAND_WRITE || command === COMMAND_TRIM || command === COMMAND_WRITE_ZEROES;
+}
