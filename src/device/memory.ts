@@ -29,6 +29,7 @@ class MemoryDevice implements Device {
   readonly readOnly = false;
   readonly hints: DeviceHints = { rotational: false, fastZero: true };
   readonly durable = false;
+  readonly settlesAtOnce = true;
   /** Absent slabs are zero. All have the full size, also the last one. */
   readonly #slabs = new Map<number, Uint8Array>();
   #closed = false;
