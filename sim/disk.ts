@@ -193,7 +193,7 @@ export class SimulatedDisk {
     const pagesFree = Math.max(0, Math.floor(this.capacityBytes / PAGE_BYTES) - this.#usedPages);
     const lengthBytes = file.image.fitting(source.byteLength, offsetBytes, pagesFree);
     if (lengthBytes === 0 && source.byteLength > 0) throw failure('ENV_NO_SPACE', path);
-    const bytes = source.slice(0, lengthBytes);
+    const bytes = new Uint8Array(source.subarray(0, lengthBytes)); // A Buffer's slice is no copy.
     this.#counted(file, () => file.change({ kind: 'write', offsetBytes, bytes }));
     return lengthBytes;
   }

@@ -6,6 +6,8 @@ export type ObjectErrorCode =
   | 'OBJECT_EXISTS'
   | 'OBJECT_RANGE'
   | 'OBJECT_NAME'
+  /** Something that no store puts there stands under the name: a link, a FIFO, a directory. */
+  | 'OBJECT_FOREIGN'
   | 'OBJECT_NO_SPACE'
   | 'OBJECT_ACCESS'
   | 'OBJECT_IO';
@@ -15,11 +17,14 @@ export class ObjectError extends FerryError<ObjectErrorCode> {
 }
 
 /**
- * Names:       `[a-z0-9][a-z0-9._-]*` segments joined by `/`, at most 200 bytes (OBJECT_NAME).
+ * Names:       `[a-z0-9][a-z0-9._-]*` segments joined by `/`, at most 200 bytes (OBJECT_NAME); the
+ *              folder `tmp/` is the store's own. No name is also a folder of another.
  * Immutable:   an object never changes once it is there; delete and create again is never done
  *              under a name that a reader may know.
  * Durability:  once create, put or commit resolves, the object survives a power cut; before that it
- *              is absent or whole, never partial.
+ *              is absent or whole, never partial. A failed put or commit may still have made the
+ *              object (whole) visible: the answer was lost. OBJECT_EXISTS says that the object is
+ *              durable too, so that a writer may recognise its own. A removal is not forced.
  * Buffers:     given to the store until the call settles.
  */
 export interface ObjectStore extends AsyncDisposable {
@@ -41,7 +46,7 @@ export interface ObjectStore extends AsyncDisposable {
   /** Starts a large object that is written in order. Nothing is visible before `commit`. */
   create(key: string): Promise<ObjectWriter>;
 
-  /** Keys that begin with `prefix` (a whole folder, ends in `/`), ascending. May be stale. */
+  /** Keys that begin with `prefix` (a whole folder, ends in `/`; or ''), ascending. May be stale. */
   list(prefix: string): AsyncIterable<ObjectEntry>;
 
   /** Absent objects are fine. */
