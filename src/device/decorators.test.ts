@@ -1,0 +1,56 @@
+/** Goal: slices and read-only views keep the contract and stay inside their part. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { delayed, deviceSuite, readOnlyDeviceSuite } from './device.suite.ts';
+import { MEMORY_SLAB_BYTES } from './limits.ts';
+import { memory } from './memory.ts';
+import { readOnly } from './read-only.ts';
+import { slice } from './slice.ts';
+
+for (const slow of [false, true]) {
+  const label = slow ? ' over a device that answers later' : '';
+  const later = (): Promise<unknown> => new Promise((resolve) => setImmediate(resolve));
+
+  deviceSuite({
+    name: `slice${label}`,
+    make: async (content) => {
+      const base = memory('base', 2 * MEMORY_SLAB_BYTES);
+      const offsetBytes = MEMORY_SLAB_BYTES - 5000; // Across the border of two slabs.
+      await base.write(new Uint8Array(base.sizeBytes).fill(0x33), 0, 0);
+      await base.write(content, offsetBytes, 0);
+      const below = slow ? delayed(base, later) : base;
+      const device = slice(below, { offsetBytes, lengthBytes: content.byteLength });
+      return { device, close: () => expectUntouched(base, offsetBytes, content.byteLength) };
+    },
+  });
+
+  readOnlyDeviceSuite({
+    name: `read-only view${label}`,
+    make: async (content) => {
+      const base = memory('base', content.byteLength);
+      await base.write(content, 0, 0);
+      return {
+        device: readOnly(slow ? delayed(base, later) : base),
+        close: () => base[Symbol.asyncDispose](),
+      };
+    },
+  });
+}
+
+/** The base is still open, and around the slice it is as it was. */
+async function expectUntouched(
+  base: ReturnType<typeof memory>,
+  offsetBytes: number,
+  lengthBytes: number,
+): Promise<void> {
+  const bytes = new Uint8Array(base.sizeBytes);
+  await base.read(bytes, 0);
+  bytes.fill(0x33, offsetBytes, offsetBytes + lengthBytes);
+  assert.ok(Buffer.compare(bytes, new Uint8Array(base.sizeBytes).fill(0x33)) === 0);
+}
+
+test('a slice that passes the end of its base is refused', () => {
+  const base = memory('base', 100);
+  assert.throws(() => slice(base, { offsetBytes: 50, lengthBytes: 51 }), { code: 'DEVICE_RANGE' });
+  assert.equal(slice(base, { offsetBytes: 100, lengthBytes: 0 }).sizeBytes, 0);
+});
