@@ -1,6 +1,6 @@
 /** How a command is declared: arguments, options and help as data, from which its types follow. */
 import type { Context } from './context.ts';
-import { parseSize } from './sizes.ts';
+import { formatSizeExact, parseSize } from './sizes.ts';
 
 /** What completion offers for a value. */
 export type Completes = 'file' | 'directory' | 'nothing';
@@ -120,8 +120,22 @@ export function sizes(
   placeholder: string,
   help: string,
   defaultText: string,
+  check: (bytes: number) => void = () => {},
 ): OptionSpec<readonly number[]> {
-  return value(placeholder, help, defaultText, (list) => list.split(',').map(parseSize));
+  return value(placeholder, help, defaultText, (list) => {
+    const read = list.split(',').map(parseSize);
+    read.forEach(check);
+    return read;
+  });
+}
+
+/** For `sizes`: powers of two from `min` to `max` bytes. */
+export function powerOfTwo(min: number, max: number): (bytes: number) => void {
+  return (bytes) => {
+    if (bytes >= min && bytes <= max && Number.isInteger(Math.log2(bytes))) return;
+    const range = `${formatSizeExact(min)} to ${formatSizeExact(max)}`;
+    throw new Error(`expected a power of two from ${range}, not ${formatSizeExact(bytes)}`);
+  };
 }
 
 export function choice<const Choice extends string>(
