@@ -99,6 +99,11 @@ export class ChunkIndex {
     return loading;
   }
 
+  async tableOf(packId: string): Promise<PackTable> {
+    const number = this.#packNumbers.get(packId);
+    return number === undefined ? readPackTable(this.#objects, packId) : this.table(number);
+  }
+
   /** All copies whose fingerprint fits, as (pack, ordinal) pairs. */
   #candidates(prefix: number, checksum: number | undefined): number[] {
     const found: number[] = [];

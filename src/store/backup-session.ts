@@ -1,0 +1,176 @@
+/** One writer's way from nothing to a committed snapshot. */
+import { type CodecPool, type Compression, defaultCompression } from '../codec/index.ts';
+import { type Env, toHex } from '../core/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import type { ChunkIndex } from './chunk-index.ts';
+import { StoreError } from './errors.ts';
+import { FrameBuilder } from './frame-builder.ts';
+import type { Geometry } from './geometry.ts';
+import { indexChange, mergeIfNeeded } from './index-maintenance.ts';
+import type { CommitLog } from './log.ts';
+import { readPackTable } from './pack-file.ts';
+import { type FoundSession, findSessions, Session } from './session.ts';
+import { SNAPSHOT_ID_BYTES, type Snapshot, treeOf, type UnreadableExtent } from './snapshot.ts';
+import { SnapshotWriter } from './snapshot-writer.ts';
+import type { TreeReader } from './tree-reader.ts';
+import { TreeWriter } from './tree-writer.ts';
+
+export type BackupOptions = {
+  readonly volume: string;
+  readonly sizeBytes: number;
+  /** What most of the content is like; the newest snapshot of the volume as a rule. */
+  readonly parent: Snapshot | undefined;
+  readonly pool: CodecPool;
+  readonly compression?: Compression;
+  readonly packTargetBytes?: number;
+};
+
+/** What only the caller knows about the snapshot. */
+export type CommitFacts = {
+  readonly source: string;
+  readonly origin: string;
+  readonly readBytes: number;
+  readonly unreadable: readonly UnreadableExtent[];
+};
+
+export type StoreParts = {
+  readonly env: Env;
+  readonly objects: ObjectStore;
+  readonly index: ChunkIndex;
+  readonly log: CommitLog;
+  readonly reader: TreeReader;
+  readonly chunkBytes: number;
+};
+
+export class BackupSession implements AsyncDisposable {
+  readonly #parts: StoreParts;
+  readonly #options: BackupOptions;
+  readonly #session: Session;
+  readonly #builder: FrameBuilder;
+  readonly writer: SnapshotWriter;
+  readonly #adopted: readonly FoundSession[];
+  /** Packs of adopted sessions that the snapshot relies on. */
+  readonly #usedPacks = new Set<string>();
+  /** Bytes of packs that were sealed. */
+  storedBytes = 0;
+
+  private constructor(parts: StoreParts, options: BackupOptions, adopted: FoundSession[]) {
+    const { env, objects, index, log, reader, chunkBytes } = parts;
+    this.#parts = parts;
+    this.#options = options;
+    this.#adopted = adopted;
+    this.#session = new Session(objects, env.random, options.volume, log.state.generation);
+    const geometry: Geometry = { sizeBytes: options.sizeBytes, chunkBytes };
+    const parent = options.parent && treeOf(options.parent);
+    const tree = new TreeWriter({
+      geometry,
+      parent,
+      reader,
+      emit: (record, id, checksum) => this.#builder.addTree(record, id, checksum),
+    });
+    this.#builder = new FrameBuilder({
+      objects,
+      index,
+      pool: options.pool,
+      random: env.random,
+      compression: options.compression ?? defaultCompression,
+      ...(options.packTargetBytes !== undefined && { packTargetBytes: options.packTargetBytes }),
+      beforeSeal: () => tree.flush(),
+      afterSeal: async ({ id, sizeBytes }) => {
+        this.storedBytes += sizeBytes;
+        await this.#session.add(id);
+      },
+    });
+    const adoptedPacks = new Set(adopted.flatMap(({ state }) => state.packs));
+    this.writer = new SnapshotWriter({
+      geometry,
+      parent,
+      reader,
+      index,
+      builder: this.#builder,
+      tree,
+      pool: options.pool,
+      onUse: ({ packId }) => {
+        if (adoptedPacks.has(packId)) this.#usedPacks.add(packId);
+      },
+    });
+  }
+
+  /** Begins; what cut-off writers of the same volume have stored is found, not stored again. */
+  static async begin(parts: StoreParts, options: BackupOptions): Promise<BackupSession> {
+    const { objects, index, log } = parts;
+    const adopted: FoundSession[] = [];
+    for (const found of await findSessions(objects, options.volume)) {
+      adopted.push({ ...found, state: { ...found.state, packs: await adopt(found) } });
+    }
+    return new BackupSession(parts, options, adopted);
+
+    /** Packs that are there and not in the log yet. */
+    async function adopt({ state }: FoundSession): Promise<string[]> {
+      const packs: string[] = [];
+      for (const pack of state.packs) {
+        if (log.state.loosePacks.has(pack)) continue;
+        try {
+          if (!index.hasPack(pack)) index.addTable(pack, await readPackTable(objects, pack));
+          packs.push(pack);
+        } catch (error) {
+          // A pack that did not survive is stored again.
+          if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+        }
+      }
+      return packs;
+    }
+  }
+
+  /** Bytes that earlier, cut-off runs had stored: worth telling a person. */
+  get adoptedPacks(): number {
+    return this.#adopted.reduce((sum, { state }) => sum + state.packs.length, 0);
+  }
+
+  /** Makes the snapshot part of the log. The whole volume must have been put. */
+  async commit(facts: CommitFacts): Promise<Snapshot> {
+    const { env, objects, index, log, chunkBytes } = this.#parts;
+    const { volume, sizeBytes, parent } = this.#options;
+    const { root, digest } = await this.writer.finish();
+    const id = new Uint8Array(SNAPSHOT_ID_BYTES);
+    env.random.fill(id);
+    const snapshot: Snapshot = {
+      id: toHex(id),
+      volume,
+      time: new Date(env.clock.wallMs()).toISOString(),
+      sizeBytes,
+      chunkBytes,
+      root,
+      digest: toHex(digest),
+      parent: parent?.id,
+      changedBytes: this.writer.stats.changedBytes,
+      storedBytes: this.storedBytes,
+      ...facts,
+    };
+    const added = [...this.#session.packs, ...this.#usedPacks];
+    const merge = await mergeIfNeeded(objects, env.random, index, log.state, added);
+    await log.append(async (state) => ({
+      snapshot,
+      index: indexChange(state, added, merge),
+      generation: state.generation,
+    }));
+    await this.#cleanUp();
+    return snapshot;
+  }
+
+  /** After the commit sessions are only in the way; failing to remove them harms nothing. */
+  async #cleanUp(): Promise<void> {
+    try {
+      await this.#session.end();
+      for (const { key } of this.#adopted) await this.#parts.objects.remove(key);
+    } catch (error) {
+      if (!(error instanceof ObjectError)) throw error;
+    }
+  }
+
+  /** Without commit: sealed packs stay, for the next run to take up. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.writer.settled().catch(() => undefined);
+    await this.#builder[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,189 @@
+/** Plans how to decode chunks: which frames to read, and in which order patches meet their parents. */
+import assert from 'node:assert/strict';
+import {
+  bytesOf,
+  type DecodePlan,
+  type DecodeStep,
+  type ParentReference,
+  parseFrame,
+  type SharedRange,
+} from '../codec/index.ts';
+import { SHA256_BYTES, toHex } from '../core/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import type { ChunkIndex, Location } from './chunk-index.ts';
+import { missingObject, StoreError } from './errors.ts';
+import { packKey } from './pack-file.ts';
+
+/** Hands out memory that workers see, and takes all of it back at once. */
+export class Arena {
+  readonly #blocks: SharedArrayBuffer[] = [];
+  #block = 0;
+  #used = 0;
+  static readonly #blockBytes = 1024 * 1024;
+
+  take(lengthBytes: number): SharedRange {
+    for (;;) {
+      const memory = this.#blocks[this.#block];
+      if (memory === undefined) {
+        this.#blocks.push(new SharedArrayBuffer(Math.max(Arena.#blockBytes, lengthBytes)));
+        continue;
+      }
+      if (this.#used + lengthBytes <= memory.byteLength) {
+        const at = this.#used;
+        this.#used += Math.ceil(lengthBytes / 8) * 8;
+        return { memory, at, lengthBytes };
+      }
+      this.#block++;
+      this.#used = 0;
+    }
+  }
+
+  /** Everything taken is free again; what exceeds `keepBytes` goes back to the system. */
+  reset(keepBytes: number): void {
+    this.#block = 0;
+    this.#used = 0;
+    let total = 0;
+    for (const [at, block] of this.#blocks.entries()) {
+      total += block.byteLength;
+      if (total > keepBytes) this.#blocks.length = at + 1;
+    }
+  }
+}
+
+/** Builds one DecodePlan; frames and chunks asked for twice are read and decoded once. */
+export class FramePlan {
+  readonly #objects: ObjectStore;
+  readonly #index: ChunkIndex;
+  readonly #arena: Arena;
+  readonly #frames: SharedRange[] = [];
+  readonly #frameNumbers = new Map<string, Promise<number>>();
+  readonly #steps: DecodeStep[] = [];
+  readonly #stepNumbers = new Map<string, number>();
+  readonly #locations: Location[] = [];
+  readonly #ids: Uint8Array[] = [];
+  readonly #checksums: number[] = [];
+
+  constructor(objects: ObjectStore, index: ChunkIndex, arena: Arena) {
+    this.#objects = objects;
+    this.#index = index;
+    this.#arena = arena;
+  }
+
+  get frameCount(): number {
+    return this.#frames.length;
+  }
+
+  /** Adds what it takes to decode the record at `location`; returns the number of its step. */
+  async add(location: Location): Promise<number> {
+    const name = `${location.pack}:${location.ordinal}`;
+    const known = this.#stepNumbers.get(name);
+    if (known !== undefined) return known;
+    const { table, ordinal } = location;
+    const frameNumber = table.frameOf(ordinal);
+    const frame = await this.#frame(location, frameNumber);
+    const record = ordinal - table.frameFirst[frameNumber]!;
+    const parents: number[] = [];
+    if (table.depths[ordinal] !== 0) {
+      for (const parent of await this.#parents(location, frame, record)) {
+        parents.push(await this.add(parent));
+      }
+    }
+    const again = this.#stepNumbers.get(name); // Another call may have been faster.
+    if (again !== undefined) return again;
+    const step = this.#steps.length;
+    this.#stepNumbers.set(name, step);
+    this.#steps.push({ frame, record, parents });
+    this.#locations.push(location);
+    this.#ids.push(table.id(ordinal));
+    this.#checksums.push(table.checksums[ordinal]!);
+    return step;
+  }
+
+  /** The plain copy at the end of a step's chain of first parents. */
+  chainBase(step: number): { step: number; location: Location } {
+    let at = step;
+    for (let parent = this.#steps[at]?.parents[0]; parent !== undefined; ) {
+      at = parent;
+      parent = this.#steps[at]?.parents[0];
+    }
+    return { step: at, location: this.#locations[at]! };
+  }
+
+  /** The copies that serve as parents, in the order in which the patch names them. */
+  async #parents(location: Location, frame: number, record: number): Promise<Location[]> {
+    const parsed = parseFrame(bytesOf(this.#frames[frame]!));
+    const depth = location.table.depths[location.ordinal]!;
+    const found: Location[] = [];
+    for (const reference of parsed.records[record]?.parents ?? []) {
+      found.push(await findParent(this.#index, location, reference, depth));
+    }
+    return found;
+  }
+
+  async #frame(location: Location, frameNumber: number): Promise<number> {
+    const name = `${location.pack}/${frameNumber}`;
+    let number = this.#frameNumbers.get(name);
+    if (number === undefined) {
+      assert(this.#frameNumbers.size < 4096, 'a plan of too many frames');
+      number = this.#read(location, frameNumber);
+      this.#frameNumbers.set(name, number);
+    }
+    return number;
+  }
+
+  async #read({ packId, table }: Location, frameNumber: number): Promise<number> {
+    const range = this.#arena.take(table.frameBytes[frameNumber]!);
+    const number = this.#frames.push(range) - 1;
+    await readFrame(this.#objects, packId, bytesOf(range), table.frameOffset[frameNumber]!);
+    return number;
+  }
+
+  finish(): DecodePlan {
+    const ids = new Uint8Array(this.#ids.length * SHA256_BYTES);
+    for (const [at, id] of this.#ids.entries()) ids.set(id, at * SHA256_BYTES);
+    return {
+      frames: this.#frames,
+      steps: this.#steps,
+      ids,
+      checksums: Uint32Array.from(this.#checksums),
+    };
+  }
+}
+
+/** Reads a frame's bytes; a pack that is gone is STORE_MISSING. */
+export async function readFrame(
+  objects: ObjectStore,
+  packId: string,
+  target: Uint8Array,
+  offsetBytes: number,
+): Promise<void> {
+  const key = packKey(packId);
+  try {
+    await objects.getRange(key, target, offsetBytes);
+  } catch (error) {
+    if (!(error instanceof ObjectError)) throw error;
+    if (error.code === 'OBJECT_NOT_FOUND') throw missingObject(key, error);
+    if (error.code !== 'OBJECT_RANGE') throw error;
+    throw new StoreError('STORE_DAMAGED', `${key} is shorter than its table says`, {
+      hint: 'Run `ferry check --read-data` to see what is affected.',
+      cause: error,
+    });
+  }
+}
+
+/** A parent resolves only to a copy of strictly smaller depth: no cycle can come about. */
+export async function findParent(
+  index: ChunkIndex,
+  child: Location,
+  reference: ParentReference,
+  depth: number,
+): Promise<Location> {
+  const copies = await index.findReference(reference, depth);
+  const copy = copies[0];
+  if (copy !== undefined) return copy;
+  throw new StoreError(
+    'STORE_DAMAGED',
+    `${packKey(child.packId)}: the parent ${toHex(reference.subarray(4))} of a patch is not there`,
+    { hint: 'Run `ferry check --read-data` to see what is affected.' },
+  );
+}

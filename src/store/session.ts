@@ -1,0 +1,86 @@
+/**
+ * Sessions: what a writer has stored before it commits, so that the next one takes it up if this one
+ * is cut off.
+ */
+import { type Random, toHex } from '../core/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { sealJson, unsealJson } from './envelope.ts';
+import { StoreError } from './errors.ts';
+import { JsonFields } from './json.ts';
+import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
+
+export type SessionState = {
+  readonly writer: string;
+  readonly volume: string;
+  /** The generation of garbage collection in which the writer began. */
+  readonly generation: number;
+  /** Packs that it sealed. */
+  readonly packs: readonly string[];
+};
+
+/** A writer's own session: immutable objects, each naming all packs so far. */
+export class Session {
+  readonly writer: string;
+  readonly #objects: ObjectStore;
+  readonly #volume: string;
+  readonly #generation: number;
+  readonly packs: string[] = [];
+  readonly #keys: string[] = [];
+
+  constructor(objects: ObjectStore, random: Random, volume: string, generation: number) {
+    const id = new Uint8Array(16);
+    random.fill(id);
+    this.writer = toHex(id);
+    this.#objects = objects;
+    this.#volume = volume;
+    this.#generation = generation;
+  }
+
+  async add(pack: string): Promise<void> {
+    this.packs.push(pack);
+    const state: SessionState = {
+      writer: this.writer,
+      volume: this.#volume,
+      generation: this.#generation,
+      packs: this.packs,
+    };
+    const key = `sessions/${this.writer}/${String(this.packs.length).padStart(8, '0')}`;
+    await this.#objects.putIfAbsent(key, sealJson('session', state));
+    this.#keys.push(key);
+    // The newest tells all: older ones would only be read in vain.
+    const older = this.#keys.at(-2);
+    if (older !== undefined) await this.#objects.remove(older);
+  }
+
+  /** The packs belong to the log now. */
+  async end(): Promise<void> {
+    for (const key of this.#keys) await this.#objects.remove(key);
+  }
+}
+
+export type FoundSession = { readonly key: string; readonly state: SessionState };
+
+/** Sessions of a volume that are there; what cannot be read is of no use, and no damage. */
+export async function findSessions(objects: ObjectStore, volume: string): Promise<FoundSession[]> {
+  const found: FoundSession[] = [];
+  for await (const { key } of objects.list('sessions/')) {
+    try {
+      const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
+      const state = parse(unsealJson('session', bytes, key), key);
+      if (state.volume === volume) found.push({ key, state });
+    } catch (error) {
+      if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+    }
+  }
+  return found;
+}
+
+function parse(value: unknown, key: string): SessionState {
+  const fields = new JsonFields(value, key);
+  return {
+    writer: fields.hex('writer', 16),
+    volume: fields.text('volume'),
+    generation: fields.count('generation'),
+    packs: fields.hexes('packs', 32),
+  };
+}

@@ -1,0 +1,386 @@
+/**
+ * Writes one snapshot: takes the volume's content in ascending order, finds out what is new, stores
+ * that, and builds the manifest. Nothing is visible before `commit`.
+ */
+import assert from 'node:assert/strict';
+import { type CodecPool, DIGEST_ENTRY_BYTES } from '../codec/index.ts';
+import { equalBytes } from '../core/index.ts';
+import type { ChunkIndex, Location } from './chunk-index.ts';
+import type { FrameBuilder } from './frame-builder.ts';
+import { coveredBytes, type Geometry } from './geometry.ts';
+import { holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
+import { LEAF_BYTES } from './limits.ts';
+import { Slots } from './slots.ts';
+import type { Child, Tree, TreeReader } from './tree-reader.ts';
+import type { TreeWriter } from './tree-writer.ts';
+import { CANONICAL_BYTES, leafDigest, nodeDigest, zeroChunkDigest } from './volume-digest.ts';
+
+/** What one batch carries; a hand-off to a thread pays from about here. */
+export const BATCH_BYTES = 1024 * 1024;
+
+/** Memory for one batch of the volume, to be filled by the caller. */
+export type Batch = {
+  readonly memory: SharedArrayBuffer;
+  readonly bytes: Uint8Array;
+  readonly digests: SharedArrayBuffer;
+  readonly canonical: SharedArrayBuffer;
+};
+
+export type WriterStats = {
+  /** Content that differs from the parent's. */
+  changedBytes: number;
+  /** Plain bytes of chunks that the repository did not have. */
+  newBytes: number;
+  newChunks: number;
+  /** Changed content that the repository had already. */
+  knownBytes: number;
+  zeroBytes: number;
+};
+
+export type SnapshotWriterOptions = {
+  readonly geometry: Geometry;
+  readonly parent: Tree | undefined;
+  readonly reader: TreeReader;
+  readonly index: ChunkIndex;
+  readonly builder: FrameBuilder;
+  readonly tree: TreeWriter;
+  readonly pool: CodecPool;
+  /** Told of every stored copy that the snapshot relies on without having written it. */
+  onUse(location: Location): void;
+};
+
+type Item =
+  | { kind: 'data'; batch: Batch; offsetBytes: number; lengthBytes: number; ready: Promise<void> }
+  | { kind: 'empty'; piece: number; offsetBytes: number; lengthBytes: number }
+  | { kind: 'keep'; offsetBytes: number; lengthBytes: number };
+
+/** The leaf that is being filled. */
+type OpenLeaf = {
+  readonly index: number;
+  readonly leaf: Leaf;
+  readonly old: Leaf;
+  readonly oldReference: Child;
+  filled: number;
+  /** Canonical hashes, where pieces are not canonical chunks themselves. */
+  readonly hashes: Uint8Array | undefined;
+};
+
+export class SnapshotWriter {
+  readonly stats: WriterStats = {
+    changedBytes: 0,
+    newBytes: 0,
+    newChunks: 0,
+    knownBytes: 0,
+    zeroBytes: 0,
+  };
+  readonly #options: SnapshotWriterOptions;
+  readonly #batches: Slots<Batch>;
+  #open: OpenLeaf | undefined;
+  #next = 0;
+  #tail: Promise<void> = Promise.resolve();
+  #failure: unknown;
+
+  constructor(options: SnapshotWriterOptions) {
+    this.#options = options;
+    const { chunkBytes } = options.geometry;
+    const batches = Array.from({ length: 4 + options.pool.threads * 3 }, (): Batch => {
+      const memory = new SharedArrayBuffer(BATCH_BYTES);
+      return {
+        memory,
+        bytes: new Uint8Array(memory),
+        digests: new SharedArrayBuffer((BATCH_BYTES / chunkBytes) * DIGEST_ENTRY_BYTES),
+        canonical: new SharedArrayBuffer((BATCH_BYTES / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES),
+      };
+    });
+    this.#batches = new Slots(batches);
+  }
+
+  /** Memory for the next batch; waits until there is some. Give it back through `putData`. */
+  async batch(): Promise<Batch> {
+    const batch = await this.#batches.take();
+    this.#check();
+    return batch;
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** The first `lengthBytes` of the batch are the content at `offsetBytes`. Chunk-aligned. */
+  putData(batch: Batch, offsetBytes: number, lengthBytes: number): void {
+    const ready = this.#digest(batch, lengthBytes);
+    ready.catch(() => undefined); // Seen again in order.
+    this.#put({ kind: 'data', batch, offsetBytes, lengthBytes, ready });
+  }
+
+  /** The range is empty: PIECE_HOLE, PIECE_ZERO or PIECE_DISCARDED. */
+  putEmpty(piece: number, offsetBytes: number, lengthBytes: number): void {
+    this.#put({ kind: 'empty', piece, offsetBytes, lengthBytes });
+  }
+
+  /** The range is as the parent has it. */
+  keep(offsetBytes: number, lengthBytes: number): void {
+    this.#put({ kind: 'keep', offsetBytes, lengthBytes });
+  }
+
+  /** Resolves when everything put so far was taken in; bounds how far a caller runs ahead. */
+  async settled(): Promise<void> {
+    await this.#tail;
+    this.#check();
+  }
+
+  async #digest(batch: Batch, lengthBytes: number): Promise<void> {
+    const { pool, geometry } = this.#options;
+    const data = { memory: batch.memory, at: 0, lengthBytes };
+    const range = (memory: SharedArrayBuffer) => ({
+      memory,
+      at: 0,
+      lengthBytes: memory.byteLength,
+    });
+    const { chunkBytes } = geometry;
+    const digests = range(batch.digests);
+    await pool.run<'digest'>({ kind: 'digest', data, chunkBytes, digests });
+    if (chunkBytes === CANONICAL_BYTES) return;
+    const canonical = range(batch.canonical);
+    const job = { kind: 'digest', data, chunkBytes: CANONICAL_BYTES, digests: canonical } as const;
+    await pool.run<'digest'>(job);
+  }
+
+  #put(item: Item): void {
+    const { offsetBytes, lengthBytes } = item;
+    const { sizeBytes, chunkBytes } = this.#options.geometry;
+    assert(offsetBytes === this.#next, `put ${offsetBytes} where ${this.#next} is next`);
+    this.#next = offsetBytes + lengthBytes;
+    assert(this.#next <= sizeBytes && (this.#next % chunkBytes === 0 || this.#next === sizeBytes));
+    this.#tail = this.#tail.then(async () => {
+      try {
+        if (this.#failure === undefined) await this.#take(item);
+      } catch (error) {
+        this.#failure ??= error;
+      } finally {
+        if (item.kind === 'data') await this.#release(item);
+      }
+    });
+  }
+
+  /** The thread must be done with the memory before anybody else gets it. */
+  async #release({ batch, ready }: Extract<Item, { kind: 'data' }>): Promise<void> {
+    await ready.catch((error) => {
+      this.#failure ??= error;
+    });
+    this.#batches.give(batch);
+  }
+
+  async #take(item: Item): Promise<void> {
+    if (item.kind === 'data') await item.ready;
+    const end = item.offsetBytes + item.lengthBytes;
+    for (let offset = item.offsetBytes; offset < end; ) {
+      const index = Math.floor(offset / LEAF_BYTES);
+      const stop = Math.min(end, (index + 1) * LEAF_BYTES);
+      if (!(await this.#skips(item, index, offset, stop))) {
+        const open = await this.#leaf(index);
+        if (item.kind === 'data') await this.#takeData(open, item, offset, stop);
+        else this.#takeRange(open, item, offset, stop);
+        if (open.filled === open.leaf.count) await this.#closeLeaf(open);
+      }
+      offset = stop;
+    }
+  }
+
+  /** Whole leaves that stay as they are (or stay holes) are not even looked at. */
+  async #skips(item: Item, index: number, offset: number, stop: number): Promise<boolean> {
+    const { geometry, parent, reader } = this.#options;
+    if (item.kind === 'data' || this.#open !== undefined) return false;
+    if (offset !== index * LEAF_BYTES || stop - offset !== coveredBytes(geometry, 0, index)) {
+      return false;
+    }
+    if (parent === undefined) return item.kind === 'empty' && item.piece === PIECE_HOLE;
+    if (this.#reshaped(index)) return false;
+    if (item.kind === 'keep') return true;
+    if (item.piece !== PIECE_HOLE) return false;
+    return (await reader.nodeReference(parent, 0, index)) === undefined;
+  }
+
+  /** Whether the parent's leaf has another size than the new one. */
+  #reshaped(index: number): boolean {
+    const { geometry, parent } = this.#options;
+    if (parent === undefined) return false;
+    const before = Math.max(0, coveredBytes(parent.geometry, 0, index));
+    return before !== coveredBytes(geometry, 0, index);
+  }
+
+  async #leaf(index: number): Promise<OpenLeaf> {
+    if (this.#open !== undefined) {
+      assert(this.#open.index === index);
+      return this.#open;
+    }
+    const { geometry, parent, reader } = this.#options;
+    const leafBytes = coveredBytes(geometry, 0, index);
+    const reference = parent && (await reader.nodeReference(parent, 0, index));
+    const blank = holeLeaf(leafBytes, geometry.chunkBytes);
+    const old =
+      parent === undefined || reference === undefined
+        ? blank
+        : fitted(await reader.wholeLeaf(parent, index, reference), blank);
+    const canonical = geometry.chunkBytes === CANONICAL_BYTES;
+    this.#open = {
+      index,
+      leaf: new Leaf(blank.count),
+      old,
+      oldReference: reference,
+      filled: 0,
+      hashes: canonical ? undefined : new Uint8Array(Math.ceil(leafBytes / CANONICAL_BYTES) * 32),
+    };
+    return this.#open;
+  }
+
+  #takeRange(
+    open: OpenLeaf,
+    item: Exclude<Item, { kind: 'data' }>,
+    offset: number,
+    stop: number,
+  ): void {
+    const { chunkBytes } = this.#options.geometry;
+    const first = (offset - open.index * LEAF_BYTES) / chunkBytes;
+    const count = Math.ceil((stop - offset) / chunkBytes);
+    for (let piece = first; piece < first + count; piece++) {
+      const length = open.old.lengths[piece]!;
+      if (item.kind === 'keep') open.leaf.copyFrom(piece, open.old, piece);
+      else {
+        open.leaf.setEmpty(piece, item.piece, length);
+        if (open.old.kinds[piece] === PIECE_CHUNK) this.stats.changedBytes += length;
+        this.stats.zeroBytes += length;
+      }
+    }
+    assert(item.kind !== 'keep' || open.hashes === undefined, 'keep whole leaves only');
+    this.#fillHashes(open, offset, stop, undefined);
+    open.filled += count;
+  }
+
+  async #takeData(
+    open: OpenLeaf,
+    item: Extract<Item, { kind: 'data' }>,
+    offset: number,
+    stop: number,
+  ): Promise<void> {
+    const { chunkBytes } = this.#options.geometry;
+    const entries = new DataView(item.batch.digests);
+    for (let at = offset; at < stop; at += chunkBytes) {
+      const inBatch = at - item.offsetBytes;
+      const entry = (inBatch / chunkBytes) * DIGEST_ENTRY_BYTES;
+      const piece = (at - open.index * LEAF_BYTES) / chunkBytes;
+      const length = Math.min(chunkBytes, stop - at);
+      if (entries.getUint32(entry, true) === 1) this.#takeZero(open, piece, length);
+      else {
+        const bytes = item.batch.bytes.subarray(inBatch, inBatch + length);
+        // A copy: the batch is reused while the id lives on.
+        const id = new Uint8Array(item.batch.digests).slice(entry + 8, entry + DIGEST_ENTRY_BYTES);
+        await this.#takeChunk(open, piece, bytes, id, entries.getUint32(entry + 4, true));
+      }
+      open.filled++;
+    }
+    this.#fillHashes(open, offset, stop, item);
+  }
+
+  #takeZero(open: OpenLeaf, piece: number, length: number): void {
+    const was = open.old.kinds[piece]!;
+    // Read as zeroes, as before: which kind of nothing it is, only the source can say.
+    open.leaf.setEmpty(piece, was === PIECE_CHUNK ? PIECE_ZERO : was, length);
+    if (was === PIECE_CHUNK) this.stats.changedBytes += length;
+    this.stats.zeroBytes += length;
+  }
+
+  async #takeChunk(
+    open: OpenLeaf,
+    piece: number,
+    bytes: Uint8Array,
+    id: Uint8Array,
+    checksum: number,
+  ): Promise<void> {
+    const { leaf, old } = open;
+    const length = bytes.byteLength;
+    leaf.setChunk(piece, length, id);
+    const wasChunk = old.kinds[piece] === PIECE_CHUNK;
+    if (wasChunk && old.lengths[piece] === length && equalBytes(old.id(piece), id)) return;
+    this.stats.changedBytes += length;
+    const { index, builder } = this.#options;
+    const answer = index.find(id, checksum);
+    const known = answer instanceof Promise ? await answer : answer;
+    if (known !== undefined) {
+      this.stats.knownBytes += length;
+      this.#options.onUse(known);
+      return;
+    }
+    const before = wasChunk ? index.find(old.id(piece)) : undefined;
+    const parent = before instanceof Promise ? await before : before;
+    this.stats.newBytes += length;
+    this.stats.newChunks++;
+    await builder.add(bytes, id, checksum, parent);
+  }
+
+  /** Canonical hashes of the range, where the pieces' own ids do not serve. */
+  #fillHashes(
+    { hashes, index }: OpenLeaf,
+    offset: number,
+    stop: number,
+    item: Extract<Item, { kind: 'data' }> | undefined,
+  ): void {
+    if (hashes === undefined) return;
+    assert(offset % CANONICAL_BYTES === 0, 'ranges are aligned to 64 KiB here');
+    for (let at = offset; at < stop; at += CANONICAL_BYTES) {
+      const to = ((at - index * LEAF_BYTES) / CANONICAL_BYTES) * 32;
+      const length = Math.min(CANONICAL_BYTES, stop - at);
+      const entry = item && ((at - item.offsetBytes) / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES;
+      const view = item && new DataView(item.batch.canonical);
+      const zero = entry === undefined || view!.getUint32(entry, true) === 1;
+      hashes.set(
+        zero ? zeroChunkDigest(length) : new Uint8Array(item!.batch.canonical, entry + 8, 32),
+        to,
+      );
+    }
+  }
+
+  async #closeLeaf(open: OpenLeaf): Promise<void> {
+    this.#open = undefined;
+    const { leaf, old, oldReference, hashes } = open;
+    const unchanged = leaf.equals(old) && !this.#reshaped(open.index);
+    if (unchanged && (oldReference !== undefined || leaf.isAllHole)) return;
+    const digest = leafDigest(leaf) ?? (hashes === undefined ? undefined : nodeDigest(0, hashes));
+    await this.#options.tree.put(open.index, leaf, digest);
+  }
+
+  /** Stores what is left and closes the manifest. The whole volume must have been put. */
+  async finish(): Promise<{ root: Child; digest: Uint8Array }> {
+    await this.settled();
+    assert(this.#next === this.#options.geometry.sizeBytes, 'the volume was not put whole');
+    const result = await this.#options.tree.finish();
+    await this.#options.builder.finish();
+    return result;
+  }
+}
+
+/** The parent's leaf in the shape of the new one: same pieces where they fit, holes elsewhere. */
+function fitted(old: Leaf, blank: Leaf): Leaf {
+  if (
+    old.count === blank.count &&
+    old.lengths.every((length, at) => length === blank.lengths[at])
+  ) {
+    return old;
+  }
+  const leaf = new Leaf(blank.count);
+  let offset = 0;
+  const starts = new Map<number, number>();
+  for (let piece = 0; piece < old.count; piece++) {
+    starts.set(offset, piece);
+    offset += old.lengths[piece]!;
+  }
+  let at = 0;
+  for (let piece = 0; piece < blank.count; piece++) {
+    const from = starts.get(at);
+    const length = blank.lengths[piece]!;
+    if (from !== undefined && old.lengths[from] === length) leaf.copyFrom(piece, old, from);
+    else leaf.setEmpty(piece, PIECE_HOLE, length);
+    at += length;
+  }
+  return leaf;
+}

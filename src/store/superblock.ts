@@ -1,0 +1,115 @@
+/** The superblock: what the repository is, written twice at `init`, never changed. */
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
+import { equalBytes, FerryError } from '../core/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { sealJson, unsealJson } from './envelope.ts';
+import { damagedObject, StoreError } from './errors.ts';
+import { JsonFields } from './json.ts';
+import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
+
+export type Superblock = {
+  /** 16 random bytes in hexadecimal. */
+  readonly repositoryId: string;
+  readonly chunkBytes: number;
+  readonly created: string;
+  /** Names of format features that a reader, a writer, a garbage collector must know. */
+  readonly features: {
+    readonly reader: string[];
+    readonly writer: string[];
+    readonly gc: string[];
+  };
+};
+
+export const superblockKeys = ['superblock/0', 'superblock/1'] as const;
+
+/** STORE_EXISTS if there is a repository already. */
+export async function writeSuperblock(objects: ObjectStore, superblock: Superblock): Promise<void> {
+  const bytes = sealJson('superblock', superblock);
+  try {
+    await objects.putIfAbsent(superblockKeys[0], bytes);
+  } catch (cause) {
+    if (!(cause instanceof ObjectError) || cause.code !== 'OBJECT_EXISTS') throw cause;
+    const hint = 'Use it as it is, or choose another place.';
+    const message = `${objects.name} holds a repository already`;
+    throw new StoreError('STORE_EXISTS', message, { hint, cause });
+  }
+  await objects.putIfAbsent(superblockKeys[1], bytes);
+}
+
+/** The first copy that is whole. STORE_NOT_A_REPOSITORY, STORE_VERSION, STORE_DAMAGED. */
+export async function readSuperblock(objects: ObjectStore): Promise<Superblock> {
+  let failure: unknown;
+  for (const key of superblockKeys) {
+    try {
+      return parse(await objects.get(key, SMALL_OBJECT_BYTES_MAX), key);
+    } catch (error) {
+      if (!(error instanceof FerryError) || error.code === 'STORE_VERSION') throw error;
+      // A copy that is there and broken says more than one that is not there.
+      if (failure === undefined || isAbsent(failure)) failure = error;
+    }
+  }
+  if (!isAbsent(failure)) throw failure;
+  throw new StoreError('STORE_NOT_A_REPOSITORY', `${objects.name} holds no repository`, {
+    hint: 'Make one with `ferry init`, or name the right place with --repo.',
+    cause: failure,
+  });
+}
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof ObjectError && error.code === 'OBJECT_NOT_FOUND';
+}
+
+function parse(bytes: Uint8Array, key: string): Superblock {
+  const fields = new JsonFields(unsealJson('superblock', bytes, key), key);
+  const features = fields.object('features');
+  const superblock = {
+    repositoryId: fields.hex('repositoryId', 16),
+    chunkBytes: fields.count('chunkBytes'),
+    created: fields.text('created'),
+    features: {
+      reader: features.texts('reader'),
+      writer: features.texts('writer'),
+      gc: features.texts('gc'),
+    },
+  };
+  checkChunkBytes(superblock.chunkBytes, key);
+  const unknown = superblock.features.reader[0];
+  if (unknown === undefined) return superblock;
+  throw new StoreError('STORE_VERSION', `the repository uses the feature ${unknown}`, {
+    hint: 'Use a newer Blockferry with this repository.',
+  });
+}
+
+function checkChunkBytes(chunkBytes: number, key: string): void {
+  const power = Number.isInteger(Math.log2(chunkBytes));
+  if (power && chunkBytes >= CHUNK_BYTES_MIN && chunkBytes <= CHUNK_BYTES_MAX) return;
+  throw damagedObject(key, `chunks of ${chunkBytes} bytes are not possible`);
+}
+
+/** STORE_VERSION if the repository needs a writer that knows more than this one. */
+export function checkWritable(superblock: Superblock): void {
+  const unknown = superblock.features.writer[0];
+  if (unknown === undefined) return;
+  throw new StoreError('STORE_VERSION', `writing needs the feature ${unknown}`, {
+    hint: 'Use a newer Blockferry to write to this repository; reading works.',
+  });
+}
+
+/** Each copy by itself, for check: the problem with it, or undefined. */
+export async function checkSuperblocks(objects: ObjectStore): Promise<(FerryError | undefined)[]> {
+  const first: { bytes: Uint8Array | undefined } = { bytes: undefined };
+  const results: (FerryError | undefined)[] = [];
+  for (const key of superblockKeys) {
+    try {
+      const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
+      parse(bytes, key);
+      first.bytes ??= bytes;
+      const same = equalBytes(bytes, first.bytes);
+      results.push(same ? undefined : damagedObject(key, 'it differs from the other copy'));
+    } catch (error) {
+      if (!(error instanceof FerryError)) throw error;
+      results.push(error);
+    }
+  }
+  return results;
+}

@@ -1,0 +1,53 @@
+/** Fetches tree records from packs and verifies them. */
+import { CodecError, parseFrame, plainSection } from '../codec/index.ts';
+import { equalBytes, FormatError, fromHex } from '../core/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
+import type { ChunkIndex, Location } from './chunk-index.ts';
+import { damagedObject, missingObject } from './errors.ts';
+import { readFrame } from './frame-plan.ts';
+import { packKey } from './pack-file.ts';
+import { RECORD_TREE } from './pack-table.ts';
+import { ParsedTree, treeSignatures, unpackTreeRecord } from './tree-record.ts';
+
+/** STORE_MISSING if no pack holds the record, STORE_DAMAGED if its bytes are not what they were. */
+export async function loadTree(
+  objects: ObjectStore,
+  index: ChunkIndex,
+  id: string,
+): Promise<ParsedTree> {
+  const location = await index.find(fromHex(id, 32)!);
+  if (location === undefined || location.table.kinds[location.ordinal] !== RECORD_TREE) {
+    throw missingObject(`tree record ${id.slice(0, 16)}`);
+  }
+  return readTree(objects, location, id);
+}
+
+export async function readTree(
+  objects: ObjectStore,
+  { packId, table, ordinal }: Location,
+  id: string,
+): Promise<ParsedTree> {
+  const frameNumber = table.frameOf(ordinal);
+  const bytes = new Uint8Array(table.frameBytes[frameNumber]!);
+  await readFrame(objects, packId, bytes, table.frameOffset[frameNumber]!);
+  try {
+    const frame = parseFrame(bytes);
+    const stored = frame.records[ordinal - table.frameFirst[frameNumber]!];
+    if (stored === undefined || stored.parents.length > 0) {
+      throw new FormatError('a frame does not hold the tree record that the table names');
+    }
+    const section = plainSection(frame).subarray(stored.at, stored.at + stored.rawBytes);
+    const record = unpackTreeRecord(section, table);
+    const found = treeSignatures(record);
+    const genuine = equalBytes(found.id, fromHex(id, 32)!);
+    if (!genuine || found.checksum !== table.checksums[ordinal]) {
+      throw new FormatError('a tree record does not have the bytes of its hash');
+    }
+    return new ParsedTree(id, record);
+  } catch (error) {
+    if (error instanceof FormatError || error instanceof CodecError) {
+      throw damagedObject(packKey(packId), error.message, error);
+    }
+    throw error;
+  }
+}
