@@ -45,11 +45,12 @@ export type BlockMapOptions = {
 export class BlockMap {
   readonly bitmap: Bitmap;
   readonly #file: OpenFile;
-  #dirtyPages = new Set<number>();
+  #dirtyPages: Set<number>;
 
-  private constructor(file: OpenFile, bitmap: Bitmap) {
+  private constructor(file: OpenFile, bitmap: Bitmap, dirtyPages: Set<number>) {
     this.#file = file;
     this.bitmap = bitmap;
+    this.#dirtyPages = dirtyPages;
   }
 
   /** Makes an empty map under a name beside `path` first, so that it is there whole or not at all. */
@@ -78,7 +79,7 @@ export class BlockMap {
       checkHeader(header.subarray(0, headerBytes), options);
       const bitmap = new Bitmap(blockCount(options.sizeBytes));
       await load(file, bitmap, options.path);
-      return new BlockMap(file, bitmap);
+      return new BlockMap(file, bitmap, pagesWithBits(bitmap));
     } catch (error) {
       await file.close();
       throw error;
@@ -169,6 +170,20 @@ function readHeader(header: Uint8Array, path: string): { identity: string; sizeB
     if (!hasCode(error, 'FORMAT_INVALID')) throw error;
     throw damaged(path, (error as FormatError).message, error);
   }
+}
+
+/**
+ * What was read may be in the kernel's memory alone: the process before was killed ahead of its sync,
+ * or that sync failed. So the first flush writes these pages again.
+ */
+function pagesWithBits(bitmap: Bitmap): Set<number> {
+  const pages = new Set<number>();
+  for (let block = bitmap.nextSet(0); block < bitmap.size; ) {
+    const page = Math.floor(block / PAGE_BITS);
+    pages.add(page);
+    block = bitmap.nextSet(Math.min(bitmap.size, (page + 1) * PAGE_BITS));
+  }
+  return pages;
 }
 
 async function load(file: OpenFile, bitmap: Bitmap, path: string): Promise<void> {

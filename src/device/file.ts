@@ -246,7 +246,7 @@ class FileDevice implements Device {
         return at;
       }
       at += length;
-      if (at < endBytes) await new Promise((resolve) => setImmediate(resolve));
+      if (at < endBytes) await this.#file.stat(); // Any call that waits: others get their turn.
     }
     return endBytes;
   }

@@ -53,6 +53,9 @@ async function openLocked(
     await startLayer(files, layerPath, base.sizeBytes);
     await BlockMap.create(files, mapOptions);
   }
+  // The names too may have been left undurable by a process that was killed in its first moments.
+  await files.syncDirectory(directory);
+  await files.syncDirectory(parentOf(directory));
   const map = await BlockMap.open(files, mapOptions);
   opened.defer(() => map.close());
   const layer = opened.use(await openFile(files, layerPath, { readOnly: false }));
@@ -72,7 +75,6 @@ async function startLayer(files: Files, path: string, sizeBytes: number): Promis
   await using layer = device;
   await layer.flush();
   await files.syncDirectory(parentOf(path));
-  await files.syncDirectory(parentOf(parentOf(path)));
 }
 
 async function exists(files: Files, path: string): Promise<boolean> {
