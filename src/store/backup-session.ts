@@ -49,8 +49,6 @@ export class BackupSession implements AsyncDisposable {
   readonly #builder: FrameBuilder;
   readonly writer: SnapshotWriter;
   readonly #adopted: readonly FoundSession[];
-  /** Packs of adopted sessions that the snapshot relies on. */
-  readonly #usedPacks = new Set<string>();
   /** Bytes of packs that were sealed. */
   storedBytes = 0;
 
@@ -81,7 +79,6 @@ export class BackupSession implements AsyncDisposable {
         await this.#session.add(id);
       },
     });
-    const adoptedPacks = new Set(adopted.flatMap(({ state }) => state.packs));
     this.writer = new SnapshotWriter({
       geometry,
       parent,
@@ -90,9 +87,6 @@ export class BackupSession implements AsyncDisposable {
       builder: this.#builder,
       tree,
       pool: options.pool,
-      onUse: ({ packId }) => {
-        if (adoptedPacks.has(packId)) this.#usedPacks.add(packId);
-      },
     });
   }
 
@@ -147,7 +141,9 @@ export class BackupSession implements AsyncDisposable {
       storedBytes: this.storedBytes,
       ...facts,
     };
-    const added = [...this.#session.packs, ...this.#usedPacks];
+    // Adopted packs come whole: a patch in one may stand on a chunk in another.
+    const adopted = this.#adopted.flatMap(({ state }) => state.packs);
+    const added = [...new Set([...this.#session.packs, ...adopted])];
     const merge = await mergeIfNeeded(objects, env.random, index, log.state, added);
     await log.append(async (state) => ({
       snapshot,

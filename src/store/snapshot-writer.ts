@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type CodecPool, DIGEST_ENTRY_BYTES } from '../codec/index.ts';
 import { equalBytes } from '../core/index.ts';
-import type { ChunkIndex, Location } from './chunk-index.ts';
+import type { ChunkIndex } from './chunk-index.ts';
 import type { FrameBuilder } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
 import { holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
@@ -45,8 +45,6 @@ export type SnapshotWriterOptions = {
   readonly builder: FrameBuilder;
   readonly tree: TreeWriter;
   readonly pool: CodecPool;
-  /** Told of every stored copy that the snapshot relies on without having written it. */
-  onUse(location: Location): void;
 };
 
 type Item =
@@ -308,7 +306,6 @@ export class SnapshotWriter {
     const known = answer instanceof Promise ? await answer : answer;
     if (known !== undefined) {
       this.stats.knownBytes += length;
-      this.#options.onUse(known);
       return;
     }
     const before = wasChunk ? index.find(old.id(piece)) : undefined;

@@ -1,0 +1,145 @@
+/** The difference between two manifests: a walk that skips whatever is equal. */
+import { equalBytes } from '../core/index.ts';
+import { coveredBytes, leafCount, nodeCount, treeHeight } from './geometry.ts';
+import { holeLeaf, type Leaf, PIECE_CHUNK } from './leaf.ts';
+import { FANOUT, LEAF_BYTES } from './limits.ts';
+import type { Child, Tree, TreeReader } from './tree-reader.ts';
+
+/** A range whose content differs; `kind` is what the second snapshot has there. */
+export type ChangedExtent = {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly kind: 'data' | 'zero';
+};
+
+type Side = { readonly tree: Tree; readonly reference: Child };
+
+/**
+ * Ranges of `newer` whose content is not that of `older`, ascending, adjacent ones joined; what only
+ * the older one has (it was larger) is not told. Cost: O(changed x log size).
+ */
+export async function* diffTrees(
+  reader: TreeReader,
+  older: Tree,
+  newer: Tree,
+): AsyncGenerator<ChangedExtent> {
+  let pending: { offsetBytes: number; lengthBytes: number; kind: 'data' | 'zero' } | undefined;
+  const height = Math.max(treeHeight(older.geometry), treeHeight(newer.geometry));
+  const top = async (tree: Tree): Promise<Side> => ({
+    tree,
+    reference: await reader.nodeReference(tree, treeHeight(tree.geometry), 0),
+  });
+  for await (const extent of walk(reader, height, 0, await top(older), await top(newer))) {
+    if (
+      pending !== undefined &&
+      pending.kind === extent.kind &&
+      pending.offsetBytes + pending.lengthBytes === extent.offsetBytes
+    ) {
+      pending.lengthBytes += extent.lengthBytes;
+      continue;
+    }
+    if (pending !== undefined) yield pending;
+    pending = { ...extent };
+  }
+  if (pending !== undefined) yield pending;
+}
+
+async function* walk(
+  reader: TreeReader,
+  level: number,
+  index: number,
+  older: Side,
+  newer: Side,
+): AsyncGenerator<ChangedExtent> {
+  if (index >= nodeCount(newer.tree.geometry, level)) return;
+  if (await same(reader, level, index, older, newer)) return;
+  if (level === 0) {
+    yield* leafDifference(reader, index, older, newer);
+    return;
+  }
+  const before = await childrenOf(reader, level, index, older);
+  const after = await childrenOf(reader, level, index, newer);
+  for (const [at, child] of after.entries()) {
+    const position = index * FANOUT + at;
+    const left = { tree: older.tree, reference: before[at] };
+    yield* walk(reader, level - 1, position, left, { tree: newer.tree, reference: child });
+  }
+}
+
+/** A tree that is not as high as the other one stands as the first child of what lies above. */
+async function childrenOf(
+  reader: TreeReader,
+  level: number,
+  index: number,
+  { tree, reference }: Side,
+): Promise<readonly Child[]> {
+  if (level > treeHeight(tree.geometry)) return [reference];
+  if (index >= nodeCount(tree.geometry, level)) return [];
+  return (await reader.children(tree, level, index, reference)).children;
+}
+
+async function same(
+  reader: TreeReader,
+  level: number,
+  index: number,
+  older: Side,
+  newer: Side,
+): Promise<boolean> {
+  const covered = coveredBytes(newer.tree.geometry, level, index);
+  if (level > treeHeight(older.tree.geometry) || level > treeHeight(newer.tree.geometry)) {
+    return false;
+  }
+  if (coveredBytes(older.tree.geometry, level, index) !== covered) return false;
+  const a = older.reference;
+  const b = newer.reference;
+  if (a === undefined && b === undefined) return true;
+  if (a !== undefined && b !== undefined) {
+    if (a.record === b.record && a.ordinal === b.ordinal) return true;
+  }
+  const digests = await Promise.all([
+    reader.digest(older.tree, level, index, a),
+    reader.digest(newer.tree, level, index, b),
+  ]);
+  return equalBytes(digests[0], digests[1]);
+}
+
+async function wholeLeaf(reader: TreeReader, index: number, side: Side): Promise<Leaf | undefined> {
+  if (index >= leafCount(side.tree.geometry)) return undefined;
+  if (side.reference !== undefined) return reader.wholeLeaf(side.tree, index, side.reference);
+  return holeLeaf(coveredBytes(side.tree.geometry, 0, index), side.tree.geometry.chunkBytes);
+}
+
+async function* leafDifference(
+  reader: TreeReader,
+  index: number,
+  older: Side,
+  newer: Side,
+): AsyncGenerator<ChangedExtent> {
+  const before = await wholeLeaf(reader, index, older);
+  const after = await wholeLeaf(reader, index, newer);
+  if (after === undefined) return;
+  const starts = new Map<number, number>();
+  let at = 0;
+  for (let piece = 0; before !== undefined && piece < before.count; piece++) {
+    starts.set(at, piece);
+    at += before.lengths[piece]!;
+  }
+  at = 0;
+  for (let piece = 0; piece < after.count; piece++) {
+    const lengthBytes = after.lengths[piece]!;
+    const from = starts.get(at);
+    if (from === undefined || !sameContent(before!, from, after, piece)) {
+      const kind = after.kinds[piece] === PIECE_CHUNK ? 'data' : 'zero';
+      yield { offsetBytes: index * LEAF_BYTES + at, lengthBytes, kind };
+    }
+    at += lengthBytes;
+  }
+}
+
+/** Holes, zeroes and discarded ranges read alike. */
+function sameContent(before: Leaf, from: number, after: Leaf, to: number): boolean {
+  if (before.lengths[from] !== after.lengths[to]) return false;
+  const chunk = before.kinds[from] === PIECE_CHUNK;
+  if (chunk !== (after.kinds[to] === PIECE_CHUNK)) return false;
+  return !chunk || equalBytes(before.id(from), after.id(to));
+}

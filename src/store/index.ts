@@ -1,0 +1,30 @@
+/** store: the repository - packs, index, manifests, commit log; see README.md. */
+export { type BackupOptions, BackupSession, type CommitFacts } from './backup-session.ts';
+export type { ChunkIndex, Location } from './chunk-index.ts';
+export { type ChangedExtent, diffTrees } from './diff.ts';
+export { StoreError, type StoreErrorCode } from './errors.ts';
+export { Arena, FramePlan } from './frame-plan.ts';
+export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
+export { Leaf, PIECE_CHUNK, PIECE_DISCARDED, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
+export { FANOUT, LEAF_BYTES } from './limits.ts';
+export { eachChunk, leaves } from './pieces.ts';
+export { type OpenOptions, Repository } from './repository.ts';
+export { Slots } from './slots.ts';
+export {
+  checkVolumeName,
+  geometryOf,
+  parseSnapshotName,
+  type Snapshot,
+  treeOf,
+  type UnreadableExtent,
+} from './snapshot.ts';
+export { BATCH_BYTES, type Batch, SnapshotWriter, type WriterStats } from './snapshot-writer.ts';
+export type { Superblock } from './superblock.ts';
+export type { Tree, TreeReader } from './tree-reader.ts';
+export {
+  CANONICAL_BYTES,
+  nodeDigest,
+  volumeDigest,
+  zeroChunkDigest,
+  zeroDigest,
+} from './volume-digest.ts';

@@ -1,0 +1,168 @@
+/** A repository: where snapshots live. Opens, lists, resolves names, begins backups. */
+import { CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
+import { type Env, toHex } from '../core/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
+import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
+import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
+import { StoreError } from './errors.ts';
+import { CommitLog } from './log.ts';
+import { readPackTable } from './pack-file.ts';
+import { addSegment, readSegment } from './segment.ts';
+import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
+import { checkWritable, readSuperblock, type Superblock, writeSuperblock } from './superblock.ts';
+import { loadTree } from './tree-loader.ts';
+import { TreeReader } from './tree-reader.ts';
+
+export type OpenOptions = {
+  /** Tests shorten fingerprints, so that unequal chunks collide. */
+  readonly fingerprints?: FingerprintBits;
+};
+
+export class Repository implements AsyncDisposable {
+  readonly #env: Env;
+  readonly objects: ObjectStore;
+  readonly superblock: Superblock;
+  readonly #log: CommitLog;
+  readonly #index: ChunkIndex;
+  readonly reader: TreeReader;
+  readonly #loadedSegments = new Set<string>();
+
+  private constructor(
+    env: Env,
+    objects: ObjectStore,
+    superblock: Superblock,
+    options: OpenOptions,
+  ) {
+    this.#env = env;
+    this.objects = objects;
+    this.superblock = superblock;
+    this.#log = new CommitLog(objects, env.random);
+    this.#index = new ChunkIndex(objects, options.fingerprints);
+    this.reader = new TreeReader((id) => loadTree(objects, this.#index, id));
+  }
+
+  /** Makes an empty repository. STORE_EXISTS, STORE_CHUNK_SIZE. */
+  static async init(
+    env: Env,
+    objects: ObjectStore,
+    { chunkBytes = CHUNK_BYTES_DEFAULT }: { readonly chunkBytes?: number } = {},
+  ): Promise<Superblock> {
+    const power = Number.isInteger(Math.log2(chunkBytes));
+    if (!power || chunkBytes < CHUNK_BYTES_MIN || chunkBytes > CHUNK_BYTES_MAX) {
+      throw new StoreError('STORE_CHUNK_SIZE', `chunks of ${chunkBytes} bytes are not possible`, {
+        hint: 'Choose a power of two from 4K to 1M.',
+      });
+    }
+    const id = new Uint8Array(16);
+    env.random.fill(id);
+    const superblock = {
+      repositoryId: toHex(id),
+      chunkBytes,
+      created: new Date(env.clock.wallMs()).toISOString(),
+      features: { reader: [], writer: [], gc: [] },
+    };
+    await writeSuperblock(objects, superblock);
+    return superblock;
+  }
+
+  /** Reads superblock and log; the index follows when it is needed. Owns `objects` afterwards. */
+  static async open(
+    env: Env,
+    objects: ObjectStore,
+    options: OpenOptions = {},
+  ): Promise<Repository> {
+    const superblock = await readSuperblock(objects);
+    const repository = new Repository(env, objects, superblock, options);
+    await repository.refresh();
+    return repository;
+  }
+
+  /** Sees what others committed meanwhile. */
+  async refresh(): Promise<void> {
+    await this.#log.refresh();
+  }
+
+  get log(): CommitLog {
+    return this.#log;
+  }
+
+  /** All snapshots, or those of one volume, oldest first. */
+  snapshots(volume?: string): Snapshot[] {
+    const all = [...this.#log.state.snapshots.values()];
+    return volume === undefined ? all : all.filter((snapshot) => snapshot.volume === volume);
+  }
+
+  latest(volume: string): Snapshot | undefined {
+    return this.snapshots(volume).at(-1);
+  }
+
+  /** The snapshot that `VOL@latest~1` or `VOL@PREFIX` names. */
+  resolve(name: string): Snapshot {
+    const { volume, which, back } = parseSnapshotName(name);
+    const own = this.snapshots(volume);
+    if (own.length === 0) throw this.#noVolume(volume);
+    const at = which === 'latest' ? own.length - 1 : this.#byPrefix(own, volume, which);
+    const found = own[at - back];
+    if (found !== undefined) return found;
+    throw new StoreError('STORE_SNAPSHOT_NOT_FOUND', `${name}: ${volume} has no snapshot there`, {
+      hint: `It has ${own.length}; see \`ferry ls ${volume}\`.`,
+    });
+  }
+
+  #byPrefix(own: readonly Snapshot[], volume: string, prefix: string): number {
+    const fits = own.flatMap((snapshot, at) => (snapshot.id.startsWith(prefix) ? [at] : []));
+    if (fits.length === 1) return fits[0]!;
+    if (fits.length === 0) {
+      throw new StoreError('STORE_SNAPSHOT_NOT_FOUND', `${volume} has no snapshot ${prefix}`, {
+        hint: `See \`ferry ls ${volume}\`.`,
+      });
+    }
+    throw new StoreError('STORE_AMBIGUOUS', `${volume}@${prefix} may be ${fits.length} snapshots`, {
+      hint: 'Give more digits of the id.',
+    });
+  }
+
+  #noVolume(volume: string): StoreError {
+    const known = [...new Set(this.snapshots().map((snapshot) => snapshot.volume))];
+    const hint =
+      known.length === 0
+        ? 'The repository is empty: back something up with `ferry backup SOURCE`.'
+        : `There are: ${known.slice(0, 10).join(', ')}${known.length > 10 ? ', ...' : ''}.`;
+    return new StoreError('STORE_VOLUME_NOT_FOUND', `there is no volume ${volume}`, { hint });
+  }
+
+  /** The index with everything that the log names now. */
+  async index(): Promise<ChunkIndex> {
+    const { state } = this.#log;
+    for (const segment of state.segments.keys()) {
+      if (this.#loadedSegments.has(segment)) continue;
+      addSegment(this.#index, await readSegment(this.objects, segment));
+      this.#loadedSegments.add(segment);
+    }
+    const missing = [...state.loosePacks].filter((pack) => !this.#index.hasPack(pack));
+    const tables = await Promise.all(missing.map((pack) => readPackTable(this.objects, pack)));
+    for (const [at, pack] of missing.entries()) this.#index.addTable(pack, tables[at]!);
+    return this.#index;
+  }
+
+  async parts(): Promise<StoreParts> {
+    return {
+      env: this.#env,
+      objects: this.objects,
+      index: await this.index(),
+      log: this.#log,
+      reader: this.reader,
+      chunkBytes: this.superblock.chunkBytes,
+    };
+  }
+
+  async beginBackup(options: BackupOptions): Promise<BackupSession> {
+    checkVolumeName(options.volume);
+    checkWritable(this.superblock);
+    return BackupSession.begin(await this.parts(), options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.objects[Symbol.asyncDispose]();
+  }
+}

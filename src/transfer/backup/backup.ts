@@ -1,0 +1,185 @@
+/** Backs a device up: finds what changed since the newest snapshot, stores that, commits. */
+import { type CodecPool, codecPool } from '../../codec/index.ts';
+import { type Env, hasCode, mapOrdered } from '../../core/index.ts';
+import type { Device } from '../../device/index.ts';
+import {
+  BATCH_BYTES,
+  type Batch,
+  CANONICAL_BYTES,
+  PIECE_HOLE,
+  PIECE_ZERO,
+  type Repository,
+  type Snapshot,
+  type SnapshotWriter,
+  type UnreadableExtent,
+  type WriterStats,
+} from '../../store/index.ts';
+import { checkInterrupted, TransferError } from '../errors.ts';
+import type { OnProgress } from '../progress.ts';
+import { alignedRuns, type Run } from '../runs.ts';
+
+export type BackupRequest = {
+  readonly volume: string;
+  /** Tells this source from others of the same volume; see `Snapshot.origin`. */
+  readonly origin: string;
+  /** How the changes are found, as the snapshot records it. */
+  readonly changeSource: string;
+  /** Ranges that may differ from the parent; without them everything is compared. */
+  readonly changed?: AsyncIterable<Run>;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+};
+
+export type BackupResult = {
+  readonly snapshot: Snapshot;
+  readonly parent: Snapshot | undefined;
+  readonly stats: WriterStats;
+  readonly readBytes: number;
+  /** Ranges that the source said are empty, so that they were not read. */
+  readonly skippedBytes: number;
+  /** Packs of an earlier run that was cut off. */
+  readonly adoptedPacks: number;
+};
+
+/** Batches that are being read at the same time. */
+const READS_IN_FLIGHT = 4;
+
+/** Below this much data threads cost more time than they save. */
+const THREADS_FROM_BYTES = 8 * 1024 * 1024;
+
+/** More than this, and the disk needs a rescue, not a backup. */
+const UNREADABLE_EXTENTS_MAX = 1000;
+
+export async function backup(
+  env: Env,
+  repository: Repository,
+  device: Device,
+  request: BackupRequest,
+): Promise<BackupResult> {
+  const threads = device.sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
+  await using pool = codecPool(env, threads);
+  const parent = repository.latest(request.volume);
+  const { sizeBytes } = device;
+  await using session = await repository.beginBackup({
+    volume: request.volume,
+    sizeBytes,
+    parent,
+    pool,
+  });
+  const { writer } = session;
+  const run = new BackupRun(device, writer, repository.superblock.chunkBytes, request);
+  await run.all(pool);
+  const snapshot = await session.commit({
+    source: request.changeSource,
+    origin: request.origin,
+    readBytes: run.readBytes,
+    unreadable: run.unreadable,
+  });
+  return {
+    snapshot,
+    parent,
+    stats: writer.stats,
+    readBytes: run.readBytes,
+    skippedBytes: run.skippedBytes,
+    adoptedPacks: session.adoptedPacks,
+  };
+}
+
+type Piece =
+  | { readonly batch: Batch; readonly offsetBytes: number; readonly lengthBytes: number }
+  | Run
+  | { readonly kind: 'keep'; readonly offsetBytes: number; readonly lengthBytes: number };
+
+class BackupRun {
+  readonly #device: Device;
+  readonly #writer: SnapshotWriter;
+  readonly #chunkBytes: number;
+  readonly #request: BackupRequest;
+  readBytes = 0;
+  skippedBytes = 0;
+  readonly unreadable: UnreadableExtent[] = [];
+
+  constructor(device: Device, writer: SnapshotWriter, chunkBytes: number, request: BackupRequest) {
+    this.#device = device;
+    this.#writer = writer;
+    this.#chunkBytes = chunkBytes;
+    this.#request = request;
+  }
+
+  /** Reads ahead, puts in order. */
+  async all({ threads }: CodecPool): Promise<void> {
+    const { signal, onProgress } = this.#request;
+    const totalBytes = this.#device.sizeBytes;
+    const ahead = threads === 0 ? 1 : READS_IN_FLIGHT;
+    for await (const piece of mapOrdered(this.#pieces(), ahead, (item) => this.#read(item))) {
+      checkInterrupted(signal);
+      const { offsetBytes, lengthBytes } = piece;
+      if ('batch' in piece) this.#writer.putData(piece.batch, offsetBytes, lengthBytes);
+      else if (piece.kind === 'keep') this.#writer.keep(offsetBytes, lengthBytes);
+      else {
+        this.skippedBytes += lengthBytes;
+        const kind = piece.kind === 'hole' ? PIECE_HOLE : PIECE_ZERO;
+        this.#writer.putEmpty(kind, offsetBytes, lengthBytes);
+      }
+      onProgress?.({ doneBytes: offsetBytes + lengthBytes, totalBytes });
+    }
+    await this.#writer.settled();
+  }
+
+  /** Data in batches, emptiness in runs. */
+  async *#pieces(): AsyncGenerator<Run | Piece> {
+    const align = Math.max(this.#chunkBytes, CANONICAL_BYTES);
+    for await (const run of this.#request.changed ?? alignedRuns(this.#device, align)) {
+      if (run.kind !== 'data') {
+        yield run;
+        continue;
+      }
+      const end = run.offsetBytes + run.lengthBytes;
+      for (let at = run.offsetBytes; at < end; at += BATCH_BYTES) {
+        const lengthBytes = Math.min(BATCH_BYTES, end - at);
+        yield { kind: 'data', offsetBytes: at, lengthBytes };
+      }
+    }
+  }
+
+  async #read(piece: Run | Piece): Promise<Piece> {
+    if ('batch' in piece || piece.kind !== 'data') return piece;
+    const { offsetBytes, lengthBytes } = piece;
+    const batch = await this.#writer.batch();
+    const target = batch.bytes.subarray(0, lengthBytes);
+    try {
+      await this.#device.read(target, offsetBytes);
+    } catch (error) {
+      if (!hasCode(error, 'DEVICE_IO')) throw error;
+      await this.#rescue(target, offsetBytes);
+    }
+    this.readBytes += lengthBytes;
+    return { batch, offsetBytes, lengthBytes };
+  }
+
+  /** Reads chunk by chunk around a bad place; what stays unreadable is zeroes, and is told. */
+  async #rescue(target: Uint8Array, offsetBytes: number): Promise<void> {
+    const step = this.#chunkBytes;
+    for (let at = 0; at < target.byteLength; at += step) {
+      const part = target.subarray(at, Math.min(target.byteLength, at + step));
+      try {
+        await this.#device.read(part, offsetBytes + at);
+      } catch (error) {
+        if (!hasCode(error, 'DEVICE_IO')) throw error;
+        part.fill(0);
+        this.#note(offsetBytes + at, part.byteLength, error);
+      }
+    }
+  }
+
+  #note(offsetBytes: number, lengthBytes: number, cause: unknown): void {
+    if (this.unreadable.length >= UNREADABLE_EXTENTS_MAX) {
+      throw new TransferError(
+        'TRANSFER_UNREADABLE',
+        `${this.#device.name}: more than ${UNREADABLE_EXTENTS_MAX} places cannot be read`,
+        { hint: 'Rescue the disk first (ddrescue), then back the copy up.', cause },
+      );
+    }
+    this.unreadable.push({ offsetBytes, lengthBytes });
+  }
+}

@@ -1,0 +1,3 @@
+/** transfer/backup: from a device to a snapshot and back; see README.md. */
+export { type BackupRequest, type BackupResult, backup } from './backup.ts';
+export { type RestoreOptions, type RestoreResult, restore } from './restore.ts';

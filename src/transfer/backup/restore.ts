@@ -1,0 +1,223 @@
+/** Restores a snapshot to a device: chunks are read pack by pack, verified, and written in place. */
+import { type CodecPool, codecPool } from '../../codec/index.ts';
+import type { Env } from '../../core/index.ts';
+import { toHex } from '../../core/index.ts';
+import type { Device } from '../../device/index.ts';
+import {
+  Arena,
+  type ChunkIndex,
+  eachChunk,
+  FramePlan,
+  LEAF_BYTES,
+  type Location,
+  leaves,
+  type Repository,
+  Slots,
+  type Snapshot,
+  StoreError,
+  treeOf,
+} from '../../store/index.ts';
+import { checkInterrupted, TransferError } from '../errors.ts';
+import type { OnProgress } from '../progress.ts';
+
+export type RestoreOptions = {
+  /** The target reads as zero everywhere: holes need not be written. */
+  readonly blank: boolean;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+};
+
+export type RestoreResult = { readonly writtenBytes: number; readonly zeroBytes: number };
+
+/** Plain bytes of one job. */
+const JOB_BYTES = 4 * 1024 * 1024;
+
+/** From here on a job ends where a frame does, so that no frame is decoded twice. */
+const JOB_ENOUGH_BYTES = 3 * 1024 * 1024;
+
+const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
+
+type JobMemory = { readonly target: SharedArrayBuffer; readonly arena: Arena };
+type Wanted = { readonly offsetBytes: number; readonly lengthBytes: number; readonly at: Location };
+
+export async function restore(
+  env: Env,
+  repository: Repository,
+  snapshot: Snapshot,
+  device: Device,
+  options: RestoreOptions,
+): Promise<RestoreResult> {
+  checkTarget(device, snapshot);
+  await using pool = codecPool(env, env.workers.parallelism);
+  const run = new RestoreRun(repository, await repository.index(), pool, device, snapshot, options);
+  await run.all();
+  await device.flush();
+  return { writtenBytes: run.writtenBytes, zeroBytes: run.zeroBytes };
+}
+
+function checkTarget(device: Device, snapshot: Snapshot): void {
+  if (device.sizeBytes >= snapshot.sizeBytes) return;
+  throw new TransferError(
+    'TRANSFER_TARGET_SIZE',
+    `${device.name} has ${device.sizeBytes} bytes, the snapshot ${snapshot.sizeBytes}`,
+    { hint: 'Restore to a file or to a device that is large enough.' },
+  );
+}
+
+class RestoreRun {
+  readonly #repository: Repository;
+  readonly #index: ChunkIndex;
+  readonly #pool: CodecPool;
+  readonly #device: Device;
+  readonly #snapshot: Snapshot;
+  readonly #options: RestoreOptions;
+  readonly #memories: Slots<JobMemory>;
+  readonly #running = new Set<Promise<void>>();
+  #failure: unknown;
+  #wanted: Wanted[] = [];
+  #wantedBytes = 0;
+  /** Everything before is written or being written. */
+  #doneBytes = 0;
+  writtenBytes = 0;
+  zeroBytes = 0;
+
+  constructor(
+    repository: Repository,
+    index: ChunkIndex,
+    pool: CodecPool,
+    device: Device,
+    snapshot: Snapshot,
+    options: RestoreOptions,
+  ) {
+    this.#repository = repository;
+    this.#index = index;
+    this.#pool = pool;
+    this.#device = device;
+    this.#snapshot = snapshot;
+    this.#options = options;
+    const memories = Array.from({ length: pool.threads + 2 }, () => ({
+      target: new SharedArrayBuffer(JOB_BYTES),
+      arena: new Arena(),
+    }));
+    this.#memories = new Slots(memories);
+  }
+
+  async all(): Promise<void> {
+    const tree = treeOf(this.#snapshot);
+    try {
+      for await (const { index, leaf } of leaves(this.#repository.reader, tree)) {
+        const found: { offsetBytes: number; lengthBytes: number; id: Uint8Array }[] = [];
+        eachChunk(leaf, index, (offsetBytes, lengthBytes, id) => {
+          found.push({ offsetBytes, lengthBytes, id });
+        });
+        for (const chunk of found) await this.#want(chunk);
+        this.#report(index * LEAF_BYTES);
+      }
+      await this.#start();
+      await this.#zeroUpTo(this.#snapshot.sizeBytes);
+    } finally {
+      await Promise.all(this.#running);
+    }
+    this.#check();
+    this.#report(this.#snapshot.sizeBytes);
+  }
+
+  #report(doneBytes: number): void {
+    this.#options.onProgress?.({ doneBytes, totalBytes: this.#snapshot.sizeBytes });
+  }
+
+  #check(): void {
+    checkInterrupted(this.#options.signal);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #want(chunk: { offsetBytes: number; lengthBytes: number; id: Uint8Array }): Promise<void> {
+    const answer = this.#index.find(chunk.id);
+    const at = answer instanceof Promise ? await answer : answer;
+    if (at === undefined) throw missingChunk(chunk.id, chunk.offsetBytes);
+    const last = this.#wanted.at(-1);
+    if (last !== undefined) {
+      const full = this.#wantedBytes + chunk.lengthBytes > JOB_BYTES;
+      if (full || (this.#wantedBytes >= JOB_ENOUGH_BYTES && !sameFrame(last.at, at))) {
+        await this.#start();
+      }
+    }
+    await this.#zeroUpTo(chunk.offsetBytes);
+    this.#doneBytes = chunk.offsetBytes + chunk.lengthBytes;
+    this.#wanted.push({ offsetBytes: chunk.offsetBytes, lengthBytes: chunk.lengthBytes, at });
+    this.#wantedBytes += chunk.lengthBytes;
+  }
+
+  /** Holes must read as zeroes, whatever was there. */
+  async #zeroUpTo(offsetBytes: number): Promise<void> {
+    const lengthBytes = offsetBytes - this.#doneBytes;
+    if (lengthBytes <= 0) return;
+    this.zeroBytes += lengthBytes;
+    if (!this.#options.blank) await this.#device.zero(lengthBytes, this.#doneBytes, 0);
+    this.#doneBytes = offsetBytes;
+  }
+
+  /** Hands the collected chunks to the pool. */
+  async #start(): Promise<void> {
+    this.#check();
+    const wanted = this.#wanted;
+    if (wanted.length === 0) return;
+    this.#wanted = [];
+    this.#wantedBytes = 0;
+    const memory = await this.#memories.take();
+    const job = this.#run(wanted, memory)
+      .catch((error) => {
+        this.#failure ??= error;
+      })
+      .finally(() => {
+        memory.arena.reset(ARENA_KEEP_BYTES);
+        this.#memories.give(memory);
+        this.#running.delete(job);
+      });
+    this.#running.add(job);
+    this.#check();
+  }
+
+  async #run(wanted: readonly Wanted[], { target, arena }: JobMemory): Promise<void> {
+    const plan = new FramePlan(this.#repository.objects, this.#index, arena);
+    const steps = await Promise.all(wanted.map(({ at }) => plan.add(at)));
+    const outputs: { step: number; at: number }[] = [];
+    let used = 0;
+    for (const [position, { lengthBytes }] of wanted.entries()) {
+      outputs.push({ step: steps[position]!, at: used });
+      used += lengthBytes;
+    }
+    const range = { memory: target, at: 0, lengthBytes: used };
+    await this.#pool.run<'decode'>({ kind: 'decode', plan: plan.finish(), outputs, target: range });
+    await this.#write(wanted, new Uint8Array(target, 0, used));
+    this.writtenBytes += used;
+  }
+
+  /** Neighbours go in one write. */
+  async #write(wanted: readonly Wanted[], bytes: Uint8Array): Promise<void> {
+    let from = 0;
+    let length = 0;
+    let offset = wanted[0]!.offsetBytes;
+    for (const { offsetBytes, lengthBytes } of wanted) {
+      if (offsetBytes !== offset + length) {
+        await this.#device.write(bytes.subarray(from, from + length), offset, 0);
+        from += length;
+        length = 0;
+        offset = offsetBytes;
+      }
+      length += lengthBytes;
+    }
+    await this.#device.write(bytes.subarray(from, from + length), offset, 0);
+  }
+}
+
+function sameFrame(a: Location, b: Location): boolean {
+  return a.pack === b.pack && a.table.frameOf(a.ordinal) === b.table.frameOf(b.ordinal);
+}
+
+function missingChunk(id: Uint8Array, offsetBytes: number): StoreError {
+  const name = toHex(id).slice(0, 16);
+  return new StoreError('STORE_MISSING', `no pack holds chunk ${name}, needed at ${offsetBytes}`, {
+    hint: 'Run `ferry check` to see what is affected.',
+  });
+}

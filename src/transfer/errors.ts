@@ -1,0 +1,24 @@
+/** What can go wrong on a journey between devices and repositories. */
+import { FerryError } from '../core/index.ts';
+
+export type TransferErrorCode =
+  | 'TRANSFER_INTERRUPTED'
+  | 'TRANSFER_SOURCE'
+  | 'TRANSFER_TARGET'
+  | 'TRANSFER_TARGET_SIZE'
+  | 'TRANSFER_VERIFY'
+  | 'TRANSFER_VOLUME_TAKEN'
+  | 'TRANSFER_UNREADABLE'
+  | 'TRANSFER_LAYER';
+
+export class TransferError extends FerryError<TransferErrorCode> {
+  override readonly name = 'TransferError';
+}
+
+/** Throws TRANSFER_INTERRUPTED once a person has asked to stop. */
+export function checkInterrupted(signal: AbortSignal | undefined): void {
+  if (!signal?.aborted) return;
+  throw new TransferError('TRANSFER_INTERRUPTED', 'interrupted', {
+    hint: 'Run the command again: it goes on from what is stored.',
+  });
+}
