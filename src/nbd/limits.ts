@@ -55,6 +55,16 @@ export const ANSWER_TIMEOUT_MS = 60_000;
 export const OPTION_REPLY_BYTES_MAX = 64 * KIB;
 /** Client: replies to one option, as many as a long export list has. */
 export const OPTION_REPLIES_MAX = LIST_EXPORTS_MAX + 1;
+/** Client: a chunk that is no data: an error's text, or the extents of a status. */
+export const REPLY_PAYLOAD_BYTES_MAX = MIB;
+/** Client: out-of-order pieces of one read; an honest server needs one per block at most. */
+export const COVERAGE_PIECES_MAX = 16 * KIB;
+/** Client: calls that wait for a place among the requests in flight. */
+export const OPERATIONS_QUEUED_MAX = 64 * KIB;
+/** Client: connections to one export. */
+export const CLIENT_CONNECTIONS_MAX = 16;
+/** Client: one WRITE_ZEROES or TRIM; shorter than 4 GiB and a multiple of every block size. */
+export const EFFECT_BYTES_MAX = 1024 * MIB;
 
 assert(HELD_BYTES_MAX > PAYLOAD_BYTES_MAX, 'the largest request must fit');
 assert(OPTION_BYTES_MAX > 2 * NAME_BYTES_MAX, 'a name and a query must fit into an option');

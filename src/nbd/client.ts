@@ -1,0 +1,439 @@
+/** The NBD client: an export of some server as a Device. */
+import type { Env } from '../core/index.ts';
+import {
+  type Answer,
+  type BlockSizes,
+  checkRange,
+  checkWritable,
+  type Device,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceHints,
+  FAST_ZERO,
+  FUA,
+  NO_HOLE,
+} from '../device/index.ts';
+import { type ClientConnection, openConnection, type Timeouts } from './client-connection.ts';
+import { listExports, type Terms, type Wishes } from './client-handshake.ts';
+import {
+  BASE_ALLOCATION,
+  COMMAND_BLOCK_STATUS,
+  COMMAND_FLUSH,
+  COMMAND_READ,
+  COMMAND_TRIM,
+  COMMAND_WRITE,
+  COMMAND_WRITE_ZEROES,
+  FLAG_FAST_ZERO,
+  FLAG_FUA,
+  FLAG_NO_HOLE,
+  FLAG_REQ_ONE,
+  STATUS_HOLE,
+  STATUS_ZERO,
+  TRANSMISSION_CAN_MULTI_CONN,
+  TRANSMISSION_HAS_FLAGS,
+  TRANSMISSION_READ_ONLY,
+  TRANSMISSION_ROTATIONAL,
+  TRANSMISSION_SEND_FAST_ZERO,
+  TRANSMISSION_SEND_FLUSH,
+  TRANSMISSION_SEND_FUA,
+  TRANSMISSION_SEND_TRIM,
+  TRANSMISSION_SEND_WRITE_ZEROES,
+} from './constants.ts';
+import { NbdError } from './errors.ts';
+import type { StatusExtent } from './exports.ts';
+import { Inbound } from './inbound.ts';
+import {
+  ANSWER_TIMEOUT_MS,
+  CLIENT_CONNECTIONS_MAX,
+  CONNECT_TIMEOUT_MS,
+  EFFECT_BYTES_MAX,
+  PAYLOAD_BYTES_MAX,
+} from './limits.ts';
+import { Operation, type OperationOptions } from './operation.ts';
+import { STYLE_EXTENDED } from './reply-codec.ts';
+import { type NbdUri, parseUri } from './uri.ts';
+
+export type ConnectOptions = {
+  /** Several are used only if the server says that they see each other's writes. Default 1. */
+  readonly connections?: number;
+  readonly connectTimeoutMs?: number;
+  /** From a call until its answer; then the connection is given up. */
+  readonly answerTimeoutMs?: number;
+  /** Meta contexts to ask for beside `base:allocation`, see `status`. */
+  readonly contexts?: readonly string[];
+  /** Changes nothing at the server, whatever it would permit. */
+  readonly readOnly?: boolean;
+  /** The newest kind of replies to ask for; for servers that stumble over it. Default: extended. */
+  readonly replies?: 'simple' | 'structured' | 'extended';
+};
+
+/** Disposing it says goodbye to the server. */
+export interface NbdDevice extends Device {
+  readonly description: string;
+  /** The meta contexts that the server granted. */
+  readonly contexts: readonly string[];
+  /** What was agreed on. */
+  readonly replies: 'simple' | 'structured' | 'extended';
+  /** Describes a prefix of the range in a granted context; at least one extent. */
+  status(
+    context: string,
+    lengthBytes: number,
+    offsetBytes: number,
+  ): Promise<readonly StatusExtent[]>;
+}
+
+const styles = ['simple', 'structured', 'extended'] as const;
+
+/** Opens the export that `uri` names. Fails with an NbdError or EnvError. */
+export async function connect(
+  env: Env,
+  uri: string | NbdUri,
+  options: ConnectOptions = {},
+): Promise<NbdDevice> {
+  const { address, exportName } = target(uri);
+  const timeouts: Timeouts = {
+    connectMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+    answerMs: options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS,
+  };
+  const wishes: Wishes = {
+    exportName,
+    contexts: options.contexts ?? [],
+    styleMax: styles.indexOf(options.replies ?? 'extended'),
+  };
+  const open = () =>
+    openConnection(env, () => env.net.connect(address, timeouts.connectMs), wishes, timeouts);
+  const connections = [await open()];
+  try {
+    const { terms } = connections[0]!;
+    const sizes = checkTerms(terms, exportName);
+    const isShared = (terms.flags & TRANSMISSION_CAN_MULTI_CONN) !== 0;
+    const wanted = Math.min(isShared ? (options.connections ?? 1) : 1, CLIENT_CONNECTIONS_MAX);
+    while (connections.length < wanted) {
+      const next = await open();
+      connections.push(next);
+      if (next.terms.sizeBytes === terms.sizeBytes && next.terms.flags === terms.flags) continue;
+      throw new NbdError('NBD_PROTOCOL', 'two connections see two different exports', {
+        hint: 'The export was changed meanwhile; try again.',
+      });
+    }
+    return new Client(connections, sizes, exportName, options.readOnly === true);
+  } catch (error) {
+    await Promise.all(connections.map((connection) => connection.close()));
+    throw error;
+  }
+}
+
+/** The names of a server's exports; the URI's own export name does not matter. */
+export async function list(
+  env: Env,
+  uri: string | NbdUri,
+  timeoutMs = CONNECT_TIMEOUT_MS,
+): Promise<string[]> {
+  const stream = await env.net.connect(target(uri).address, timeoutMs);
+  const inbound = new Inbound(stream);
+  const fail = (error: unknown) => inbound.fail(error ?? lostError(stream.peer));
+  stream.start({
+    onBytes: (view) => inbound.onBytes(view),
+    onDrained: () => {},
+    onEnd: () => fail(undefined),
+    onClosed: fail,
+  });
+  const limit = env.clock.after(timeoutMs, () => fail(undefined));
+  try {
+    return await listExports(stream, inbound);
+  } finally {
+    limit.cancel();
+    stream.destroy();
+  }
+}
+
+function lostError(peer: string): NbdError {
+  return new NbdError('NBD_CLOSED', `${peer} did not tell its exports`, {
+    hint: 'Look at the server.',
+  });
+}
+
+function target(uri: string | NbdUri): NbdUri {
+  const parsed = typeof uri === 'string' ? parseUri(uri) : uri;
+  if (!parsed.tls) return parsed;
+  throw new NbdError('NBD_UNSUPPORTED', 'TLS is not supported yet', {
+    hint: 'Use a unix socket, or nbd:// over a network that you trust.',
+  });
+}
+
+/** Refuses what no device can be; answers the block sizes to keep to. */
+function checkTerms(terms: Terms, exportName: string): BlockSizes {
+  const refuse = (what: string) =>
+    new NbdError('NBD_SIZE', `the export "${exportName}" cannot be used: ${what}`, {
+      hint: 'The server is faulty, or the volume is larger than 8 PiB.',
+    });
+  if (!Number.isSafeInteger(terms.sizeBytes)) throw refuse(`it claims ${terms.sizeBytes} bytes`);
+  if ((terms.flags & TRANSMISSION_HAS_FLAGS) === 0) throw refuse('its flags are not set');
+  const said = terms.blockSizes;
+  if (said === undefined) {
+    // What the document tells clients to assume.
+    return { minimumBytes: 1, preferredBytes: 4096, maximumBytes: PAYLOAD_BYTES_MAX };
+  }
+  const { minimumBytes, preferredBytes } = said;
+  const isPower = (value: number) => value > 0 && (value & (value - 1)) === 0;
+  if (!isPower(minimumBytes) || minimumBytes > 64 * 1024) {
+    throw refuse(`its smallest block has ${minimumBytes} bytes`);
+  }
+  if (!isPower(preferredBytes) || preferredBytes < minimumBytes) {
+    throw refuse(`it prefers blocks of ${preferredBytes} bytes`);
+  }
+  const maximumBytes = Math.min(said.maximumBytes, PAYLOAD_BYTES_MAX);
+  if (maximumBytes < minimumBytes || maximumBytes % minimumBytes !== 0) {
+    throw refuse(`its largest block has ${said.maximumBytes} bytes`);
+  }
+  if (terms.sizeBytes % minimumBytes !== 0) {
+    throw refuse(`${terms.sizeBytes} bytes are not whole blocks of ${minimumBytes}`);
+  }
+  return { minimumBytes, preferredBytes, maximumBytes };
+}
+
+class Client implements NbdDevice {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly blockSizes: BlockSizes;
+  readonly readOnly: boolean;
+  readonly hints: DeviceHints;
+  readonly durable: boolean;
+  readonly description: string;
+  readonly contexts: readonly string[];
+  readonly replies: 'simple' | 'structured' | 'extended';
+  readonly #connections: readonly ClientConnection[];
+  readonly #terms: Terms;
+  #hasFailedFlush = false;
+  #closing: Promise<unknown> | undefined;
+
+  constructor(
+    connections: readonly ClientConnection[],
+    blockSizes: BlockSizes,
+    exportName: string,
+    readOnly: boolean,
+  ) {
+    const { terms } = connections[0]!;
+    this.#connections = connections;
+    this.#terms = terms;
+    this.name = `nbd:${exportName}`;
+    this.sizeBytes = terms.sizeBytes;
+    this.blockSizes = blockSizes;
+    this.readOnly = readOnly || this.#can(TRANSMISSION_READ_ONLY);
+    this.durable = this.#can(TRANSMISSION_SEND_FLUSH);
+    this.description = terms.description;
+    this.contexts = [...terms.contexts.keys()];
+    this.replies = styles[terms.style]!;
+    this.hints = {
+      rotational: this.#can(TRANSMISSION_ROTATIONAL),
+      fastZero: this.#can(TRANSMISSION_SEND_FAST_ZERO),
+    };
+  }
+
+  #can(flag: number): boolean {
+    return (this.#terms.flags & flag) !== 0;
+  }
+
+  read(target: Uint8Array, offsetBytes: number): Answer {
+    checkRange(this, target.byteLength, offsetBytes);
+    return this.#inParts(target.byteLength, this.blockSizes.maximumBytes, (at, lengthBytes) =>
+      this.#submit({
+        command: COMMAND_READ,
+        flags: 0,
+        offsetBytes: offsetBytes + at,
+        lengthBytes,
+        target: target.subarray(at, at + lengthBytes),
+      }),
+    );
+  }
+
+  write(source: Uint8Array, offsetBytes: number, flags: number): Answer {
+    checkRange(this, source.byteLength, offsetBytes);
+    checkWritable(this);
+    const wire = this.#fuaFlag(flags);
+    const written = this.#inParts(
+      source.byteLength,
+      this.blockSizes.maximumBytes,
+      (at, lengthBytes) =>
+        this.#submit({
+          command: COMMAND_WRITE,
+          flags: wire,
+          offsetBytes: offsetBytes + at,
+          lengthBytes,
+          source: source.subarray(at, at + lengthBytes),
+        }),
+    );
+    return this.#thenForce(written, flags);
+  }
+
+  async flush(): Promise<void> {
+    if (this.#hasFailedFlush) throw this.#flushError(undefined);
+    if (!this.durable) return;
+    try {
+      await this.#submit({ command: COMMAND_FLUSH, flags: 0, offsetBytes: 0, lengthBytes: 0 });
+    } catch (error) {
+      this.#hasFailedFlush = true;
+      throw this.#flushError(error);
+    }
+  }
+
+  zero(lengthBytes: number, offsetBytes: number, flags: number): Answer {
+    checkRange(this, lengthBytes, offsetBytes);
+    checkWritable(this);
+    const isFast = (flags & FAST_ZERO) !== 0;
+    if (isFast && !this.#can(TRANSMISSION_SEND_FAST_ZERO)) {
+      throw new DeviceError('DEVICE_UNSUPPORTED', `${this.name} has no fast zeroes`, {
+        hint: 'Write zeroes instead.',
+      });
+    }
+    if (!this.#can(TRANSMISSION_SEND_WRITE_ZEROES)) {
+      return this.#writeZeroes(lengthBytes, offsetBytes, flags);
+    }
+    const keep = (flags & NO_HOLE) !== 0 ? FLAG_NO_HOLE : 0;
+    const wire = this.#fuaFlag(flags) | keep | (isFast ? FLAG_FAST_ZERO : 0);
+    const zeroed = this.#effect(COMMAND_WRITE_ZEROES, wire, lengthBytes, offsetBytes);
+    return this.#thenForce(zeroed, flags);
+  }
+
+  trim(lengthBytes: number, offsetBytes: number, flags: number): Answer {
+    checkRange(this, lengthBytes, offsetBytes);
+    checkWritable(this);
+    if (!this.#can(TRANSMISSION_SEND_TRIM)) return undefined;
+    const trimmed = this.#effect(COMMAND_TRIM, this.#fuaFlag(flags), lengthBytes, offsetBytes);
+    return this.#thenForce(trimmed, flags);
+  }
+
+  async extents(lengthBytes: number, offsetBytes: number, limit: number): Promise<DeviceExtent[]> {
+    checkRange(this, lengthBytes, offsetBytes);
+    if (lengthBytes === 0) return [];
+    if (!this.#terms.contexts.has(BASE_ALLOCATION)) {
+      return [{ offsetBytes, lengthBytes, kind: 'data' }];
+    }
+    const statuses = await this.#query(BASE_ALLOCATION, lengthBytes, offsetBytes, limit === 1);
+    const extents: DeviceExtent[] = [];
+    let at = offsetBytes;
+    for (const status of statuses) {
+      const partBytes = Math.min(status.lengthBytes, offsetBytes + lengthBytes - at);
+      if (partBytes <= 0 || extents.length >= limit) break;
+      extents.push({ offsetBytes: at, lengthBytes: partBytes, kind: kindOf(status.flags) });
+      at += partBytes;
+    }
+    return extents;
+  }
+
+  async status(
+    context: string,
+    lengthBytes: number,
+    offsetBytes: number,
+  ): Promise<readonly StatusExtent[]> {
+    checkRange(this, lengthBytes, offsetBytes);
+    return await this.#query(context, lengthBytes, offsetBytes, false);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= Promise.all(this.#connections.map((connection) => connection.close()));
+    return this.#closing.then(() => {});
+  }
+
+  async #query(
+    context: string,
+    lengthBytes: number,
+    offsetBytes: number,
+    isOne: boolean,
+  ): Promise<readonly StatusExtent[]> {
+    const id = this.#terms.contexts.get(context);
+    if (id === undefined) {
+      throw new DeviceError('DEVICE_UNSUPPORTED', `${this.name} has no context ${context}`, {
+        hint: 'Look at the contexts that the server offers.',
+      });
+    }
+    const operation = new Operation({
+      command: COMMAND_BLOCK_STATUS,
+      flags: isOne ? FLAG_REQ_ONE : 0,
+      offsetBytes,
+      lengthBytes: Math.min(lengthBytes, this.#effectBytesMax()),
+    });
+    await this.#pick().submit(operation);
+    const extents = operation.statuses.get(id);
+    if (extents !== undefined) return extents;
+    throw new DeviceError('DEVICE_IO', `${this.name} said nothing about ${context}`, {
+      hint: 'The server is faulty.',
+    });
+  }
+
+  /** The connection that has least to do. */
+  #pick(): ClientConnection {
+    let best = this.#connections[0]!;
+    for (const connection of this.#connections) {
+      if (!connection.isUsable) return connection; // One lost is all lost: it says why.
+      if (connection.load < best.load) best = connection;
+    }
+    return best;
+  }
+
+  #submit(options: OperationOptions): Promise<void> {
+    return this.#pick().submit(new Operation(options));
+  }
+
+  #fuaFlag(flags: number): number {
+    return (flags & FUA) !== 0 && this.#can(TRANSMISSION_SEND_FUA) ? FLAG_FUA : 0;
+  }
+
+  /** A server that cannot force one write can at least force all. */
+  #thenForce(done: Promise<void>, flags: number): Promise<void> {
+    if ((flags & FUA) === 0 || this.#can(TRANSMISSION_SEND_FUA)) return done;
+    return done.then(() => this.flush());
+  }
+
+  #effectBytesMax(): number {
+    return this.#terms.style === STYLE_EXTENDED ? Number.MAX_SAFE_INTEGER : EFFECT_BYTES_MAX;
+  }
+
+  #effect(command: number, flags: number, lengthBytes: number, offsetBytes: number): Promise<void> {
+    return this.#inParts(lengthBytes, this.#effectBytesMax(), (at, partBytes) =>
+      this.#submit({ command, flags, offsetBytes: offsetBytes + at, lengthBytes: partBytes }),
+    );
+  }
+
+  async #writeZeroes(lengthBytes: number, offsetBytes: number, flags: number): Promise<void> {
+    const stepBytes = Math.min(this.blockSizes.maximumBytes, 1024 * 1024);
+    const zeroes = new Uint8Array(Math.min(stepBytes, lengthBytes));
+    for (let at = 0; at < lengthBytes; at += stepBytes) {
+      const partBytes = Math.min(stepBytes, lengthBytes - at);
+      await this.write(zeroes.subarray(0, partBytes), offsetBytes + at, flags & FUA);
+    }
+  }
+
+  /** All parts are in flight together; the call settles when the last one has. */
+  async #inParts(
+    lengthBytes: number,
+    stepBytes: number,
+    act: (at: number, partBytes: number) => Promise<void>,
+  ): Promise<void> {
+    if (lengthBytes === 0) return;
+    if (lengthBytes <= stepBytes) {
+      await act(0, lengthBytes);
+      return;
+    }
+    const parts: Promise<void>[] = [];
+    for (let at = 0; at < lengthBytes; at += stepBytes) {
+      parts.push(act(at, Math.min(stepBytes, lengthBytes - at)));
+    }
+    for (const part of await Promise.allSettled(parts)) {
+      if (part.status === 'rejected') throw part.reason;
+    }
+  }
+
+  #flushError(cause: unknown): DeviceError {
+    return new DeviceError('DEVICE_FLUSH_FAILED', `${this.name}: a flush failed`, {
+      hint: 'Writes since the last good flush may be lost; open the device again.',
+      cause,
+    });
+  }
+}
+
+/** A hole that may read as anything is data as far as a reader is concerned. */
+function kindOf(flags: number): DeviceExtent['kind'] {
+  if ((flags & STATUS_ZERO) === 0) return 'data';
+  return (flags & STATUS_HOLE) !== 0 ? 'hole' : 'zero';
+}
