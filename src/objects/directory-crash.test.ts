@@ -6,7 +6,7 @@ import { type Env, type EnvErrorCode, hasCode } from '../core/index.ts';
 import { directoryStore } from './directory.ts';
 import { ObjectError, type ObjectStore } from './object-store.ts';
 
-const SEEDS = 300;
+const SEEDS = 100;
 const ROOT = '/store';
 
 function open(env: Env): Promise<ObjectStore> {
@@ -126,6 +126,31 @@ test('a failed sync of the file leaves nothing behind, and the next put works', 
     await assert.rejects(store.putIfAbsent('log/1', small), { code: 'OBJECT_IO' });
     assert.deepEqual(await Array.fromAsync(store.list('')), []);
     assert.deepEqual(await world.env.files.list(`${ROOT}/tmp`), []);
+    await store.putIfAbsent('log/1', small);
+  });
+});
+
+test('a link that a network file system repeated, its answer lost, is known as our own', async () => {
+  const world = simulatedEnv(1);
+  world.disk.inject({ operation: 'link', number: 1, code: 'ENV_EXISTS', applied: true });
+  await world.run(async () => {
+    await using store = await open(world.env);
+    await store.putIfAbsent('log/1', small);
+    assert.deepEqual(await store.get('log/1', 10), small);
+  });
+});
+
+test('a folder that could not be made is made by the next put', async () => {
+  const world = simulatedEnv(1);
+  world.disk.inject({
+    operation: 'make-directory',
+    number: 1,
+    code: 'ENV_ACCESS',
+    pathPart: 'log',
+  });
+  await world.run(async () => {
+    await using store = await open(world.env);
+    await assert.rejects(store.putIfAbsent('log/1', small), { code: 'OBJECT_ACCESS' });
     await store.putIfAbsent('log/1', small);
   });
 });

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { simulatedEnv } from '../../sim/index.ts';
-import { nodeEnv } from '../core/index.ts';
+import { type Files, nodeEnv } from '../core/index.ts';
 import { directoryStore } from './directory.ts';
 import { IDLE_HANDLES_MAX } from './limits.ts';
 import { objectStoreSuite } from './object-store.suite.ts';
@@ -138,31 +138,54 @@ test('an object that was cut short behind the back of an open handle is an error
     await assert.rejects(store.getRange('a', new Uint8Array(10), 90), { code: 'OBJECT_RANGE' });
   }));
 
-/** Files of this process that are open in the directory. */
-function openBelow(path: string): number {
-  const fds = readdirSync('/proc/self/fd');
-  return fds.filter((fd) => {
-    try {
-      return execFileSync('readlink', [`/proc/${process.pid}/fd/${fd}`], {
-        encoding: 'utf8',
-      }).startsWith(path);
-    } catch {
-      return false; // The descriptor of the listing itself.
-    }
-  }).length;
-}
-
 test('open handles are bounded, and closed on disposal', () =>
   inDirectory(async (_, path) => {
-    const store = await directoryStore(env.files, path, env.random);
-    for (let index = 0; index <= IDLE_HANDLES_MAX; index++) {
-      await store.putIfAbsent(`a/${index}`, Uint8Array.of(index));
-      await store.getRange(`a/${index}`, new Uint8Array(1), 0);
-    }
+    let openCount = 0;
+    let openCountMax = 0;
+    const open: Files['open'] = async (name, mode) => {
+      const file = await env.files.open(name, mode);
+      openCountMax = Math.max(openCountMax, ++openCount);
+      const close = file.close.bind(file);
+      file.close = async () => {
+        await close();
+        openCount--;
+      };
+      return file;
+    };
+    const store = await directoryStore({ ...env.files, open }, path, env.random);
     const target = new Uint8Array(1);
+    for (let index = 0; index < 2 * IDLE_HANDLES_MAX; index++) {
+      await store.putIfAbsent(`a/${index}`, Uint8Array.of(index));
+      await store.getRange(`a/${index}`, target, 0);
+    }
     await store.getRange('a/0', target, 0); // Closed by now, and opened again.
     assert.equal(target[0], 0);
+    assert(openCountMax <= IDLE_HANDLES_MAX + 2, `${openCountMax} files were open at once`);
     await store[Symbol.asyncDispose]();
-    assert.equal(openBelow(path), 0);
+    assert.equal(openCount, 0);
     await store[Symbol.asyncDispose]();
+  }));
+
+test('an object that is replaced between look and open is refused', () =>
+  inDirectory(async (_, path) => {
+    const open: Files['open'] = async (name, mode) => {
+      if (mode === 'read') {
+        rmSync(name);
+        symlinkSync('../../secret', name);
+      }
+      return env.files.open(name, mode);
+    };
+    await using store = await directoryStore({ ...env.files, open }, path, env.random);
+    await store.putIfAbsent('log/1', Uint8Array.of(1));
+    writeFileSync(join(path, '..', 'secret'), 'secret');
+    await assert.rejects(store.get('log/1', 100), { code: 'OBJECT_FOREIGN' });
+  }));
+
+test('a folder that vanished is an error once, and is made again by the next put', () =>
+  inDirectory(async (store, path) => {
+    await store.putIfAbsent('log/1', Uint8Array.of(1));
+    rmSync(join(path, 'log'), { recursive: true });
+    await assert.rejects(store.putIfAbsent('log/2', Uint8Array.of(2)), { code: 'OBJECT_IO' });
+    await store.putIfAbsent('log/2', Uint8Array.of(2));
+    assert.deepEqual(readdirSync(join(path, 'log')), ['2']);
   }));

@@ -215,6 +215,27 @@ export function objectStoreSuite({ name, withStore, historyCount }: SuiteOptions
       assert.deepEqual(await all(store, ''), [['a', 1]]);
     }));
 
+  test(`${name}: lists in the order of full names, whatever is a folder`, () =>
+    withStore(async (store) => {
+      for (const each of keys.toReversed()) await store.putIfAbsent(each, new Uint8Array(2));
+      for (const prefix of prefixes) {
+        const expected = keys.filter((each) => each.startsWith(prefix)).sort();
+        assert.deepEqual(
+          await all(store, prefix),
+          expected.map((each) => [each, 2]),
+        );
+      }
+    }));
+
+  test(`${name}: an object is found by range reads though an earlier one missed it`, () =>
+    withStore(async (store) => {
+      const target = new Uint8Array(1);
+      assert.equal(await codeOf(store.getRange('a', target, 0)), 'OBJECT_NOT_FOUND');
+      await store.putIfAbsent('a', Uint8Array.of(5));
+      await store.getRange('a', target, 0);
+      assert.deepEqual(target, Uint8Array.of(5));
+    }));
+
   test(`${name}: a removed object is gone for range reads too`, () =>
     withStore(async (store) => {
       await store.putIfAbsent('a', Uint8Array.of(1, 2, 3));
