@@ -1,0 +1,120 @@
+/** Runs programs and measures them: wall-clock seconds and peak memory. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+
+export type Command = {
+  readonly words: readonly [string, ...string[]];
+  readonly directory?: string;
+  readonly variables?: Readonly<Record<string, string>>;
+  /** Where its output goes; by default it is kept for an error message. */
+  readonly outputPath?: string;
+};
+
+export type Measured = {
+  readonly seconds: number;
+  /** The largest VmHWM (peak resident set) of any one process of the command's process group. */
+  readonly peakBytes: number;
+};
+
+/** How often the peaks are read: a process's own peak never falls, so only the last moment is missed. */
+const PEAK_INTERVAL_MS = 20;
+/** Looking for new processes of the group means reading all of /proc. */
+const GROUP_INTERVAL_MS = 200;
+const OUTPUT_CHARACTERS_MAX = 20_000;
+
+export const PEAK_NOTE =
+  'peak memory: the largest VmHWM of any one process of the command, read every 20 ms';
+
+export function isInstalled(program: string): boolean {
+  return spawnSync('sh', ['-c', 'command -v "$1"', 'sh', program]).status === 0;
+}
+
+/** The version line of a program, for the record. */
+export function versionOf(...words: [string, ...string[]]): string {
+  const { stdout, stderr } = spawnSync(words[0], words.slice(1), { encoding: 'utf8' });
+  return `${stdout ?? ''}${stderr ?? ''}`.trim().split('\n')[0] ?? '';
+}
+
+/** Runs `command` to its end; a status other than 0 is an error with what it printed. */
+export async function measure(command: Command): Promise<Measured> {
+  const [program, ...words] = command.words;
+  const outputFd = command.outputPath === undefined ? 'pipe' : openSync(command.outputPath, 'w');
+  const startMs = performance.now();
+  const child = spawn(program, words, {
+    cwd: command.directory,
+    env: { ...process.env, ...command.variables },
+    stdio: ['ignore', outputFd, 'pipe'],
+    detached: true, // A process group of its own, by which its helpers are found.
+  });
+  let printed = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (text) => {
+      printed = `${printed}${text}`.slice(-OUTPUT_CHARACTERS_MAX);
+    });
+  }
+  const stop = () => stopGroup(child.pid);
+  process.once('exit', stop);
+  const group = child.pid === undefined ? undefined : watchGroup(child.pid);
+  const [status] = await once(child, 'exit');
+  const seconds = (performance.now() - startMs) / 1000;
+  process.off('exit', stop);
+  const peakBytes = group?.stop() ?? 0;
+  if (typeof outputFd === 'number') closeSync(outputFd);
+  if (status !== 0) throw new Error(`${command.words.join(' ')}: status ${status}\n${printed}`);
+  return { seconds, peakBytes };
+}
+
+/** Without it a command in its own process group would outlive a benchmark that was interrupted. */
+function stopGroup(leaderId: number | undefined): void {
+  try {
+    if (leaderId !== undefined) process.kill(-leaderId, 'SIGTERM');
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+function watchGroup(leaderId: number): { stop(): number } {
+  let peakBytes = 0;
+  let ids = [leaderId];
+  const readPeaks = () => {
+    for (const id of ids) peakBytes = Math.max(peakBytes, peakOf(id));
+  };
+  readPeaks();
+  const peaks = setInterval(readPeaks, PEAK_INTERVAL_MS);
+  const groups = setInterval(() => {
+    ids = membersOf(leaderId);
+  }, GROUP_INTERVAL_MS);
+  return {
+    stop() {
+      clearInterval(peaks);
+      clearInterval(groups);
+      return peakBytes;
+    },
+  };
+}
+
+function peakOf(id: number): number {
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readProc(`${id}/status`))?.[1];
+  return Number(kilobytes ?? 0) * 1024;
+}
+
+function membersOf(groupId: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((id) => {
+      // Fields after the name, which is in parentheses: state, parent, group.
+      const [, , group] = readProc(`${id}/stat`).split(') ').at(-1)!.split(' ');
+      return Number(group) === groupId;
+    })
+    .map(Number);
+}
+
+/** Empty if the process has ended meanwhile. */
+function readProc(path: string): string {
+  try {
+    return readFileSync(`/proc/${path}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
