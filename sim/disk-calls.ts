@@ -1,4 +1,4 @@
-/** Files and OpenFile over a simulated disk: each call takes virtual time, may fail, may fall short. */
+/** Files and OpenFile over a simulated disk: calls take virtual time, may fail, may fall short. */
 import {
   crc32,
   type FileDone,
@@ -8,8 +8,9 @@ import {
   hasCode,
   type OpenFile,
 } from '../src/core/index.ts';
-import { failure, type SimulatedDisk, statOf } from './disk.ts';
+import type { SimulatedDisk } from './disk.ts';
 import type { DiskFile } from './disk-file.ts';
+import { failure, statOf } from './disk-nodes.ts';
 import type { DiskOperation } from './fault-plan.ts';
 import type { SimulatedProcess } from './process.ts';
 

@@ -44,7 +44,7 @@ export class DiskFile {
     this.loseUnforced(mark);
   }
 
-  /** A failed fdatasync: the kernel takes the pages for clean, so a later one does not save them. */
+  /** A failed fdatasync: the kernel takes the pages for clean; a later one does not save them. */
   loseUnforced(mark: number): void {
     this.#unforced = this.#unforced.filter(({ number }) => number > mark);
   }

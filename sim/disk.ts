@@ -4,35 +4,20 @@
  * Operations here take effect at once; disk-calls.ts gives them virtual time, answers and faults.
  */
 import assert from 'node:assert/strict';
-import { EnvError, type EnvErrorCode, type FileStat } from '../src/core/index.ts';
+import type { FileStat } from '../src/core/index.ts';
 import { DiskFile } from './disk-file.ts';
+import {
+  contains,
+  DiskDirectory,
+  type DiskNode,
+  DiskSymlink,
+  failure,
+  setName,
+  statOf,
+} from './disk-nodes.ts';
 import { Draws } from './draws.ts';
 import { type Fault, FaultPlan, type PlantedFault } from './fault-plan.ts';
 import { PAGE_BYTES } from './sector-image.ts';
-
-class DiskDirectory {
-  readonly kind = 'directory';
-  readonly inode: number;
-  readonly entries = new Map<string, DiskNode>();
-  readonly durable = new Map<string, DiskNode>();
-
-  constructor(inode: number) {
-    this.inode = inode;
-  }
-}
-
-class DiskSymlink {
-  readonly kind = 'symlink';
-  readonly inode: number;
-  readonly target: string;
-
-  constructor(inode: number, target: string) {
-    this.inode = inode;
-    this.target = target;
-  }
-}
-
-type DiskNode = DiskFile | DiskDirectory | DiskSymlink;
 
 /** One change of names; a rename has two parts that survive together or not at all. */
 type NameChange = readonly { directory: DiskDirectory; name: string; node: DiskNode | undefined }[];
@@ -400,40 +385,4 @@ export class SimulatedDisk {
       else stack.push(node);
     }
   }
-}
-
-export function failure(code: EnvErrorCode, path: string): EnvError {
-  return new EnvError(code, `simulated disk: ${code} at ${path}`, {
-    hint: 'The simulated disk answers as the test asked it to.',
-  });
-}
-
-export function statOf(node: DiskNode): FileStat {
-  const isFile = node instanceof DiskFile;
-  return {
-    kind: kindOf(node),
-    sizeBytes: isFile ? node.image.sizeBytes : 0,
-    allocatedBytes: isFile ? node.image.pageCount * PAGE_BYTES : 0,
-    modifiedMs: isFile ? node.modifiedMs : 0,
-    device: 1,
-    inode: node.inode,
-  };
-}
-
-function kindOf(node: DiskNode): FileStat['kind'] {
-  if (node instanceof DiskDirectory) return 'directory';
-  return node instanceof DiskFile && node.kind === 'file' ? 'file' : 'other';
-}
-
-function setName(names: Map<string, DiskNode>, name: string, node: DiskNode | undefined): void {
-  if (node === undefined) names.delete(name);
-  else names.set(name, node);
-}
-
-function contains(directory: DiskDirectory, wanted: DiskDirectory): boolean {
-  if (directory === wanted) return true;
-  for (const child of directory.entries.values()) {
-    if (child instanceof DiskDirectory && contains(child, wanted)) return true;
-  }
-  return false;
 }

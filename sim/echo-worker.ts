@@ -1,4 +1,4 @@
-/** The worker module of the tests: answers with what it gets, marks shared memory, fails on demand. */
+/** The worker module of the tests: answers with what it gets, marks shared memory, may fail. */
 import type { ServeWorker } from '../src/core/index.ts';
 
 export const serve: ServeWorker = (post) => (message) => {

@@ -1,4 +1,4 @@
-/** Crash trials of an object store: random histories, power cuts in their midst, and the verdict. */
+/** Crash trials of an object store: random histories, power cuts in their midst, a verdict. */
 import { type Env, equalBytes, hasCode } from '../src/core/index.ts';
 import type { ObjectStore } from '../src/objects/index.ts';
 import type { SimulatedDisk } from './disk.ts';

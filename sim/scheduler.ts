@@ -1,4 +1,4 @@
-/** The loop of a simulated world: virtual time, one event after the other, ordinary promises between. */
+/** The loop of a simulated world: virtual time, event after event, ordinary promises between. */
 import assert from 'node:assert/strict';
 import { createHash, type Hash } from 'node:crypto';
 import { Draws, hash32 } from './draws.ts';

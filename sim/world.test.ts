@@ -1,4 +1,4 @@
-/** Goal: a world repeats itself under its seed, and tells a hang, an endless run and a bad program. */
+/** Goal: a world repeats itself under its seed, and tells a hang and a bad program. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Env, type WorkerPort, writeFully } from '../src/core/index.ts';

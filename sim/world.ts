@@ -38,7 +38,7 @@ export class World {
     this.#scheduler = new Scheduler(seed);
     this.#options = options;
     this.disk = options.disk ?? new SimulatedDisk();
-    this.net = new SimulatedNet(this.#scheduler);
+    this.net = new SimulatedNet();
     this.#wallOffsetMs = options.wallMs ?? WALL_START_MS;
     this.env = this.startProcess('main').env;
   }
@@ -66,7 +66,7 @@ export class World {
     return this.#scheduler.runObserved(task, observe);
   }
 
-  /** Another process of the same machine. Code that was given a killed Env stands still for ever. */
+  /** Another process of the same machine. Code with the Env of a killed one stands still. */
   startProcess(name: string): ProcessInWorld {
     const process = new SimulatedProcess(name, this.#scheduler);
     const { shortTransfers = false, parallelism = 2 } = this.#options;

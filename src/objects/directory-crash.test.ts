@@ -1,4 +1,4 @@
-/** Goal: whatever goes wrong and whenever the power is cut, what a directory store promised holds. */
+/** Goal: whatever fails, whenever the power is cut, what a directory store promised holds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hash32, SimulatedDisk, simulatedEnv, tryCrashes } from '../../sim/index.ts';

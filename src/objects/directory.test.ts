@@ -1,4 +1,4 @@
-/** Goal: the directory store keeps the contract on the real disk, and trusts nothing that lies there. */
+/** Goal: the directory store keeps the contract on a real disk, and trusts nothing there. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {

@@ -1,4 +1,4 @@
-/** Directory object store: each object is a file that comes under its name whole, by a hard link. */
+/** Directory object store: each object is a file that gets its name whole, by a hard link. */
 import assert from 'node:assert/strict';
 import {
   type FileStat,

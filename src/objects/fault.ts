@@ -1,4 +1,4 @@
-/** Fault store: fails chosen calls of another store, before or after they took effect; for tests. */
+/** Fault store, for tests: fails chosen calls of another store, before or after their effect. */
 import {
   ObjectError,
   type ObjectErrorCode,

@@ -36,7 +36,7 @@ export class Folders {
     return name === '' ? this.#rootPath : `${this.#rootPath}/${name}`;
   }
 
-  /** Fails unless the folder and those above it are real directories; ENV_NOT_FOUND if absent. */
+  /** Fails unless folder and parents are real directories; ENV_NOT_FOUND if absent. */
   async check(folder: string): Promise<void> {
     if (folder === '' || this.#real.has(folder)) return;
     await this.check(parentOf(folder));
@@ -72,8 +72,8 @@ export class Folders {
   }
 
   /**
-   * After a failed fsync the kernel may take the lost names for written: the next fsync succeeds and
-   * saves nothing. So nothing that this store says about durability can be believed from then on.
+   * After a failed fsync the kernel may take the lost names for written: the next fsync succeeds
+   * and saves nothing. Nothing that this store says about durability can be believed from then on.
    */
   checkTrusted(key: string): void {
     if (this.#distrust === undefined) return;
@@ -111,7 +111,7 @@ export class Folders {
     await this.check(folder);
   }
 
-  /** The root may be a link, or lie in a directory that is not ours to open: that is its owner's. */
+  /** The root may be a link, or lie in a directory that is not ours to open: its owner's choice. */
   async #makeRoot(): Promise<void> {
     const kind = await this.#rootKind();
     if (kind === undefined) await this.#files.makeDirectory(this.#rootPath);

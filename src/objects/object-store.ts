@@ -46,7 +46,7 @@ export interface ObjectStore extends AsyncDisposable {
   /** Starts a large object that is written in order. Nothing is visible before `commit`. */
   create(key: string): Promise<ObjectWriter>;
 
-  /** Keys that begin with `prefix` (a whole folder, ends in `/`; or ''), ascending. May be stale. */
+  /** Keys that begin with `prefix` (a folder and its `/`, or ''), ascending. May be stale. */
   list(prefix: string): AsyncIterable<ObjectEntry>;
 
   /** Absent objects are fine. */
