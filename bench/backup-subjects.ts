@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Command } from './processes.ts';
 import { isInstalled } from './processes.ts';
 
-/** All of it lies below `directory`, caches and configuration too: nothing of the user's is touched. */
+/** All lies below `directory`, caches and configuration too: nothing of the user's is touched. */
 export type Workplace = {
   readonly directory: string;
   /** The image as it is now, always under the same path. */

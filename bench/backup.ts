@@ -106,9 +106,8 @@ class Turn {
     this.#add(subject, generation, 'added', addedBytes / MEGABYTE, 'MB');
     this.#add(subject, generation, 'backup', seconds, 's');
     this.#add(subject, generation, 'backup peak', peakBytes / MEGABYTE, 'MB');
-    this.#options.say(
-      `  ${generation} ${subject.name}: ${seconds.toFixed(2)} s, +${(addedBytes / MEGABYTE).toFixed(1)} MB`,
-    );
+    const added = (addedBytes / MEGABYTE).toFixed(1);
+    this.#options.say(`  ${generation} ${subject.name}: ${seconds.toFixed(2)} s, +${added} MB`);
   }
 
   async restore(subject: Subject, generation: string): Promise<void> {

@@ -7,7 +7,7 @@ import { Report } from './report.ts';
 /** What a file `bench/NAME.ts` exports. */
 export type Bench = {
   readonly summary: string;
-  /** Adds its samples to the report; what it takes besides the common options is its own to read. */
+  /** Adds its samples to the report; reads its own options from `options.rest`. */
   run(report: Report, options: BenchOptions): Promise<void>;
 };
 
@@ -34,7 +34,8 @@ async function usage(): Promise<string> {
   const rows = await Promise.all(
     names.map(async (name) => `  ${name.padEnd(12)}  ${(await benchOf(name)).summary}`),
   );
-  return `Usage: npm run bench -- NAME [--json] [--rounds N] [options of the benchmark]\n\n${rows.join('\n')}\n`;
+  const line = 'npm run bench -- NAME [--json] [--rounds N] [options of the benchmark]';
+  return `Usage: ${line}\n\n${rows.join('\n')}\n`;
 }
 
 /** Common options are taken out of `words`, the rest is left to the benchmark. */

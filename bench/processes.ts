@@ -17,7 +17,7 @@ export type Measured = {
   readonly peakBytes: number;
 };
 
-/** How often the peaks are read: a process's own peak never falls, so only the last moment is missed. */
+/** A process's own peak never falls: reading it this often misses only the last moment. */
 const PEAK_INTERVAL_MS = 20;
 /** Looking for new processes of the group means reading all of /proc. */
 const GROUP_INTERVAL_MS = 200;

@@ -13,6 +13,13 @@ test('a line of 100 columns passes, one of 101 is named', () => {
   );
 });
 
+test('the title of a test may be longer', () => {
+  assert.deepEqual(
+    styleProblems('a.test.ts', `${opening}test('${'x'.repeat(100)}', () => {\n`),
+    [],
+  );
+});
+
 test('a file of 400 lines passes, one more is named', () => {
   assert.deepEqual(styleProblems('a.ts', `${opening}${'x\n'.repeat(399)}`), []);
   assert.equal(styleProblems('a.ts', `${opening}${'x\n'.repeat(400)}`).length, 1);

@@ -25,7 +25,7 @@ done
 
 truncate --size=32M disk.img
 head --bytes=5M /dev/urandom | dd of=disk.img bs=1M seek=3 conv=notrunc status=none
-yes 'a line of text' | head --bytes=4M | dd of=disk.img bs=1M seek=20 conv=notrunc status=none
+seq --format='line %g of a log' 200000 | dd of=disk.img bs=1M seek=20 conv=notrunc status=none
 "$ferry" init
 "$ferry" backup ./disk.img --name disk
 echo changed | dd of=disk.img bs=1M seek=21 conv=notrunc status=none

@@ -1,4 +1,4 @@
-/** Goal: a command line is understood as its declaration says, or refused with a pointer to help. */
+/** Goal: a command line is understood as it is declared, or refused with a pointer to help. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Invocation, type Printout, parseCommandLine } from './command-line.ts';

@@ -51,10 +51,11 @@ test('an unknown exception is an internal error, with its stack only under --ver
 test('statuses follow the codes', () => {
   const statuses = {
     CLI_USAGE: 2,
-    STORE_NO_REPOSITORY: 10,
-    STORE_LOCKED: 11,
-    STORE_WRONG_PASSWORD: 12,
+    STORE_NOT_A_REPOSITORY: 10,
+    STORE_BUSY: 11,
     STORE_DAMAGED: 20,
+    STORE_MISSING: 20,
+    TRANSFER_INTERRUPTED: 130,
     CLI_INTERRUPTED: 130,
     CLI_OUTPUT_CLOSED: 141,
     CLI_TERMINATED: 143,

@@ -9,7 +9,7 @@ export class CliError extends FerryError<CliErrorCode> {
   override readonly name = 'CliError';
 }
 
-/** What a person typed cannot be meant. `command` is a prefix of a command line, such as `ferry ls`. */
+/** What a person typed cannot be meant. `command` begins its command line: `ferry ls`. */
 export function usageError(message: string, command = 'ferry', cause?: unknown): CliError {
   return new CliError('CLI_USAGE', message, { hint: `See \`${command} --help\`.`, cause });
 }

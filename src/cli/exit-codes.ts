@@ -1,5 +1,8 @@
 /** Which exit status tells what: one table, so that scripts can rely on it. */
 import { FerryError } from '../core/index.ts';
+import type { StoreErrorCode } from '../store/index.ts';
+import type { TransferErrorCode } from '../transfer/index.ts';
+import type { CliErrorCode } from './errors.ts';
 
 export const exitStatus = {
   done: 0,
@@ -22,19 +25,22 @@ export const exitStatus = {
   terminated: 143,
 } as const;
 
+type Code = CliErrorCode | StoreErrorCode | TransferErrorCode;
+
 /** Codes that are not here mean `failed`. */
-const statusByCode: Readonly<Record<string, number>> = {
+const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   CLI_USAGE: exitStatus.usage,
   CLI_INTERRUPTED: exitStatus.interrupted,
   CLI_OUTPUT_CLOSED: exitStatus.outputClosed,
   CLI_TERMINATED: exitStatus.terminated,
-  STORE_NO_REPOSITORY: exitStatus.noRepository,
-  STORE_LOCKED: exitStatus.locked,
-  STORE_WRONG_PASSWORD: exitStatus.wrongPassword,
+  STORE_NOT_A_REPOSITORY: exitStatus.noRepository,
+  STORE_BUSY: exitStatus.locked,
   STORE_DAMAGED: exitStatus.damage,
+  STORE_MISSING: exitStatus.damage,
+  TRANSFER_INTERRUPTED: exitStatus.interrupted,
 };
 
 export function statusOf(error: unknown): number {
   if (!(error instanceof FerryError)) return exitStatus.failed;
-  return statusByCode[error.code] ?? exitStatus.failed;
+  return statusByCode[error.code as Code] ?? exitStatus.failed;
 }

@@ -16,7 +16,7 @@ const shown = () => ({ json: wants('--json'), verbose: wants('--verbose') || wan
 // What no one caught is a defect; it must not end in a bare stack, nor with another status.
 process.on('uncaughtException', (error) => process.exit(showError(error, terminal, shown())));
 
-// Node tells that the reader of stdout has left only in a later turn, maybe after the command's end.
+// Node tells that the reader of stdout has left in a later turn, maybe after the command's end.
 let isOutputClosed = false;
 terminal.onOutputClosed(() => {
   isOutputClosed = true;

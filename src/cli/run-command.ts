@@ -1,5 +1,5 @@
 /** Runs one parsed command: builds its context, watches signals, turns failures into a status. */
-import type { Env } from '../core/index.ts';
+import { type Env, hasCode } from '../core/index.ts';
 import type { Invocation } from './command-line.ts';
 import { CliError, showError } from './errors.ts';
 import { exitStatus } from './exit-codes.ts';
@@ -29,14 +29,15 @@ export async function runCommand(
     return status ?? exitStatus.done;
   } catch (error) {
     output.hideProgress();
-    // A stop shows as an AbortError of some library as well; the reason is what the person did.
-    const shown = signal.aborted && isAbort(error, signal) ? signal.reason : error;
+    // Deeper layers only know that they were stopped; the signal's reason says by what.
+    const shown = signal.aborted && isStop(error, signal) ? signal.reason : error;
     return showError(shown, terminal, { json, verbose });
   }
 }
 
-function isAbort(error: unknown, signal: AbortSignal): boolean {
-  return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
+function isStop(error: unknown, signal: AbortSignal): boolean {
+  if (error === signal.reason || hasCode(error, 'TRANSFER_INTERRUPTED')) return true;
+  return error instanceof Error && error.name === 'AbortError';
 }
 
 function outputClosed(): CliError {

@@ -75,10 +75,8 @@ function textOf({ blockSizeBytes, images, total }: Analysis, level: number): str
     `${formatSize(total.rawBytes)} needs ${formatSize(total.uniqueBytes)}`,
     ...(total.compressedBytes === undefined
       ? []
-      : [
-          `, ${formatSize(total.compressedBytes)} compressed with zstd ${level} (${basisOf(total)})`,
-        ]),
-  ].join('');
+      : [`${formatSize(total.compressedBytes)} compressed with zstd ${level} (${basisOf(total)})`]),
+  ].join(', ');
   const title = `Blocks of ${formatSizeExact(blockSizeBytes)}`;
   return `${title}\n${textTable(columns, rows)}\n${needs}`;
 }

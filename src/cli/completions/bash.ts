@@ -6,6 +6,7 @@ const compgenOf = { file: '-f', directory: '-d', nothing: '' } as const;
 
 export function bashScript(commands: readonly CommandSpec[]): string {
   const names = commands.map(({ name }) => name);
+  const first = [...names, 'help', '--help', '--version'].join(' ');
   return `# bash completion for ferry; made by \`ferry completions bash\`
 _ferry() {
   local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command= each
@@ -14,7 +15,7 @@ _ferry() {
   done
   COMPREPLY=()
   case $command in
-    '') COMPREPLY=($(compgen -W '${[...names, 'help', '--help', '--version'].join(' ')}' -- "$word")) ;;
+    '') COMPREPLY=($(compgen -W '${first}' -- "$word")) ;;
 ${commands.map(caseOf).join('\n')}
   esac
 }

@@ -17,7 +17,8 @@ _ferry() {
 ${described.join('\n')}
   )
   local context state line
-  _arguments -C '--help[print help]' '--version[print the version]' '1:command:->command' '*::argument:->argument'
+  _arguments -C '--help[print help]' '--version[print the version]' \\
+    '1:command:->command' '*::argument:->argument'
   case $state in
     command) _describe command commands ;;
     argument)

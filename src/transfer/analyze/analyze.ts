@@ -54,7 +54,7 @@ export type Analysis = {
   readonly total: Space;
 };
 
-/** One analysis per block size. Memory: 20 to 60 bytes per unique block and size, whatever is read. */
+/** One analysis per block size. Memory: 30 to 90 bytes per unique block and size at most. */
 export async function analyze(
   images: readonly ImageSource[],
   options: AnalyzeOptions,

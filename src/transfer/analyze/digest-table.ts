@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 /** Full tables are slow: with linear probing a load of 0.7 needs about two looks. */
 const LOAD_MAX = 0.7;
 const SLOTS_MIN = 1024;
-/** 16 bytes of SHA-256: two different blocks meet with less chance than a broken disk goes unseen. */
+/** 16 bytes of SHA-256: two different blocks share them less often than disks lie. */
 const WORDS_PER_DIGEST = 4;
 
 /** Whether a block is new to all, only to this image, or neither; or new and one too many. */

@@ -1,0 +1,3 @@
+/** transfer: what the journeys share; each journey has a face of its own, `backup/index.ts` ... */
+export { TransferError, type TransferErrorCode } from './errors.ts';
+export type { OnProgress, Progress } from './progress.ts';
