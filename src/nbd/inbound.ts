@@ -121,7 +121,7 @@ export class Inbound {
 }
 
 export function closedEarly(peer: string): NbdError {
-  return new NbdError('NBD_CLOSED', `${peer} closed the connection in the handshake`, {
+  return new NbdError('NBD_CLOSED', `${peer} closed the connection`, {
     hint: 'Look at the log of the other side; it may demand TLS or not know the export.',
   });
 }
