@@ -53,7 +53,10 @@ export class BlockMap {
     this.#dirtyPages = dirtyPages;
   }
 
-  /** Makes an empty map under a name beside `path` first, so that it is there whole or not at all. */
+  /**
+   * Makes an empty map, under a name beside `path` first, so that it is there whole or not at all.
+   * The directory is the caller's to sync.
+   */
   static async create(files: Files, options: BlockMapOptions): Promise<void> {
     const pages = Math.ceil(blockCount(options.sizeBytes) / PAGE_BITS);
     const temporary = `${options.path}.new`;
@@ -67,7 +70,6 @@ export class BlockMap {
       await file.close();
     }
     await files.rename(temporary, options.path);
-    await files.syncDirectory(parentOf(options.path));
   }
 
   /** ENV_NOT_FOUND if there is none; DEVICE_LAYER if it is damaged or belongs to another base. */

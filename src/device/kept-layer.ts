@@ -53,7 +53,7 @@ async function openLocked(
     await startLayer(files, layerPath, base.sizeBytes);
     await BlockMap.create(files, mapOptions);
   }
-  // The names too may have been left undurable by a process that was killed in its first moments.
+  // Not only after making them: a process that was killed may have left the names undurable.
   await files.syncDirectory(directory);
   await files.syncDirectory(parentOf(directory));
   const map = await BlockMap.open(files, mapOptions);
