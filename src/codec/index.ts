@@ -31,5 +31,6 @@ export {
   type SharedRange,
 } from './jobs.ts';
 export * from './limits.ts';
+export { decodePatch } from './patch.ts';
 export { type CodecPool, codecPool } from './pool.ts';
 export { isZero } from './zero.ts';

@@ -1,14 +1,17 @@
 /** A repository: where snapshots live. Opens, lists, resolves names, begins backups. */
 import { CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
 import { type Env, toHex } from '../core/index.ts';
+import type { Device } from '../device/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
 import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
+import { ChunkReader } from './chunk-reader.ts';
 import { StoreError } from './errors.ts';
 import { CommitLog } from './log.ts';
 import { readPackTable } from './pack-file.ts';
 import { addSegment, readSegment } from './segment.ts';
 import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
+import { SnapshotDevice } from './snapshot-device.ts';
 import { checkWritable, readSuperblock, type Superblock, writeSuperblock } from './superblock.ts';
 import { loadTree } from './tree-loader.ts';
 import { TreeReader } from './tree-reader.ts';
@@ -154,6 +157,12 @@ export class Repository implements AsyncDisposable {
       reader: this.reader,
       chunkBytes: this.superblock.chunkBytes,
     };
+  }
+
+  /** The snapshot as a read-only device; it lives as long as the repository is open. */
+  async device(snapshot: Snapshot): Promise<Device> {
+    const chunks = new ChunkReader(this.objects, await this.index());
+    return new SnapshotDevice(snapshot, this.reader, chunks);
   }
 
   async beginBackup(options: BackupOptions): Promise<BackupSession> {

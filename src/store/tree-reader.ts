@@ -167,6 +167,21 @@ export class TreeReader {
     return reference;
   }
 
+  /**
+   * How many leaves from `index` on are empty because one node above all of them is; 0 if this leaf
+   * has a node. Cheap however large the hole is.
+   */
+  async emptyLeaves(tree: Tree, index: number): Promise<number> {
+    for (let level = treeHeight(tree.geometry); level >= 0; level--) {
+      const span = FANOUT ** level;
+      const at = Math.floor(index / span);
+      if ((await this.nodeReference(tree, level, at)) === undefined) {
+        return Math.min((at + 1) * span, nodeCount(tree.geometry, 0)) - index;
+      }
+    }
+    return 0;
+  }
+
   /** Leaf `index` with the size that the geometry gives it. */
   async wholeLeaf(tree: Tree, index: number, reference: NodeReference): Promise<Leaf> {
     const leaf = await this.leaf(reference, tree.geometry.chunkBytes);

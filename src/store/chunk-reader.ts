@@ -1,0 +1,137 @@
+/** Reads single chunks at once where it can: decoded frames and patches are kept, each verified. */
+import { CodecError, decodePatch, type Frame, parseFrame, plainSection } from '../codec/index.ts';
+import { crc32, equalBytes, sha256, toHex } from '../core/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
+import { ByteCache } from './byte-cache.ts';
+import type { ChunkIndex, Location } from './chunk-index.ts';
+import { damagedObject, missingObject } from './errors.ts';
+import { findParent, readFrame } from './frame-plan.ts';
+import { FRAME_CACHE_BYTES } from './limits.ts';
+import { packKey } from './pack-file.ts';
+
+type OpenFrame = {
+  readonly frame: Frame;
+  section: Uint8Array | undefined;
+  /** Per record: its plain bytes have been compared with their hash. */
+  readonly verified: Uint8Array;
+};
+
+export class ChunkReader {
+  readonly #objects: ObjectStore;
+  readonly #index: ChunkIndex;
+  readonly #frames = new ByteCache<string, OpenFrame>(FRAME_CACHE_BYTES);
+  readonly #patches = new ByteCache<string, Uint8Array>(FRAME_CACHE_BYTES / 4);
+  readonly #loading = new Map<string, Promise<OpenFrame>>();
+
+  constructor(objects: ObjectStore, index: ChunkIndex) {
+    this.#objects = objects;
+    this.#index = index;
+  }
+
+  /** The chunk's plain bytes, verified; shared, not to be changed. STORE_MISSING, STORE_DAMAGED. */
+  chunk(id: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    const location = this.#index.find(id);
+    if (location instanceof Promise) return location.then((found) => this.#at(found, id));
+    return this.#at(location, id);
+  }
+
+  #at(location: Location | undefined, id: Uint8Array): Uint8Array | Promise<Uint8Array> {
+    if (location !== undefined) return this.bytes(location);
+    throw missingObject(`chunk ${toHex(id).slice(0, 16)}`);
+  }
+
+  /** The plain bytes of the copy at `location`. */
+  bytes(location: Location): Uint8Array | Promise<Uint8Array> {
+    const { table, ordinal, pack } = location;
+    if (table.depths[ordinal] !== 0) {
+      return this.#patches.get(`${pack}:${ordinal}`) ?? this.#patched(location);
+    }
+    const frameNumber = table.frameOf(ordinal);
+    const open = this.#frames.get(`${pack}/${frameNumber}`);
+    if (open !== undefined) return this.#plain(location, open, frameNumber);
+    return this.#load(location, frameNumber).then((frame) =>
+      this.#plain(location, frame, frameNumber),
+    );
+  }
+
+  #plain(location: Location, open: OpenFrame, frameNumber: number): Uint8Array {
+    const { table, ordinal, packId } = location;
+    const number = ordinal - table.frameFirst[frameNumber]!;
+    const record = open.frame.records[number];
+    if (record === undefined || record.parents.length > 0) {
+      throw damagedObject(packKey(packId), 'a frame does not hold what the table says');
+    }
+    open.section ??= named(packId, () => plainSection(open.frame));
+    const bytes = open.section.subarray(record.at, record.at + record.rawBytes);
+    if (open.verified[number] === 0) {
+      verify(bytes, location);
+      open.verified[number] = 1;
+    }
+    return bytes;
+  }
+
+  async #patched(location: Location): Promise<Uint8Array> {
+    const { table, ordinal, pack, packId } = location;
+    const frameNumber = table.frameOf(ordinal);
+    const { frame } = await this.#load(location, frameNumber);
+    const record = frame.records[ordinal - table.frameFirst[frameNumber]!];
+    if (record === undefined || record.parents.length === 0) {
+      throw damagedObject(packKey(packId), 'a frame does not hold what the table says');
+    }
+    const parents: Uint8Array[] = [];
+    for (const reference of record.parents) {
+      const parent = await findParent(this.#index, location, reference, table.depths[ordinal]!);
+      parents.push(await this.bytes(parent));
+    }
+    const patch = frame.bytes.subarray(record.at, record.at + record.storedBytes);
+    const bytes = named(packId, () => decodePatch(patch, parents, record.rawBytes));
+    verify(bytes, location);
+    this.#patches.set(`${pack}:${ordinal}`, bytes, bytes.byteLength);
+    return bytes;
+  }
+
+  /** Several readers of one frame share one read; a failure is not remembered. */
+  async #load({ pack, packId, table }: Location, frameNumber: number): Promise<OpenFrame> {
+    const name = `${pack}/${frameNumber}`;
+    const known = this.#frames.get(name);
+    if (known !== undefined) return known;
+    let loading = this.#loading.get(name);
+    if (loading === undefined) {
+      loading = this.#read(packId, table.frameBytes[frameNumber]!, table.frameOffset[frameNumber]!);
+      this.#loading.set(name, loading);
+      loading.then(
+        (open) => {
+          const { plainRawBytes, bytes } = open.frame;
+          this.#frames.set(name, open, plainRawBytes + bytes.byteLength);
+          this.#loading.delete(name);
+        },
+        () => this.#loading.delete(name),
+      );
+    }
+    return loading;
+  }
+
+  async #read(packId: string, lengthBytes: number, offsetBytes: number): Promise<OpenFrame> {
+    const bytes = new Uint8Array(lengthBytes);
+    await readFrame(this.#objects, packId, bytes, offsetBytes);
+    const frame = named(packId, () => parseFrame(bytes));
+    return { frame, section: undefined, verified: new Uint8Array(frame.records.length) };
+  }
+}
+
+/** Runs a decoder; what it finds wrong is told with the pack's name. */
+function named<T>(packId: string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof CodecError) throw damagedObject(packKey(packId), error.message, error);
+    throw error;
+  }
+}
+
+function verify(bytes: Uint8Array, { table, ordinal, packId }: Location): void {
+  const genuine = crc32(bytes) === table.checksums[ordinal];
+  if (genuine && equalBytes(sha256(bytes), table.id(ordinal))) return;
+  const name = toHex(table.id(ordinal)).slice(0, 16);
+  throw damagedObject(packKey(packId), `chunk ${name} does not have the bytes of its hash`);
+}
