@@ -42,6 +42,10 @@ export class ChunkIndex {
     return this.#packNumbers.has(packId);
   }
 
+  packNumber(packId: string): number | undefined {
+    return this.#packNumbers.get(packId);
+  }
+
   reserve(records: number): void {
     this.#fingerprints.reserve(records);
   }

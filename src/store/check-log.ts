@@ -1,0 +1,50 @@
+/** Checks the log from its first entry on, and that every checkpoint says what the log says. */
+import { sha256, toHex } from '../core/index.ts';
+import type { CheckRun } from './check.ts';
+import { unsealJson } from './envelope.ts';
+import { damagedObject } from './errors.ts';
+import { LARGE_OBJECT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
+import { readCheckpoint } from './log.ts';
+import { entryFromJson, logKey } from './log-entry.ts';
+import { LogState } from './log-state.ts';
+
+export async function checkLog(run: CheckRun): Promise<void> {
+  const { objects, log } = run.repository;
+  const checkpoints = new Map<number, string>();
+  for await (const { key } of objects.list('checkpoints/')) {
+    checkpoints.set(Number(key.slice('checkpoints/'.length)), key);
+  }
+  const state = new LogState();
+  let whole = true;
+  for (let sequence = 1; sequence <= log.state.sequence && whole; sequence++) {
+    const key = logKey(sequence);
+    await run.part(key, async () => {
+      whole = false;
+      const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
+      state.apply(entryFromJson(unsealJson('log', bytes, key), key), toHex(sha256(bytes)));
+      whole = true;
+      run.progress(bytes.byteLength);
+    });
+    const checkpoint = checkpoints.get(sequence);
+    if (checkpoint !== undefined) await checkCheckpoint(run, checkpoint, whole ? state : undefined);
+  }
+  if (whole && state.head !== log.state.head) {
+    run.note('log', damagedObject(logKey(state.sequence), 'the log changed while it was read'));
+  }
+}
+
+async function checkCheckpoint(
+  run: CheckRun,
+  key: string,
+  expected: LogState | undefined,
+): Promise<void> {
+  await run.part(key, async () => {
+    const { objects } = run.repository;
+    const found = await readCheckpoint(objects, key);
+    run.progress((await objects.get(key, LARGE_OBJECT_BYTES_MAX)).byteLength);
+    if (expected === undefined) return;
+    if (JSON.stringify(found.toJson()) !== JSON.stringify(expected.toJson())) {
+      throw damagedObject(key, 'it does not say what the log says');
+    }
+  });
+}

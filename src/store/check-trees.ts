@@ -1,0 +1,78 @@
+/** Checks manifests: every node resolves, every chunk is in a pack, every digest is right. */
+import { equalBytes, fromHex, toHex } from '../core/index.ts';
+import type { CheckRun } from './check.ts';
+import { damagedObject, missingObject } from './errors.ts';
+import { treeHeight } from './geometry.ts';
+import { FANOUT } from './limits.ts';
+import { eachChunk } from './pieces.ts';
+import { type Snapshot, treeOf } from './snapshot.ts';
+import type { Child, Tree } from './tree-reader.ts';
+
+/** Missing chunks named per snapshot; more would only repeat themselves. */
+const MISSING_MAX = 10;
+
+/** Returns how many chunks were looked up. Nodes shared by snapshots are walked once. */
+export async function checkTrees(
+  run: CheckRun,
+  damagedPacks: ReadonlySet<string>,
+): Promise<number> {
+  const seen = new Set<string>();
+  let chunks = 0;
+  for (const snapshot of run.repository.snapshots()) {
+    const name = `${snapshot.volume}@${snapshot.id.slice(0, 8)}`;
+    await run.part(name, async () => {
+      chunks += await checkTree(run, snapshot, name, seen, damagedPacks);
+    });
+  }
+  return chunks;
+}
+
+async function checkTree(
+  run: CheckRun,
+  snapshot: Snapshot,
+  name: string,
+  seen: Set<string>,
+  damagedPacks: ReadonlySet<string>,
+): Promise<number> {
+  const { reader } = run.repository;
+  const index = await run.repository.index();
+  const tree = treeOf(snapshot);
+  let chunks = 0;
+  let missing = 0;
+  await walk(treeHeight(tree.geometry), 0, tree.root);
+  const digest = await reader.volumeDigest(tree);
+  if (!equalBytes(digest, fromHex(snapshot.digest, 32)!)) {
+    throw damagedObject(name, 'its manifest does not have the digest that the log names');
+  }
+  return chunks;
+
+  async function walk(level: number, at: number, reference: Child): Promise<void> {
+    if (reference === undefined) return;
+    const key = `${reference.record}:${reference.ordinal}`;
+    if (seen.has(key)) return;
+    seen.add(key);
+    if (level === 0) {
+      await checkLeaf(tree, at, reference);
+      return;
+    }
+    const inner = await reader.children(tree, level, at, reference);
+    for (const [position, child] of inner.children.entries()) {
+      await walk(level - 1, at * FANOUT + position, child);
+    }
+  }
+
+  async function checkLeaf(of: Tree, at: number, reference: NonNullable<Child>): Promise<void> {
+    const leaf = await reader.wholeLeaf(of, at, reference);
+    const ids: { id: Uint8Array; offsetBytes: number }[] = [];
+    eachChunk(leaf, at, (offsetBytes, _length, id) => ids.push({ id, offsetBytes }));
+    for (const { id, offsetBytes } of ids) {
+      chunks++;
+      const found = await index.find(id);
+      if (found !== undefined && !damagedPacks.has(found.packId)) continue;
+      if (missing++ >= MISSING_MAX) continue;
+      const chunk = `chunk ${toHex(id).slice(0, 16)} of ${name} at ${offsetBytes}`;
+      const damaged = found && damagedObject(found.packId, `it holds ${chunk}`);
+      run.note(name, damaged ?? missingObject(chunk));
+    }
+  }
+}

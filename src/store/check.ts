@@ -1,0 +1,84 @@
+/** Checks a repository: structure always, every stored byte on demand. Reports, never repairs. */
+import type { CodecPool } from '../codec/index.ts';
+import { FerryError } from '../core/index.ts';
+import { ObjectError } from '../objects/index.ts';
+import { checkLog } from './check-log.ts';
+import { checkPacks } from './check-packs.ts';
+import { checkTrees } from './check-trees.ts';
+import type { Repository } from './repository.ts';
+import { checkSuperblocks, superblockKeys } from './superblock.ts';
+
+export type CheckOptions = {
+  readonly readData: boolean;
+  readonly pool: CodecPool;
+  readonly onProgress?: (done: { readonly objects: number; readonly bytes: number }) => void;
+  readonly signal?: AbortSignal;
+};
+
+/** Something that the log names and that is not as it was written. */
+export type Problem = { readonly object: string; readonly code: string; readonly message: string };
+
+export type CheckReport = {
+  readonly problems: readonly Problem[];
+  readonly snapshots: number;
+  readonly packs: number;
+  readonly chunks: number;
+  /** Stored bytes that were read and verified. */
+  readonly readBytes: number;
+  /** Packs that no log entry names: what a run that was cut left, or is just being written. */
+  readonly orphanPacks: number;
+};
+
+export class CheckRun {
+  readonly repository: Repository;
+  readonly options: CheckOptions;
+  readonly problems: Problem[] = [];
+  objects = 0;
+  readBytes = 0;
+
+  constructor(repository: Repository, options: CheckOptions) {
+    this.repository = repository;
+    this.options = options;
+  }
+
+  note(object: string, error: unknown): void {
+    if (!(error instanceof FerryError)) throw error;
+    if (this.problems.some((problem) => problem.message === error.message)) return;
+    const code = error instanceof ObjectError ? `STORE_${error.code.slice(7)}` : error.code;
+    this.problems.push({ object, code, message: error.message });
+  }
+
+  /** Runs one part; what goes wrong in it is noted, and the check goes on. */
+  async part(object: string, work: () => Promise<void>): Promise<void> {
+    this.options.signal?.throwIfAborted();
+    try {
+      await work();
+    } catch (error) {
+      this.note(object, error);
+    }
+  }
+
+  progress(bytes: number): void {
+    this.objects++;
+    this.readBytes += bytes;
+    this.options.onProgress?.({ objects: this.objects, bytes: this.readBytes });
+  }
+}
+
+export async function check(repository: Repository, options: CheckOptions): Promise<CheckReport> {
+  const run = new CheckRun(repository, options);
+  for (const [at, problem] of (await checkSuperblocks(repository.objects)).entries()) {
+    if (problem !== undefined) run.note(superblockKeys[at]!, problem);
+  }
+  await checkLog(run);
+  const packs = await checkPacks(run);
+  const chunks = await checkTrees(run, packs.damaged);
+  return {
+    problems: run.problems,
+    snapshots: repository.snapshots().length,
+    packs: packs.count,
+    chunks,
+    readBytes: run.readBytes,
+    orphanPacks: packs.orphans,
+  };
+}
