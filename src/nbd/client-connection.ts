@@ -108,11 +108,9 @@ export class ClientConnection implements ReplySink {
   submit(operation: Operation): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#lost());
     if (this.#queue.length >= OPERATIONS_QUEUED_MAX) {
-      return Promise.reject(
-        new NbdError('NBD_LIMIT', `more than ${OPERATIONS_QUEUED_MAX} calls wait`, {
-          hint: 'Wait for some before making more.',
-        }),
-      );
+      const message = `${this.#stream.peer}: more than ${OPERATIONS_QUEUED_MAX} calls wait`;
+      const hint = 'Wait for some before making more.';
+      return Promise.reject(new DeviceError('DEVICE_IO', message, { hint }));
     }
     operation.startedMs = this.#env.clock.monotonicMs();
     if (this.#count >= REQUESTS_IN_FLIGHT_MAX) this.#queue.push(operation);
@@ -146,6 +144,11 @@ export class ClientConnection implements ReplySink {
     const limit = this.#env.clock.after(GOODBYE_TIMEOUT_MS, () => this.#stream.destroy());
     await this.#closed.promise;
     limit.cancel();
+  }
+
+  /** Ends it at once; whatever is in flight fails. */
+  abandon(): void {
+    this.#fail(closedEarly('this client'));
   }
 
   #onBytes(view: Uint8Array): void {

@@ -118,7 +118,7 @@ export async function connect(
     }
     return new Client(connections, sizes, exportName, options.readOnly === true);
   } catch (error) {
-    await Promise.all(connections.map((connection) => connection.close()));
+    for (const connection of connections) connection.abandon();
     throw error;
   }
 }

@@ -17,9 +17,7 @@ export type NbdErrorCode =
   /** No answer in time. */
   | 'NBD_TIMEOUT'
   /** The connection ended too early. */
-  | 'NBD_CLOSED'
-  /** A limit of this program is reached. */
-  | 'NBD_LIMIT';
+  | 'NBD_CLOSED';
 
 export class NbdError extends FerryError<NbdErrorCode> {
   override readonly name = 'NbdError';

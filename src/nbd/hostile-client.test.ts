@@ -107,6 +107,7 @@ test('options in any order, often, and unknown ones are answered', async () => {
     assert.equal((await askOption(peer, OPTION_LIST, Uint8Array.of(1)))[0], REPLY_ERROR_INVALID);
     assert.deepEqual(await askOption(peer, OPTION_GO, go), [REPLY_ERROR_UNKNOWN]);
   }
+  peer.stream.destroy();
 });
 
 test('all options at once, in one chunk, are answered in order', async () => {
@@ -233,6 +234,7 @@ test('a client that leaves in every phase leaks nothing and harms nobody', async
     peer.send(whole.slice(0, cut));
     if (cut % 2 === 0) peer.stream.end();
     else peer.stream.destroy();
+    peer.inbound.discard();
     await peer.ended;
     peer.stream.destroy();
   }
@@ -330,6 +332,7 @@ test('mutated sessions neither crash nor hang the server', async () => {
       const peer = await rawClient(server);
       peer.send(bytes);
       peer.stream.end();
+      peer.inbound.discard();
       await peer.ended;
       peer.stream.destroy();
     }),
