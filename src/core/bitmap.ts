@@ -5,8 +5,8 @@ const WORD_BITS = 32;
 const ALL = 0xffffffff;
 
 /**
- * Bits [0, size), all clear at first. Indexes are numbers, not 32-bit integers: a word's index comes
- * from a division, only the five bits inside a word from bit operations.
+ * Bits [0, size), all clear at first. Indexes are numbers, not 32-bit integers: a word's index
+ * comes from a division, only the five bits inside a word from bit operations.
  */
 export class Bitmap {
   readonly size: number;

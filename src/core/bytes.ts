@@ -1,4 +1,4 @@
-/** Reading and writing of the formats' byte layouts: little-endian, LEB128 varints, every length checked. */
+/** Reading and writing of byte layouts: little-endian, LEB128 varints, every length checked. */
 import assert from 'node:assert/strict';
 import { FerryError } from './errors.ts';
 

@@ -22,7 +22,7 @@ export class FerryError<Code extends string = string> extends Error {
   }
 }
 
-/** What the world outside the process can answer; POSIX numbers are mapped to these once, in Env. */
+/** What the world outside the process can answer; Env maps POSIX numbers to these, once. */
 export type EnvErrorCode =
   | 'ENV_NOT_FOUND'
   | 'ENV_EXISTS'

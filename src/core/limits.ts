@@ -3,7 +3,7 @@
 /** What one read or write hands to the kernel; Linux itself stops just below 2 GiB. */
 export const TRANSFER_BYTES_MAX = 2 ** 30;
 
-/** How often an interrupted call is tried again: a storm of signals ends in an error, not a hang. */
+/** How often an interrupted call is tried again: a storm of signals ends as an error. */
 export const INTERRUPTED_RETRIES_MAX = 100;
 
 /** The longest delay of a Node timer (2^31 - 1 ms); a longer one would fire at once. */

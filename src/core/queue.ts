@@ -27,8 +27,8 @@ export class Gate {
   }
 
   /**
-   * Answers at once if there is room. Every entry needs one `leave`. An abort ends only the waiting,
-   * with the signal's reason; a queue of `waitersMax` refuses one more with QUEUE_FULL.
+   * Answers at once if there is room. Every entry needs one `leave`. An abort ends only the
+   * waiting, with the signal's reason; a queue of `waitersMax` refuses one more with QUEUE_FULL.
    */
   enter(signal?: AbortSignal): undefined | Promise<void> {
     signal?.throwIfAborted();
@@ -76,9 +76,9 @@ export class Gate {
 }
 
 /**
- * Maps `source` with at most `limit` calls of `work` at once, and yields the results in the order of
- * the source. Pulls only as far ahead as that. The first failure ends it; by then, as after an early
- * `return`, every call that was started has settled, so that buffers may be reused.
+ * Maps `source` with at most `limit` calls of `work` at once, and yields the results in the order
+ * of the source. Pulls only as far ahead as that. The first failure ends it; by then, as after an
+ * early `return`, every call that was started has settled, so that buffers may be reused.
  */
 export async function* mapOrdered<T, R>(
   source: Iterable<T> | AsyncIterable<T>,

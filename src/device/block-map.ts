@@ -54,7 +54,7 @@ export class BlockMap {
   }
 
   /**
-   * Makes an empty map, under a name beside `path` first, so that it is there whole or not at all.
+   * Makes an empty map, under a name beside `path` first: it is there whole or not at all.
    * The directory is the caller's to sync.
    */
   static async create(files: Files, options: BlockMapOptions): Promise<void> {
@@ -95,8 +95,8 @@ export class BlockMap {
   }
 
   /**
-   * `syncContent` makes durable what was written before. The bits are copied before it starts: those
-   * that are set while it runs may stand for content that it does not cover.
+   * `syncContent` makes durable what was written before. The bits are copied before it starts:
+   * those that are set while it runs may stand for content that it does not cover.
    */
   async flush(syncContent: () => Promise<void>): Promise<void> {
     const pages = [...this.#dirtyPages].sort((a, b) => a - b).map((page) => this.#copyPage(page));
@@ -175,8 +175,8 @@ function readHeader(header: Uint8Array, path: string): { identity: string; sizeB
 }
 
 /**
- * What was read may be in the kernel's memory alone: the process before was killed ahead of its sync,
- * or that sync failed. So the first flush writes these pages again.
+ * What was read may be in the kernel's memory alone: the process before was killed ahead of its
+ * sync, or that sync failed. So the first flush writes these pages again.
  */
 function pagesWithBits(bitmap: Bitmap): Set<number> {
   const pages = new Set<number>();

@@ -1,4 +1,4 @@
-/** Goal: changes live in the layer alone, the base stays as it is, and no write is lost on the way. */
+/** Goal: changes live in the layer alone, the base stays as it is, and no write is lost. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

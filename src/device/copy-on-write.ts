@@ -24,7 +24,7 @@ export interface CopyOnWrite extends Device {
   changedExtents(): Generator<Extent>;
 }
 
-/** Remembers durably which blocks lie in the layer; without one they are forgotten with the process. */
+/** Remembers durably which blocks lie in the layer; without it the process takes them along. */
 export type ChangedBlocks = {
   readonly bitmap: Bitmap;
   /** Told after the content of new blocks has reached the layer. */
@@ -177,7 +177,7 @@ class CopyOnWriteDevice implements CopyOnWrite {
     return this.#bitmap.test(Math.floor(offsetBytes / COPY_BLOCK_BYTES)) ? this.#layer : this.#base;
   }
 
-  /** Where the bytes from `offsetBytes` on stop being held by the same device, at most `endBytes`. */
+  /** Where the bytes from `offsetBytes` on stop being held by one device, at most `endBytes`. */
   #runEnd(offsetBytes: number, endBytes: number): number {
     if (offsetBytes === endBytes) return endBytes;
     const block = Math.floor(offsetBytes / COPY_BLOCK_BYTES);
@@ -250,7 +250,7 @@ class CopyOnWriteDevice implements CopyOnWrite {
     return undefined;
   }
 
-  /** Copies the first and the last block to the layer, where the range covers only a part of them. */
+  /** Copies the first and the last block to the layer where the range covers a part of them. */
   #copyUp(first: number, end: number, lengthBytes: number, offsetBytes: number): Answer {
     const last = end - 1;
     const endBytes = offsetBytes + lengthBytes;

@@ -21,7 +21,7 @@ const codes: Readonly<Record<EnvErrorCode, DeviceErrorCode>> = {
   ENV_WORKER: 'DEVICE_IO',
 };
 
-/** `name` is the device's. A DeviceError stays as it is; what is no EnvError is a defect of ours. */
+/** A DeviceError stays as it is; what is no EnvError is a defect of ours. */
 export function toDeviceError(error: unknown, name: string): DeviceError {
   if (error instanceof DeviceError) return error;
   if (error instanceof EnvError) {

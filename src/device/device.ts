@@ -94,7 +94,7 @@ export interface Device extends AsyncDisposable {
   /** The range reads as zero afterwards. Flags: FUA, NO_HOLE, FAST_ZERO. */
   zero(lengthBytes: number, offsetBytes: number, flags: number): Answer;
 
-  /** The content of the range is no longer needed; reads may return anything that was there or zero. */
+  /** The range is no longer needed; reads may return anything that was there or zero. */
   trim(lengthBytes: number, offsetBytes: number, flags: number): Answer;
 
   /**

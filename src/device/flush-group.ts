@@ -4,8 +4,8 @@ import { toDeviceError } from './device-error.ts';
 
 /**
  * One `sync` runs at a time; those who ask meanwhile share the next one, which begins after they
- * asked and so covers their writes. After a failure nobody knows what the kernel has dropped: trying
- * again could succeed without the data being there, so it is never tried.
+ * asked and so covers their writes. After a failure nobody knows what the kernel has dropped:
+ * trying again could succeed without the data being there, so it is never tried.
  */
 export class FlushGroup {
   readonly #name: string;

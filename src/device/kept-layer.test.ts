@@ -168,7 +168,8 @@ test('kill -9 in the midst of writing loses no flushed write', async () => {
     for (;;) {
       value++;
       await Promise.all(Array.from({ length: 8 }, async (_, part) =>
-        device.write(new Uint8Array(64).fill(value % 251), (value * 13 % 39) * ${BLOCK} + part * 512, 0)));
+        device.write(new Uint8Array(64).fill(value % 251),
+          (value * 13 % 39) * ${BLOCK} + part * 512, 0)));
       await device.flush();
       (await import('node:fs')).writeSync(1, value + '\\n');
     }`;

@@ -23,9 +23,9 @@ export type KeptLayer = {
 
 /**
  * Opens the layer in `directory`, or starts one. After a kill or a power cut every flushed write is
- * there again; others are there or not, block by block. DEVICE_LAYER if it belongs to another base or
- * is damaged, DEVICE_ACCESS while another process has it. Borrows the base; disposing closes the
- * layer without flushing it.
+ * there again; others are there or not, block by block. DEVICE_LAYER if it belongs to another base
+ * or is damaged, DEVICE_ACCESS while another process has it. Borrows the base; disposing closes
+ * the layer without flushing it.
  */
 export async function openKeptLayer(files: Files, options: KeptLayerOptions): Promise<KeptLayer> {
   try {

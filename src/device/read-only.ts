@@ -43,6 +43,10 @@ class ReadOnlyDevice implements Device {
     return this.#base.durable;
   }
 
+  get settlesAtOnce(): boolean {
+    return this.#base.settlesAtOnce === true;
+  }
+
   read(target: Uint8Array, offsetBytes: number): Answer {
     return this.#base.read(target, offsetBytes);
   }

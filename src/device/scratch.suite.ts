@@ -80,7 +80,7 @@ function faultyFile(base: OpenFile, fault: Fault): OpenFile {
   };
 }
 
-/** Fails the `nth` of the calls named (1 is the first; all if none are), and with `stays` all after it. */
+/** Fails the `nth` of the `calls` (of all if none are named), and with `stays` every later one. */
 export function failNth(
   nth: number,
   { code = 'ENV_IO', calls = [], stays = false }: FailNthOptions = {},

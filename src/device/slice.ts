@@ -45,6 +45,10 @@ class SliceDevice implements Device {
     return this.#base.durable;
   }
 
+  get settlesAtOnce(): boolean {
+    return this.#base.settlesAtOnce === true;
+  }
+
   read(target: Uint8Array, offsetBytes: number): Answer {
     checkRange(this, target.byteLength, offsetBytes);
     return this.#base.read(target, this.#startBytes + offsetBytes);

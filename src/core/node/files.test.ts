@@ -1,4 +1,4 @@
-/** Goal: files of the real disk behave as env.ts says, and each failure is typed and names its path. */
+/** Goal: files of the real disk behave as env.ts says; each failure is typed and names its path. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -138,8 +138,9 @@ test('a lock is held by one at a time and dies with its process', async () => {
   assert.equal(await files.lock(at('lock')), undefined);
   await first.release();
   await first.release();
+  const module = JSON.stringify(new URL('files.ts', import.meta.url).href);
   const script = `
-    const { nodeFiles } = await import(${JSON.stringify(new URL('files.ts', import.meta.url).href)});
+    const { nodeFiles } = await import(${module});
     if (await nodeFiles().lock(${JSON.stringify(at('lock'))})) console.log('locked');
     process.kill(process.pid, 'SIGKILL');`;
   assert.throws(

@@ -109,7 +109,7 @@ async function syncDirectory(path: string): Promise<void> {
   try {
     await call<void>(verb, path, (done) =>
       fs.fsync(fd, (error) => {
-        // Some network file systems refuse to sync directories since their names are durable at once.
+        // Some network file systems refuse it since their names are durable at once.
         done(posixName(error) === 'EINVAL' ? null : error);
       }),
     );

@@ -96,8 +96,9 @@ test('a worker that throws, exits or is not there is one ENV_WORKER error', asyn
 });
 
 test('making an Env loads neither threads nor the foreign function interface', () => {
+  const core = JSON.stringify(new URL('../index.ts', import.meta.url).href);
   const script = `
-    const { nodeEnv } = await import(${JSON.stringify(new URL('../index.ts', import.meta.url).href)});
+    const { nodeEnv } = await import(${core});
     nodeEnv();
     const loaded = process.moduleLoadList.filter((name) => name === 'NativeModule worker_threads');
     const maps = (await import('node:fs')).readFileSync('/proc/self/maps', 'latin1');

@@ -1,4 +1,4 @@
-/** Worker threads: each runs the bootstrap module of this folder, which imports the one asked for. */
+/** Worker threads: each runs this folder's bootstrap module, which imports the one asked for. */
 import os from 'node:os';
 import type { WorkerHandlers, WorkerPort, Workers } from '../env.ts';
 import { EnvError } from '../errors.ts';
