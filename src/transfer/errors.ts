@@ -4,6 +4,7 @@ import { FerryError } from '../core/index.ts';
 export type TransferErrorCode =
   | 'TRANSFER_INTERRUPTED'
   | 'TRANSFER_SOURCE'
+  | 'TRANSFER_REPOSITORY'
   | 'TRANSFER_TARGET'
   | 'TRANSFER_TARGET_SIZE'
   | 'TRANSFER_VERIFY'

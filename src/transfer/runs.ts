@@ -1,10 +1,18 @@
 /** Cuts a device into aligned runs of data and emptiness, by what the device says of its extents. */
+import type { Extent } from '../core/index.ts';
 import type { Device, ExtentKind } from '../device/index.ts';
 
 export type Run = {
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   readonly kind: ExtentKind;
+};
+
+/** A range that is as the parent snapshot has it. */
+export type Keep = {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly kind: 'keep';
 };
 
 /** Extents asked for at a time. */
@@ -31,6 +39,25 @@ export async function* alignedRuns(device: Device, alignBytes: number): AsyncGen
     }
   }
   if (sizeBytes > dataFrom) yield data(dataFrom, sizeBytes);
+}
+
+/** Covers [0, sizeBytes) with the changed ranges, widened to `alignBytes`, and what lies between. */
+export function* changedRuns(
+  changed: Iterable<Extent>,
+  sizeBytes: number,
+  alignBytes: number,
+): Generator<Run | Keep> {
+  let at = 0;
+  for (const { offsetBytes, lengthBytes } of changed) {
+    const start = Math.max(at, Math.floor(offsetBytes / alignBytes) * alignBytes);
+    const end = Math.ceil((offsetBytes + lengthBytes) / alignBytes) * alignBytes;
+    const stop = Math.min(sizeBytes, end);
+    if (stop <= start) continue;
+    if (start > at) yield { offsetBytes: at, lengthBytes: start - at, kind: 'keep' };
+    yield data(start, stop);
+    at = stop;
+  }
+  if (sizeBytes > at) yield { offsetBytes: at, lengthBytes: sizeBytes - at, kind: 'keep' };
 }
 
 function data(from: number, to: number): Run {

@@ -1,11 +1,12 @@
 /** Backs a device up: finds what changed since the newest snapshot, stores that, commits. */
 import { type CodecPool, codecPool } from '../../codec/index.ts';
-import { type Env, hasCode, mapOrdered } from '../../core/index.ts';
+import { type Env, type Extent, hasCode, mapOrdered } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   BATCH_BYTES,
   type Batch,
   CANONICAL_BYTES,
+  LEAF_BYTES,
   PIECE_HOLE,
   PIECE_ZERO,
   type Repository,
@@ -16,7 +17,7 @@ import {
 } from '../../store/index.ts';
 import { checkInterrupted, TransferError } from '../errors.ts';
 import type { OnProgress } from '../progress.ts';
-import { alignedRuns, type Run } from '../runs.ts';
+import { alignedRuns, changedRuns, type Keep, type Run } from '../runs.ts';
 
 export type BackupRequest = {
   readonly volume: string;
@@ -24,8 +25,8 @@ export type BackupRequest = {
   readonly origin: string;
   /** How the changes are found, as the snapshot records it. */
   readonly changeSource: string;
-  /** Ranges that may differ from the parent; without them everything is compared. */
-  readonly changed?: AsyncIterable<Run>;
+  /** Only these ranges may differ from that snapshot; without this everything is compared. */
+  readonly since?: { readonly parent: Snapshot; readonly changed: Iterable<Extent> };
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 };
@@ -58,7 +59,7 @@ export async function backup(
 ): Promise<BackupResult> {
   const threads = device.sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
   await using pool = codecPool(env, threads);
-  const parent = repository.latest(request.volume);
+  const parent = request.since?.parent ?? repository.latest(request.volume);
   const { sizeBytes } = device;
   await using session = await repository.beginBackup({
     volume: request.volume,
@@ -88,7 +89,7 @@ export async function backup(
 type Piece =
   | { readonly batch: Batch; readonly offsetBytes: number; readonly lengthBytes: number }
   | Run
-  | { readonly kind: 'keep'; readonly offsetBytes: number; readonly lengthBytes: number };
+  | Keep;
 
 class BackupRun {
   readonly #device: Device;
@@ -126,10 +127,18 @@ class BackupRun {
     await this.#writer.settled();
   }
 
-  /** Data in batches, emptiness in runs. */
-  async *#pieces(): AsyncGenerator<Run | Piece> {
+  #runs(): AsyncIterable<Run | Keep> | Iterable<Run | Keep> {
+    const { since } = this.#request;
     const align = Math.max(this.#chunkBytes, CANONICAL_BYTES);
-    for await (const run of this.#request.changed ?? alignedRuns(this.#device, align)) {
+    if (since === undefined) return alignedRuns(this.#device, align);
+    // Leaves of other chunks carry a digest that only a whole leaf's content gives.
+    const step = this.#chunkBytes === CANONICAL_BYTES ? align : LEAF_BYTES;
+    return changedRuns(since.changed, this.#device.sizeBytes, step);
+  }
+
+  /** Data in batches, all else in runs. */
+  async *#pieces(): AsyncGenerator<Run | Keep> {
+    for await (const run of this.#runs()) {
       if (run.kind !== 'data') {
         yield run;
         continue;
@@ -142,8 +151,8 @@ class BackupRun {
     }
   }
 
-  async #read(piece: Run | Piece): Promise<Piece> {
-    if ('batch' in piece || piece.kind !== 'data') return piece;
+  async #read(piece: Run | Keep): Promise<Piece> {
+    if (piece.kind !== 'data') return piece;
     const { offsetBytes, lengthBytes } = piece;
     const batch = await this.#writer.batch();
     const target = batch.bytes.subarray(0, lengthBytes);

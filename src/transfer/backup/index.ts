@@ -1,3 +1,5 @@
 /** transfer/backup: from a device to a snapshot and back; see README.md. */
 export { type BackupRequest, type BackupResult, backup } from './backup.ts';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.ts';
+export { verifyRestored } from './verify.ts';
+export { checkOwner } from './volume-owner.ts';

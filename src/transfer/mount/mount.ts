@@ -1,0 +1,120 @@
+/** Mounts a snapshot: read-only as it is, or with a local layer that takes the writes. */
+import type { Env } from '../../core/index.ts';
+import { type Device, type KeptLayer, openKeptLayer } from '../../device/index.ts';
+import type { Repository, Snapshot } from '../../store/index.ts';
+import { type BackupResult, backup } from '../backup/index.ts';
+import { TransferError } from '../errors.ts';
+import { WriteGate } from './write-gate.ts';
+
+export type MountOptions = {
+  /** Where writes go; without it the mount is read-only. Made if absent. */
+  readonly layerDirectory?: string;
+  /** A layer that an earlier mount left is taken up; otherwise it is refused. */
+  readonly goOn?: boolean;
+};
+
+/** A mounted snapshot. Disposing it keeps the layer. */
+export interface Mount extends AsyncDisposable {
+  readonly device: Device;
+  /** A layer was there and has been taken up. */
+  readonly continued: boolean;
+  /** Bytes that differ, or may differ, from the snapshot. */
+  changedBytes(): number;
+  /** Keeps the present content as a snapshot of `volume`; writers wait meanwhile. */
+  commit(volume: string, origin: string): Promise<BackupResult>;
+}
+
+/** Borrows the repository. TRANSFER_LAYER if a layer is there and `goOn` was not said. */
+export async function mount(
+  env: Env,
+  repository: Repository,
+  snapshot: Snapshot,
+  { layerDirectory, goOn = false }: MountOptions,
+): Promise<Mount> {
+  const base = await repository.device(snapshot);
+  if (layerDirectory === undefined) return readOnlyMount(base);
+  const identity = `${repository.superblock.repositoryId}/${snapshot.id}`;
+  const layer = await openKeptLayer(env.files, { base, identity, directory: layerDirectory });
+  if (layer.continued && !goOn) {
+    await layer[Symbol.asyncDispose]();
+    throw new TransferError(
+      'TRANSFER_LAYER',
+      `writes of an earlier mount are kept in ${layerDirectory}`,
+      { hint: 'Take them up with --continue, or remove that directory to drop them.' },
+    );
+  }
+  return new WritableMount(env, repository, snapshot, layer);
+}
+
+function readOnlyMount(device: Device): Mount {
+  return {
+    device,
+    continued: false,
+    changedBytes: () => 0,
+    commit: async () => {
+      throw new TransferError('TRANSFER_LAYER', `${device.name} is mounted read-only`, {
+        hint: 'Mount it with --rw to keep changes.',
+      });
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+class WritableMount implements Mount {
+  readonly #env: Env;
+  readonly #repository: Repository;
+  readonly #layer: KeptLayer;
+  readonly #gate: WriteGate;
+  /** What the layer's blocks are changes of, and contain all changes since. */
+  #parent: Snapshot;
+  /** One commit at a time. */
+  #committing: Promise<unknown> = Promise.resolve();
+
+  constructor(env: Env, repository: Repository, snapshot: Snapshot, layer: KeptLayer) {
+    this.#env = env;
+    this.#repository = repository;
+    this.#layer = layer;
+    this.#gate = new WriteGate(layer.device);
+    this.#parent = snapshot;
+  }
+
+  get device(): Device {
+    return this.#gate;
+  }
+
+  get continued(): boolean {
+    return this.#layer.continued;
+  }
+
+  changedBytes(): number {
+    return this.#layer.device.changedBytes();
+  }
+
+  async commit(volume: string, origin: string): Promise<BackupResult> {
+    const result = this.#committing.then(() => this.#commit(volume, origin));
+    this.#committing = result.catch(() => undefined);
+    return result;
+  }
+
+  async #commit(volume: string, origin: string): Promise<BackupResult> {
+    await this.#gate.close();
+    try {
+      await this.#repository.refresh();
+      const result = await backup(this.#env, this.#repository, this.#layer.device, {
+        volume,
+        origin,
+        changeSource: 'overlay',
+        since: { parent: this.#parent, changed: this.#layer.device.changedExtents() },
+      });
+      this.#parent = result.snapshot;
+      return result;
+    } finally {
+      this.#gate.open();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#committing;
+    await this.#layer[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,51 @@
+/** Opens what a person names as source or target: a path, `memory:SIZE`, an NBD URI. */
+import path from 'node:path';
+import { type Env, sha256, toHex } from '../core/index.ts';
+import { type Device, openDevice, openTarget, type Target } from '../device/index.ts';
+import { connect, isUri } from '../nbd/index.ts';
+
+/** Connections to an NBD server that says that they see each other's writes. */
+const NBD_CONNECTIONS = 4;
+
+export async function openSource(
+  env: Env,
+  source: string,
+  options: { readonly readOnly: boolean },
+): Promise<Device> {
+  if (isUri(source)) return connect(env, source, { connections: NBD_CONNECTIONS });
+  return openDevice(env.files, source, options);
+}
+
+/** For writing a volume of `sizeBytes`; a file is made or emptied, all else keeps what it holds. */
+export async function openRestoreTarget(
+  env: Env,
+  target: string,
+  sizeBytes: number,
+): Promise<Target> {
+  if (isUri(target)) {
+    return { device: await openSource(env, target, { readOnly: false }), zeroed: false };
+  }
+  return openTarget(env.files, target, sizeBytes);
+}
+
+/** Tells one source from another without naming it: a hash of the absolute path or the URI. */
+export function originOf(source: string): string {
+  const place = isUri(source) || source.startsWith('memory:') ? source : path.resolve(source);
+  return toHex(sha256(new TextEncoder().encode(place)).subarray(0, 16));
+}
+
+/** A file's base name without extension, an export's name; what cannot name a volume is replaced. */
+export function defaultVolumeName(source: string): string {
+  const place = isUri(source) ? uriPath(source) : source;
+  const base = path.basename(place);
+  const stem = base.slice(0, base.length - path.extname(base).length) || base;
+  return stem.replace(/[/@~\s:]+/g, '-').replace(/^-+/, '') || 'volume';
+}
+
+function uriPath(uri: string): string {
+  try {
+    return decodeURIComponent(new URL(uri).pathname);
+  } catch {
+    return '';
+  }
+}
