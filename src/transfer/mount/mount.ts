@@ -1,8 +1,7 @@
 /** Mounts a snapshot: read-only as it is, or with a local layer that takes the writes. */
-import type { Env } from '../../core/index.ts';
+import type { Env, Extent } from '../../core/index.ts';
 import { type Device, type KeptLayer, openKeptLayer } from '../../device/index.ts';
 import type { Repository, Snapshot } from '../../store/index.ts';
-import { type BackupResult, backup } from '../backup/index.ts';
 import { TransferError } from '../errors.ts';
 import { WriteGate } from './write-gate.ts';
 
@@ -13,6 +12,12 @@ export type MountOptions = {
   readonly goOn?: boolean;
 };
 
+/** What a commit hands over: ranges outside `changed` are as the parent has them. */
+export type Changes = { readonly parent: Snapshot; readonly changed: Iterable<Extent> };
+
+/** Stores the device's content as a snapshot. */
+export type Store<Result> = (device: Device, since: Changes) => Promise<Result>;
+
 /** A mounted snapshot. Disposing it keeps the layer. */
 export interface Mount extends AsyncDisposable {
   readonly device: Device;
@@ -20,8 +25,8 @@ export interface Mount extends AsyncDisposable {
   readonly continued: boolean;
   /** Bytes that differ, or may differ, from the snapshot. */
   changedBytes(): number;
-  /** Keeps the present content as a snapshot of `volume`; writers wait meanwhile. */
-  commit(volume: string, origin: string): Promise<BackupResult>;
+  /** Has `store` keep the present content as a snapshot; writers wait meanwhile. */
+  commit<Result extends { readonly snapshot: Snapshot }>(store: Store<Result>): Promise<Result>;
 }
 
 /** Borrows the repository. TRANSFER_LAYER if a layer is there and `goOn` was not said. */
@@ -43,7 +48,7 @@ export async function mount(
       { hint: 'Take them up with --continue, or remove that directory to drop them.' },
     );
   }
-  return new WritableMount(env, repository, snapshot, layer);
+  return new WritableMount(repository, snapshot, layer);
 }
 
 function readOnlyMount(device: Device): Mount {
@@ -61,7 +66,6 @@ function readOnlyMount(device: Device): Mount {
 }
 
 class WritableMount implements Mount {
-  readonly #env: Env;
   readonly #repository: Repository;
   readonly #layer: KeptLayer;
   readonly #gate: WriteGate;
@@ -70,8 +74,7 @@ class WritableMount implements Mount {
   /** One commit at a time. */
   #committing: Promise<unknown> = Promise.resolve();
 
-  constructor(env: Env, repository: Repository, snapshot: Snapshot, layer: KeptLayer) {
-    this.#env = env;
+  constructor(repository: Repository, snapshot: Snapshot, layer: KeptLayer) {
     this.#repository = repository;
     this.#layer = layer;
     this.#gate = new WriteGate(layer.device);
@@ -90,21 +93,24 @@ class WritableMount implements Mount {
     return this.#layer.device.changedBytes();
   }
 
-  async commit(volume: string, origin: string): Promise<BackupResult> {
-    const result = this.#committing.then(() => this.#commit(volume, origin));
+  async commit<Result extends { readonly snapshot: Snapshot }>(
+    store: Store<Result>,
+  ): Promise<Result> {
+    const result = this.#committing.then(() => this.#commit(store));
     this.#committing = result.catch(() => undefined);
     return result;
   }
 
-  async #commit(volume: string, origin: string): Promise<BackupResult> {
+  async #commit<Result extends { readonly snapshot: Snapshot }>(
+    store: Store<Result>,
+  ): Promise<Result> {
     await this.#gate.close();
     try {
       await this.#repository.refresh();
-      const result = await backup(this.#env, this.#repository, this.#layer.device, {
-        volume,
-        origin,
-        changeSource: 'overlay',
-        since: { parent: this.#parent, changed: this.#layer.device.changedExtents() },
+      const { device } = this.#layer;
+      const result = await store(device, {
+        parent: this.#parent,
+        changed: device.changedExtents(),
       });
       this.#parent = result.snapshot;
       return result;
