@@ -1,11 +1,11 @@
 /** Runs other programs for tests: wait for a line, a socket or the end, all within a time limit. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { watch } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 
 /** Long enough for a loaded machine, short enough to end a hang. */
 const defaultTimeoutMs = 60_000;
+const listenPollMs = 5;
 /** What is kept of a program's output. */
 const outputBytesMax = 16 * 1024 * 1024;
 
@@ -29,7 +29,7 @@ export interface Running extends AsyncDisposable {
   readonly child: ChildProcess;
   /** Resolves with the first line of stdout, past or to come, that matches. */
   line(pattern: RegExp | string, timeoutMs?: number): Promise<string>;
-  /** Resolves when `path` exists as a socket. */
+  /** Resolves when somebody listens on the unix socket `path`; it is not connected to. */
   socket(path: string, timeoutMs?: number): Promise<void>;
   /** Resolves when the program has ended and its pipes are closed. */
   finished(timeoutMs?: number): Promise<Finished>;
@@ -120,20 +120,16 @@ export function start(
       until(`a line ${pattern}`, limitMs, () => findLine(pattern)),
     async socket(path, limitMs = timeoutMs) {
       let there = false;
-      const look = () =>
-        stat(path).then(
-          (found) => {
-            there ||= found.isSocket();
-            changed();
-          },
-          () => {},
-        );
-      const watcher = watch(dirname(path), () => void look());
+      const look = async () => {
+        there ||= await isListening(path);
+        changed();
+      };
+      // The file appears before the program listens, and of that the kernel tells nobody.
+      const poll = setInterval(() => void look(), listenPollMs);
       try {
-        void look();
         await until(`the socket ${path}`, limitMs, () => there || undefined);
       } finally {
-        watcher.close();
+        clearInterval(poll);
       }
     },
     finished: (limitMs = timeoutMs) => until('its end', limitMs, () => ended),
@@ -144,6 +140,16 @@ export function start(
       await until('its end', defaultTimeoutMs, () => ended);
     },
   };
+}
+
+/** Whether the kernel's table has a listening socket of that path. */
+async function isListening(path: string): Promise<boolean> {
+  const acceptsConnections = 0x10000; // __SO_ACCEPTCON, the fourth column.
+  const table = await readFile('/proc/net/unix', 'utf8').catch(() => '');
+  return table.split('\n').some((line) => {
+    if (!line.endsWith(` ${path}`)) return false;
+    return (Number.parseInt(line.split(/\s+/)[3] ?? '0', 16) & acceptsConnections) !== 0;
+  });
 }
 
 /** Runs `command` to its end; rejects, killing it, when the time limit passes. */

@@ -42,10 +42,12 @@ export function requirePythonModule(
   module: string,
   debianPackage: string,
 ): string | undefined {
-  const python = requireTool(context, 'python3', 'python3');
-  if (python === undefined) return undefined;
-  const found = spawnSync(python, ['-c', `import ${module}`], { timeout: 10_000 }).status === 0;
-  if (found) return python;
+  // Debian installs its modules for its own Python only, which another may hide.
+  for (const python of ['/usr/bin/python3', findTool('python3')]) {
+    if (python === undefined) continue;
+    const { status } = spawnSync(python, ['-c', `import ${module}`], { timeout: 10_000 });
+    if (status === 0) return python;
+  }
   absent(context, `Python's ${module} is not installed (Debian: ${debianPackage})`);
   return undefined;
 }
