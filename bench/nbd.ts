@@ -1,0 +1,174 @@
+/** The NBD server under fio and nbdcopy, beside nbdkit, over a unix socket. */
+import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type Running, runOk, start } from '../test/interop/processes.ts';
+import { findTool } from '../test/interop/tools.ts';
+import type { Bench, BenchOptions } from './main.ts';
+import { interleave, OWN_SUBJECT, type Report } from './report.ts';
+
+const VOLUME_BYTES = 1024 * 1024 * 1024;
+const MEGABYTE = 1_000_000;
+/** What nbdcopy moves: well above what fits into sockets and caches. */
+const COPY_BYTES = VOLUME_BYTES / 2;
+
+export const bench: Bench = {
+  summary: 'the NBD server under fio and nbdcopy, beside nbdkit [--seconds N] [--only WORD]',
+  run,
+};
+
+type Row = {
+  readonly name: string;
+  readonly mode: 'randread' | 'randwrite' | 'read' | 'write';
+  readonly blockBytes: number;
+  readonly depth: number;
+  readonly connections: number;
+};
+
+const KIB = 1024;
+
+/** The rows in which a ratio of 1.0 is demanded come first. */
+const rows: readonly Row[] = [
+  ...([16, 64, 1] as const).flatMap((depth) =>
+    (['randread', 'randwrite'] as const).map((mode) => fioRow(mode, 4 * KIB, depth, 1)),
+  ),
+  fioRow('read', 64 * KIB, 8, 1),
+  fioRow('write', 64 * KIB, 8, 1),
+  fioRow('randread', 4 * KIB, 16, 4),
+  fioRow('randwrite', 4 * KIB, 16, 4),
+];
+
+function fioRow(mode: Row['mode'], blockBytes: number, depth: number, connections: number): Row {
+  const many = connections === 1 ? '' : ` x${connections}`;
+  const name = `${mode} ${blockBytes / KIB} KiB, ${depth} in flight${many}`;
+  return { name, mode, blockBytes, depth, connections };
+}
+
+type Subject = { readonly name: string; start(socket: string): Running };
+
+/** The server under test runs with the Node that runs this. */
+function subjectsOf(device: 'memory' | 'file', folder: string, nbdkit: string | undefined) {
+  const script = join(import.meta.dirname, 'nbd.server.ts');
+  const path = (name: string) => join(folder, `${name}.img`);
+  const source = device === 'memory' ? `memory:${VOLUME_BYTES}` : `file:${path('own')}`;
+  const plugin = device === 'memory' ? ['memory', String(VOLUME_BYTES)] : ['file', path('peer')];
+  const subjects: Subject[] = [
+    { name: OWN_SUBJECT, start: (socket) => start(process.execPath, [script, socket, source]) },
+  ];
+  if (nbdkit !== undefined) {
+    subjects.push({
+      name: 'nbdkit',
+      start: (socket) => start(nbdkit, ['-f', '-U', socket, ...plugin]),
+    });
+  }
+  for (const name of ['own', 'peer']) sparseFile(path(name), VOLUME_BYTES);
+  return subjects;
+}
+
+function sparseFile(path: string, sizeBytes: number): void {
+  const fd = openSync(path, 'w');
+  ftruncateSync(fd, sizeBytes);
+  closeSync(fd);
+}
+
+async function run(report: Report, options: BenchOptions): Promise<void> {
+  const { values } = parseArgs({
+    args: [...options.rest],
+    options: { seconds: { type: 'string', default: '2' }, only: { type: 'string', default: '' } },
+  });
+  const nbdkit = findTool('nbdkit');
+  if (nbdkit === undefined) report.absent('nbdkit', 'not installed; Debian: nbdkit');
+  const folder = mkdtempSync(join(tmpdir(), 'ferry-bench-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  for (const device of ['memory', 'file'] as const) {
+    const subjects = subjectsOf(device, folder, nbdkit);
+    await using place = await serving(folder, device, subjects);
+    const wanted = (name: string) => `${device}: ${name}`.includes(values.only);
+    const fio = findTool('fio');
+    if (fio === undefined) report.absent('fio', 'not installed; Debian: fio');
+    const nbdcopy = findTool('nbdcopy');
+    if (nbdcopy === undefined) report.absent('nbdcopy', 'not installed; Debian: libnbd-bin');
+    const seconds = Number(values.seconds);
+    const context = { report, options, device, subjects, place, wanted, folder };
+    // Copying first fills both volumes, so that fio reads data and not holes.
+    if (nbdcopy !== undefined) await copies(context, nbdcopy);
+    if (fio !== undefined) await fioRows(context, fio, seconds);
+  }
+  report.note('unix socket; the server, the client and the rest of the machine share its cores');
+}
+
+type Place = AsyncDisposable & { uri(subject: Subject): string };
+
+async function serving(
+  folder: string,
+  device: string,
+  subjects: readonly Subject[],
+): Promise<Place> {
+  const socket = (subject: Subject) => join(folder, `${device}-${subject.name}.sock`);
+  const running = subjects.map((subject) => subject.start(socket(subject)));
+  await Promise.all(running.map((server, at) => server.socket(socket(subjects[at]!))));
+  return {
+    uri: (subject) => `nbd+unix:///?socket=${socket(subject)}`,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(running.map((server) => server[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+type Context = {
+  readonly report: Report;
+  readonly options: BenchOptions;
+  readonly device: string;
+  readonly subjects: readonly Subject[];
+  readonly place: Place;
+  readonly folder: string;
+  wanted(name: string): boolean;
+};
+
+async function copies(context: Context, nbdcopy: string): Promise<void> {
+  const { report, options, device, subjects, place, folder } = context;
+  const image = join(folder, 'random.img');
+  await runOk('sh', ['-c', `head -c ${COPY_BYTES} /dev/urandom > "$1"`, 'sh', image]);
+  const directions = {
+    'nbdcopy in': (uri: string) => [image, uri],
+    'nbdcopy out': (uri: string) => [uri, 'null:'],
+  };
+  for (const [name, words] of Object.entries(directions)) {
+    const isWanted = context.wanted(name);
+    await interleave(subjects, isWanted ? options.rounds : 1, async (subject) => {
+      const startMs = performance.now();
+      await runOk(nbdcopy, words(place.uri(subject)));
+      const seconds = (performance.now() - startMs) / 1000;
+      const rate = (name === 'nbdcopy in' ? COPY_BYTES : VOLUME_BYTES) / MEGABYTE / seconds;
+      if (!isWanted) return;
+      const row = { case: `${device}: ${name}`, subject: subject.name, metric: 'rate' };
+      report.add({ ...row, value: rate, unit: 'MB/s', better: 'more' });
+    });
+    options.say(`${device}: ${name}`);
+  }
+}
+
+async function fioRows(context: Context, fio: string, seconds: number): Promise<void> {
+  const { report, options, device, subjects, place, folder } = context;
+  for (const row of rows.filter(({ name }) => context.wanted(name))) {
+    await interleave(subjects, options.rounds, async (subject) => {
+      const { stdout } = await runOk(
+        fio,
+        [
+          ...['--name=bench', '--ioengine=nbd', `--uri=${place.uri(subject)}`],
+          ...[`--rw=${row.mode}`, `--bs=${row.blockBytes}`, `--iodepth=${row.depth}`],
+          ...[`--numjobs=${row.connections}`, '--group_reporting', `--size=${COPY_BYTES}`],
+          ...['--time_based', `--runtime=${seconds}`, '--output-format=json'],
+        ],
+        { cwd: folder, timeoutMs: (seconds + 60) * 1000 },
+      );
+      // fio prints a greeting before its JSON.
+      const [job] = JSON.parse(stdout.slice(stdout.indexOf('{'))).jobs;
+      const value = job.read.iops + job.write.iops;
+      const where = { case: `${device}: ${row.name}`, subject: subject.name, metric: 'requests' };
+      report.add({ ...where, value, unit: '1/s', better: 'more' });
+    });
+    options.say(`${device}: ${row.name}`);
+  }
+}
