@@ -56,42 +56,61 @@ export type Frame = {
   readonly plainStoredBytes: number;
 };
 
-/** Builds a frame; the plain records are compressed as one section. */
-export function encodeFrame(inputs: readonly FrameInput[], compression: Compression): Uint8Array {
+/**
+ * Writes a frame to the start of `target` (FRAME_STORED_MAX bytes suffice) and returns its length;
+ * the plain records are compressed as one section.
+ */
+export function encodeFrame(
+  inputs: readonly FrameInput[],
+  compression: Compression,
+  target: Uint8Array,
+): number {
   assert(inputs.length > 0 && inputs.length <= FRAME_RECORDS_MAX);
   const plain = joinPlain(inputs);
   const section = looksIncompressible(plain)
     ? compress(plain, { algorithm: 'raw' })
     : compress(plain, compression);
-  const writer = new ByteWriter(section.stored.byteLength + 1024);
-  writer.u32(MAGIC);
-  writer.u32(0);
-  writer.u32(0);
-  writer.u8(VERSION);
-  writer.u8(section.algorithm);
-  writer.varint(inputs.length);
-  writer.varint(plain.byteLength);
-  writer.varint(section.stored.byteLength);
-  putRecords(writer, inputs);
-  writer.put(section.stored);
-  for (const input of inputs) if (input.kind === 'patch') writer.put(input.patch);
-  const bytes = writer.view();
-  const head = new DataView(bytes.buffer, bytes.byteOffset, FIXED_BYTES);
-  head.setUint32(8, bytes.byteLength, true);
-  head.setUint32(4, crc32(bytes.subarray(8)), true);
-  return bytes;
+  const head = new ByteWriter(256);
+  head.u8(VERSION);
+  head.u8(section.algorithm);
+  head.varint(inputs.length);
+  head.varint(plain.byteLength);
+  head.varint(section.stored.byteLength);
+  putRecords(head, inputs);
+  let at = FIXED_BYTES;
+  const put = (bytes: Uint8Array) => {
+    target.set(bytes, at);
+    at += bytes.byteLength;
+  };
+  put(head.view());
+  put(section.stored);
+  for (const input of inputs) if (input.kind === 'patch') put(input.patch);
+  const fixed = new DataView(target.buffer, target.byteOffset, FIXED_BYTES);
+  fixed.setUint32(0, MAGIC, true);
+  fixed.setUint32(8, at, true);
+  fixed.setUint32(4, crc32(target.subarray(8, at)), true);
+  return at;
 }
 
+/** The plain records' bytes in one piece: a view where they lie one after the other already. */
 function joinPlain(inputs: readonly FrameInput[]): Uint8Array {
-  let total = 0;
-  for (const input of inputs) if (input.kind === 'plain') total += input.bytes.byteLength;
+  const parts = inputs.flatMap((input) => (input.kind === 'plain' ? [input.bytes] : []));
+  const total = parts.reduce((sum, part) => sum + part.byteLength, 0);
   assert(total <= FRAME_RAW_MAX, `${total} plain bytes in one frame`);
+  const first = parts[0];
+  if (first === undefined) return new Uint8Array(0);
+  let end = first.byteOffset;
+  const adjacent = parts.every((part) => {
+    const follows = part.buffer === first.buffer && part.byteOffset === end;
+    end += part.byteLength;
+    return follows;
+  });
+  if (adjacent) return new Uint8Array(first.buffer, first.byteOffset, total);
   const plain = new Uint8Array(total);
   let at = 0;
-  for (const input of inputs) {
-    if (input.kind !== 'plain') continue;
-    plain.set(input.bytes, at);
-    at += input.bytes.byteLength;
+  for (const part of parts) {
+    plain.set(part, at);
+    at += part.byteLength;
   }
   return plain;
 }

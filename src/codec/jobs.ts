@@ -149,9 +149,8 @@ function encode(job: EncodeJob): EncodeResult {
       inputs.push({ kind: 'patch', rawBytes: bytes.byteLength, patch: choice.patch, parents });
     }
   }
-  const frame = encodeFrame(inputs, job.compression);
-  bytesOf(job.target).set(frame);
-  return { storedBytes: frame.byteLength, chosen };
+  const storedBytes = encodeFrame(inputs, job.compression, bytesOf(job.target));
+  return { storedBytes, chosen };
 }
 
 /** A parent that no longer decodes is no reason to fail: the chunks are then stored plain. */

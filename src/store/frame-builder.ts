@@ -34,6 +34,9 @@ const PATCH_WEIGHT = 1 / 8;
 /** Parents' frames of one encode job; what a frame of patches needs, kept for the next. */
 const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
 
+/** What a frame of one record is longer than the record, at most. */
+const FRAME_OVERHEAD_BYTES = 64;
+
 /** Memory of one encode job. */
 type FrameMemory = {
   readonly input: SharedArrayBuffer;
@@ -201,7 +204,11 @@ export class FrameBuilder implements AsyncDisposable {
     });
     const first = pack.writer.table.add(RECORD_TREE, id, checksum, stored.byteLength);
     index.addRecord(pack.number, first, prefixOf(id, 0), checksum);
-    const frame = encodeFrame([{ kind: 'plain', bytes: stored }], compression);
+    const target = new Uint8Array(stored.byteLength + FRAME_OVERHEAD_BYTES);
+    const frame = target.subarray(
+      0,
+      encodeFrame([{ kind: 'plain', bytes: stored }], compression, target),
+    );
     this.#enqueue(async () => {
       if (this.#failure === undefined) await pack.writer.appendFrame(frame, first);
     });
