@@ -1,0 +1,176 @@
+/** Goal: jobs give the same on threads as in place, failures keep their type, deaths are told. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { simulatedEnv } from '../../sim/index.ts';
+import { crc32, type Env, equalBytes, nodeEnv, sha256 } from '../core/index.ts';
+import { parseFrame, plainSection } from './frame.ts';
+import {
+  bytesOf,
+  DIGEST_ENTRY_BYTES,
+  type EncodeJob,
+  type EncodeRecord,
+  type SharedRange,
+} from './jobs.ts';
+import { FRAME_STORED_MAX } from './limits.ts';
+import { type CodecPool, codecPool } from './pool.ts';
+
+const CHUNK = 4096;
+
+function shared(content: Uint8Array): SharedRange {
+  const memory = new SharedArrayBuffer(content.byteLength);
+  new Uint8Array(memory).set(content);
+  return { memory, at: 0, lengthBytes: content.byteLength };
+}
+
+/** Four chunks: a text, zeroes, another text, and a short one. */
+function volume(): Uint8Array {
+  const bytes = new Uint8Array(3 * CHUNK + 100);
+  for (let at = 0; at < CHUNK; at++) bytes[at] = (at * 7) % 50;
+  for (let at = 2 * CHUNK; at < bytes.byteLength; at++) bytes[at] = (at * at) % 251;
+  return bytes;
+}
+
+async function digests(pool: CodecPool, bytes: Uint8Array): Promise<Uint8Array> {
+  const target = shared(new Uint8Array(4 * DIGEST_ENTRY_BYTES).fill(9));
+  const data = shared(bytes);
+  await pool.run<'digest'>({ kind: 'digest', data, chunkBytes: CHUNK, digests: target });
+  return bytesOf(target).slice();
+}
+
+const noPlan = {
+  frames: [],
+  steps: [],
+  ids: new Uint8Array(0),
+  checksums: new Uint32Array(0),
+};
+
+function encodeJob(data: SharedRange, records: readonly EncodeRecord[]): EncodeJob {
+  const target = shared(new Uint8Array(FRAME_STORED_MAX));
+  const compression = { algorithm: 'zstd', level: 1 } as const;
+  assert(data.lengthBytes > 0);
+  return { kind: 'encode', records, plan: noPlan, compression, target };
+}
+
+/** Runs `work` with a pool in place, one of threads, and one of simulated threads. */
+async function onEveryPool(work: (pool: CodecPool, env: Env) => Promise<void>): Promise<void> {
+  for (const threads of [0, 2]) {
+    await using pool = codecPool(nodeEnv(), threads);
+    await work(pool, nodeEnv());
+  }
+  const world = simulatedEnv(1);
+  await world.run(async () => {
+    await using pool = codecPool(world.env, 2);
+    await work(pool, world.env);
+  });
+}
+
+test('the digest job tells zero chunks, checksums and hashes', () =>
+  onEveryPool(async (pool) => {
+    const bytes = volume();
+    const found = await digests(pool, bytes);
+    const view = new DataView(found.buffer);
+    for (let at = 0; at < 4; at++) {
+      const chunk = bytes.subarray(at * CHUNK, (at + 1) * CHUNK);
+      const entry = at * DIGEST_ENTRY_BYTES;
+      assert.equal(view.getUint32(entry, true), at === 1 ? 1 : 0);
+      if (at === 1) continue;
+      assert.equal(view.getUint32(entry + 4, true), crc32(chunk));
+      assert(equalBytes(found.subarray(entry + 8, entry + DIGEST_ENTRY_BYTES), sha256(chunk)));
+    }
+  }));
+
+test('what is encoded is decoded, and compared with its two signatures', () =>
+  onEveryPool(async (pool) => {
+    const bytes = volume();
+    const data = shared(bytes);
+    const record = { data: { ...data, lengthBytes: CHUNK }, parents: [] };
+    const job = encodeJob(data, [record]);
+    const { storedBytes, chosen } = await pool.run<'encode'>(job);
+    assert.deepEqual(chosen, [-1]);
+    const frame = shared(bytesOf(job.target).subarray(0, storedBytes));
+    assert(equalBytes(plainSection(parseFrame(bytesOf(frame))), bytes.subarray(0, CHUNK)));
+    const chunk = bytes.subarray(0, CHUNK);
+    const plan = {
+      frames: [frame],
+      steps: [{ frame: 0, record: 0, parents: [] }],
+      ids: sha256(chunk),
+      checksums: Uint32Array.of(crc32(chunk)),
+    };
+    const target = shared(new Uint8Array(2 * CHUNK));
+    const outputs = [
+      { step: 0, at: 0 },
+      { step: 0, at: CHUNK },
+    ];
+    await pool.run<'decode'>({ kind: 'decode', plan, outputs, target });
+    assert(equalBytes(bytesOf(target).subarray(CHUNK), chunk));
+    const wrongId = { ...plan, ids: sha256(bytes) };
+    await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan: wrongId, outputs, target }), {
+      name: 'CodecError',
+      code: 'CODEC_MISMATCH',
+    });
+    const wrongSum = { ...plan, checksums: Uint32Array.of(1) };
+    await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan: wrongSum, outputs, target }), {
+      code: 'CODEC_MISMATCH',
+    });
+    bytesOf(frame)[20] = bytesOf(frame)[20]! ^ 1;
+    await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan, outputs, target }), {
+      name: 'CodecError',
+      code: 'CODEC_DAMAGED',
+    });
+  }));
+
+test('a parent that does not decode costs the gain, not the frame', () =>
+  onEveryPool(async (pool) => {
+    const data = shared(volume());
+    const parents = [{ step: 0, reference: new Uint8Array(12) }];
+    const job = encodeJob(data, [{ data: { ...data, lengthBytes: CHUNK }, parents }]);
+    const plan = {
+      frames: [shared(new Uint8Array(40))],
+      steps: [{ frame: 0, record: 0, parents: [] }],
+      ids: new Uint8Array(32),
+      checksums: new Uint32Array(1),
+    };
+    const { chosen } = await pool.run<'encode'>({ ...job, plan });
+    assert.deepEqual(chosen, [-1]);
+  }));
+
+test('many jobs at once each get their own answer', () =>
+  onEveryPool(async (pool) => {
+    const contents = Array.from({ length: 30 }, (_, at) => new Uint8Array(CHUNK).fill(at + 1));
+    const found = await Promise.all(contents.map((content) => digests(pool, content)));
+    for (const [at, entries] of found.entries()) {
+      assert(equalBytes(entries.subarray(8, 40), sha256(contents[at]!)));
+    }
+  }));
+
+test('a thread that dies fails its jobs with CODEC_WORKER, and a pool without threads all', async () => {
+  const env = nodeEnv();
+  let die: (() => void) | undefined;
+  const dying: Env = {
+    ...env,
+    workers: {
+      parallelism: 1,
+      start: (_module, handlers) => {
+        die = () => handlers.onError(new Error('it died') as never);
+        return { post: () => undefined, terminate: async () => undefined };
+      },
+    },
+  };
+  await using pool = codecPool(dying, 1);
+  const waiting = digests(pool, volume());
+  die!();
+  await assert.rejects(waiting, { code: 'CODEC_WORKER' });
+  await assert.rejects(digests(pool, volume()), { code: 'CODEC_WORKER' });
+});
+
+test('a pool that is disposed leaves nobody waiting', async () => {
+  const pool = codecPool(nodeEnv(), 1);
+  const waiting = digests(pool, volume());
+  waiting.catch(() => undefined);
+  await pool[Symbol.asyncDispose]();
+  const outcome = await waiting.then(
+    () => 'done',
+    (error: unknown) => (error as { code: string }).code,
+  );
+  assert(['done', 'CODEC_WORKER'].includes(outcome), outcome);
+});
