@@ -37,6 +37,12 @@ export const TREE_RECORD_BYTES_MAX = 1 * MiB;
 /** Decoded tree records kept in memory, by their bytes. */
 export const TREE_CACHE_BYTES = 32 * MiB;
 
+/** Resolved inner nodes, and as much again of leaves, kept in memory, by their bytes. */
+export const NODE_CACHE_BYTES = 16 * MiB;
+
+/** Patches that one manifest node may stand on, one upon the other. */
+export const NODE_DEPTH_MAX = 8;
+
 /** Decoded frames kept in memory by one open snapshot. */
 export const FRAME_CACHE_BYTES = 48 * MiB;
 

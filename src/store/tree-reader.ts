@@ -1,11 +1,10 @@
 /** Reads manifest nodes: follows records, bases and children, and gives whole leaves and digests. */
-import { PATCH_DEPTH_MAX } from '../codec/index.ts';
 import { SHA256_BYTES } from '../core/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import { damagedObject, type StoreError } from './errors.ts';
 import { childCount, coveredBytes, type Geometry, nodeCount, treeHeight } from './geometry.ts';
 import { Leaf, PIECE_CHUNK } from './leaf.ts';
-import { FANOUT, TREE_CACHE_BYTES } from './limits.ts';
+import { FANOUT, NODE_CACHE_BYTES, NODE_DEPTH_MAX, TREE_CACHE_BYTES } from './limits.ts';
 import type {
   ChildRun,
   Edit,
@@ -39,6 +38,8 @@ export type LoadRecord = (id: string) => Promise<ParsedTree>;
 export class TreeReader {
   readonly #load: LoadRecord;
   readonly #records = new ByteCache<string, ParsedTree>(TREE_CACHE_BYTES);
+  readonly #inners = new ByteCache<string, Inner>(NODE_CACHE_BYTES);
+  readonly #leaves = new ByteCache<string, Leaf>(NODE_CACHE_BYTES);
 
   constructor(load: LoadRecord) {
     this.#load = load;
@@ -59,11 +60,20 @@ export class TreeReader {
     return { record, node };
   }
 
-  /** The whole leaf; `chunkBytes` is the repository's. `depth` counts bases followed. */
+  /** The whole leaf, shared, not to be changed; `chunkBytes` is the repository's. */
   async leaf(reference: NodeReference, chunkBytes: number, depth = 0): Promise<Leaf> {
+    const key = keyOf(reference);
+    const known = this.#leaves.get(key);
+    if (known !== undefined) return known;
+    const leaf = await this.#resolveLeaf(reference, chunkBytes, depth);
+    this.#leaves.set(key, leaf, leaf.ids.byteLength + leaf.count * 5 + 200);
+    return leaf;
+  }
+
+  async #resolveLeaf(reference: NodeReference, chunkBytes: number, depth: number): Promise<Leaf> {
     const { record, node } = await this.#node(reference);
     if (node.inner) throw damagedTree(record.id, 'an inner node stands where a leaf belongs');
-    if (depth > PATCH_DEPTH_MAX) throw damagedTree(record.id, 'its chain of bases is too long');
+    if (depth > NODE_DEPTH_MAX) throw damagedTree(record.id, 'its chain of bases is too long');
     const base =
       node.base &&
       (await this.leaf(
@@ -74,21 +84,30 @@ export class TreeReader {
     return applyPieces(record, node, base, chunkBytes);
   }
 
-  /** The node that a patch stands on, to be the base of the next one as well; else itself. */
-  async chainBase(reference: NodeReference): Promise<NodeReference> {
-    let current = reference;
-    for (let depth = 0; depth <= PATCH_DEPTH_MAX; depth++) {
-      const { record, node } = await this.#node(current);
-      if (node.base === undefined) return current;
-      current = record.reference(node.base.source, node.base.ordinal);
+  /** The node at the end of a chain of patches, and how many patches the chain has. */
+  async chain(reference: NodeReference): Promise<{ base: NodeReference; depth: number }> {
+    let base = reference;
+    for (let depth = 0; depth <= NODE_DEPTH_MAX; depth++) {
+      const { record, node } = await this.#node(base);
+      if (node.base === undefined) return { base, depth };
+      base = record.reference(node.base.source, node.base.ordinal);
     }
     throw damagedTree(reference.record, 'its chain of bases is too long');
   }
 
   async inner(reference: NodeReference, depth = 0): Promise<Inner> {
+    const key = keyOf(reference);
+    const known = this.#inners.get(key);
+    if (known !== undefined) return known;
+    const inner = await this.#resolveInner(reference, depth);
+    this.#inners.set(key, inner, inner.children.length * INNER_CHILD_BYTES);
+    return inner;
+  }
+
+  async #resolveInner(reference: NodeReference, depth: number): Promise<Inner> {
     const { record, node } = await this.#node(reference);
     if (!node.inner) throw damagedTree(record.id, 'a leaf stands where an inner node belongs');
-    if (depth > PATCH_DEPTH_MAX) throw damagedTree(record.id, 'its chain of bases is too long');
+    if (depth > NODE_DEPTH_MAX) throw damagedTree(record.id, 'its chain of bases is too long');
     const base =
       node.base &&
       (await this.inner(record.reference(node.base.source, node.base.ordinal), depth + 1));
@@ -192,6 +211,13 @@ export class TreeReader {
     return leaf;
   }
 }
+
+function keyOf({ record, ordinal }: NodeReference): string {
+  return `${record}:${ordinal}`;
+}
+
+/** A reference and a digest, as objects. */
+const INNER_CHILD_BYTES = 200;
 
 function damagedTree(record: string, what: string): StoreError {
   return damagedObject(`tree record ${record.slice(0, 16)}`, what);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
 import { childCount, type Geometry, nodeCount, treeHeight } from './geometry.ts';
 import { type Leaf, PIECE_CHUNK } from './leaf.ts';
-import { FANOUT, TREE_RECORD_TARGET } from './limits.ts';
+import { FANOUT, NODE_DEPTH_MAX, TREE_RECORD_TARGET } from './limits.ts';
 import type { Child, Inner, Tree, TreeReader } from './tree-reader.ts';
 import {
   type ChildRun,
@@ -100,33 +100,35 @@ export class TreeWriter {
     );
   }
 
+  /** The better of two patches, or none if the leaf differs too much from both. */
   async #leafPatch(index: number, leaf: Leaf): Promise<Patch<PieceRun> | undefined> {
     const { parent, reader, geometry } = this.#options;
-    if (parent === undefined || parent.geometry.chunkBytes !== geometry.chunkBytes)
-      return undefined;
+    if (parent === undefined) return undefined;
     const reference = await reader.nodeReference(parent, 0, index);
     if (reference === undefined) return undefined;
-    const base = await reader.chainBase(reference);
-    const old = await reader.leaf(base, geometry.chunkBytes);
-    if (old.count !== leaf.count) return undefined;
-    const edits: Edit<PieceRun>[] = [];
-    let kept = 0;
-    let fresh = 0;
-    for (let piece = 0; piece < leaf.count; ) {
-      if (leaf.samePiece(piece, old, piece)) {
-        piece++;
-        continue;
-      }
-      let end = piece + 1;
-      while (end < leaf.count && !leaf.samePiece(end, old, end)) end++;
-      const runs = pieceRuns(leaf, piece, end, geometry.chunkBytes);
-      edits.push({ skip: piece - kept, drop: end - piece, runs });
-      fresh += end - piece;
-      kept = end;
-      piece = end;
+    const candidates: Candidate[] = [];
+    for (const base of await this.#bases(reference)) {
+      const old = await reader.leaf(base, geometry.chunkBytes);
+      if (old.count !== leaf.count) continue;
+      const ranges = differences(leaf.count, (piece) => leaf.samePiece(piece, old, piece));
+      candidates.push({ base, ranges, fresh: lengthOf(ranges) });
     }
-    if (fresh > leaf.count * PATCH_WORTH) return undefined;
-    return { base: this.#pointer(base), edits };
+    const best = choose(candidates);
+    if (best === undefined || best.fresh > leaf.count * PATCH_WORTH) return undefined;
+    let kept = 0;
+    const edits = best.ranges.map(({ from, to }) => {
+      const runs = pieceRuns(leaf, from, to, geometry.chunkBytes);
+      const edit = { skip: from - kept, drop: to - from, runs };
+      kept = to;
+      return edit;
+    });
+    return { base: this.#pointer(best.base), edits };
+  }
+
+  /** What a patch may stand on: the base of the chain, and the newest version if it is not deep. */
+  async #bases(reference: NodeReference): Promise<NodeReference[]> {
+    const { base, depth } = await this.#options.reader.chain(reference);
+    return depth === 0 || depth >= NODE_DEPTH_MAX ? [base] : [base, reference];
   }
 
   #pointer(reference: NodeReference): { source: number; ordinal: number } {
@@ -222,49 +224,22 @@ export class TreeWriter {
 
   async #writeInner(old: Child, children: readonly Placed[]): Promise<number> {
     const { reader } = this.#options;
-    const base = old && (await reader.chainBase(old));
-    const like = base && (await reader.inner(base));
-    if (base !== undefined && like !== undefined && like.children.length <= children.length) {
-      const edits = this.#innerEdits(like, children);
-      const fresh = edits.reduce((sum, edit) => sum + edit.to - edit.from, 0);
-      if (fresh <= children.length * PATCH_WORTH) {
-        return this.#builder.addInner(
-          {
-            base: this.#pointer(base),
-            hasDigest: false,
-            children: this.#spell(edits, children, like.children.length),
-          },
-          this.#innerValues(edits, children),
-        );
-      }
+    const candidates: (Candidate & { count: number })[] = [];
+    for (const base of old === undefined ? [] : await this.#bases(old)) {
+      const like = await reader.inner(base);
+      const count = like.children.length;
+      if (count > children.length) continue;
+      const same = (at: number) => at < count && sameChild(children[at]!, like.children[at]);
+      const ranges = differences(children.length, same);
+      candidates.push({ base, ranges, fresh: lengthOf(ranges), count });
     }
-    const whole = [{ from: 0, to: children.length }];
-    return this.#builder.addInner(
-      { base: undefined, hasDigest: false, children: this.#spell(whole, children, 0) },
-      this.#innerValues(whole, children),
-    );
-  }
-
-  /** Ranges of children that differ from the base's; everything behind its end is one. */
-  #innerEdits(like: Inner, children: readonly Placed[]): Range[] {
-    const ranges: Range[] = [];
-    for (let at = 0; at < children.length; at++) {
-      const reference = like.children[at];
-      const child = children[at]!;
-      const same =
-        at < like.children.length &&
-        (child.kind === 'empty'
-          ? reference === undefined
-          : child.kind === 'old' &&
-            reference !== undefined &&
-            child.reference.record === reference.record &&
-            child.reference.ordinal === reference.ordinal);
-      if (same) continue;
-      const last = ranges.at(-1);
-      if (last !== undefined && last.to === at) last.to = at + 1;
-      else ranges.push({ from: at, to: at + 1 });
-    }
-    return ranges;
+    const best = choose(candidates);
+    const patch = best !== undefined && best.fresh <= children.length * PATCH_WORTH;
+    const ranges = patch ? best.ranges : [{ from: 0, to: children.length }];
+    const base = patch ? this.#pointer(best.base) : undefined;
+    const edits = this.#spell(ranges, children, patch ? best.count : 0);
+    const values = this.#innerValues(ranges, children);
+    return this.#builder.addInner({ base, hasDigest: false, children: edits }, values);
   }
 
   #spell(
@@ -318,6 +293,44 @@ export class TreeWriter {
     }
     return new Uint8Array(Buffer.concat(values));
   }
+}
+
+/** The base that keeps chains flat is taken while it costs at most this much more. */
+const BASE_PREFERENCE = 1.5;
+
+/** A node that a patch may stand on, and where the new one differs from it. */
+type Candidate = {
+  readonly base: NodeReference;
+  readonly ranges: readonly Range[];
+  readonly fresh: number;
+};
+
+/** Of the chain's base and the newest version, in this order. */
+function choose<C extends Candidate>([base, newest]: readonly C[]): C | undefined {
+  if (base === undefined || newest === undefined) return base;
+  return base.fresh <= newest.fresh * BASE_PREFERENCE ? base : newest;
+}
+
+function differences(count: number, same: (at: number) => boolean): Range[] {
+  const ranges: Range[] = [];
+  for (let at = 0; at < count; at++) {
+    if (same(at)) continue;
+    const last = ranges.at(-1);
+    if (last?.to === at) last.to = at + 1;
+    else ranges.push({ from: at, to: at + 1 });
+  }
+  return ranges;
+}
+
+function lengthOf(ranges: readonly Range[]): number {
+  return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
+}
+
+function sameChild(child: Placed, reference: Child): boolean {
+  if (child.kind === 'empty') return reference === undefined;
+  if (child.kind === 'new' || reference === undefined) return false;
+  const own = child.reference;
+  return own.record === reference.record && own.ordinal === reference.ordinal;
 }
 
 type Range = { readonly from: number; to: number };
