@@ -1,11 +1,12 @@
 /** One client from its first byte to its last: handshake, transmission, flush, end. */
 import type { Env, EnvError, Stream } from '../core/index.ts';
+import type { Agreement, Shared } from './agreement.ts';
 import { NbdError } from './errors.ts';
 import type { ExportTable } from './exports.ts';
 import { closedEarly, Inbound } from './inbound.ts';
 import { HANDSHAKE_TIMEOUT_MS } from './limits.ts';
 import { negotiate } from './server-handshake.ts';
-import { type Agreement, type Shared, Transmission } from './transmission.ts';
+import { Transmission } from './transmission.ts';
 
 /** What a client gets to take its last replies and close its side. */
 const FAREWELL_TIMEOUT_MS = 10_000;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { connect } from './client.ts';
+import { connect } from './connect.ts';
 import {
   COMMAND_BLOCK_STATUS,
   COMMAND_READ,

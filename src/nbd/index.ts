@@ -1,5 +1,6 @@
 /** nbd: the NBD protocol, its server, its client as a Device; see README.md. */
-export { type ConnectOptions, connect, list, type NbdDevice } from './client.ts';
+export type { NbdDevice } from './client.ts';
+export { type ConnectOptions, connect, list } from './connect.ts';
 export { NbdError, type NbdErrorCode } from './errors.ts';
 export type { Export, ExportSource, Exports, MetaContext, StatusExtent } from './exports.ts';
 export { type NbdServer, type ServeOptions, serve } from './server.ts';

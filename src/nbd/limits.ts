@@ -40,7 +40,7 @@ export const CONNECTIONS_MAX = 16 * KIB;
 /** How long `close` waits for requests in flight. */
 export const CLOSE_TIMEOUT_MS = 5_000;
 
-/** A slab carries the replies to one chunk of input: sixty-four reads of 4 KiB and their headers. */
+/** A slab carries the replies to one chunk of input: 64 reads of 4 KiB and their headers. */
 export const SLAB_BYTES = 320 * KIB;
 /** Unused slabs that are kept for later. */
 export const SLAB_IDLE_BYTES_MAX = 64 * MIB;

@@ -29,7 +29,7 @@ export class Outbox {
     this.#onSent = onSent;
   }
 
-  /** Claims room for one reply: it ends at the answered slab's `usedBytes`. `send` gives it back. */
+  /** Claims room for one reply, up to the answered slab's `usedBytes`. `send` gives it back. */
   claim(lengthBytes: number): Slab {
     let slab = this.#current;
     if (slab === undefined || slab.freeBytes < lengthBytes) {

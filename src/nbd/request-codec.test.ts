@@ -1,4 +1,4 @@
-/** Goal: requests survive the wire, however the bytes are cut, and nothing else is taken for one. */
+/** Goal: requests survive the wire however it is cut, and nothing else is taken for one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

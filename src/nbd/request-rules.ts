@@ -57,9 +57,9 @@ export function refusal(
   if (command === COMMAND_DISCONNECT) return 0;
   if (command === COMMAND_FLUSH) return offsetBytes === 0 && lengthBytes === 0 ? 0 : EINVAL;
   const isRead = command === COMMAND_READ;
-  const isChange = isWrite || command === COMMAND_TRIM || command === COMMAND_WRITE_ZEROES;
-  if (isChange && opened.readOnly) return EPERM;
-  if (offsetBytes + lengthBytes > device.sizeBytes) return isChange ? ENOSPC : EINVAL;
+  const changes = isChange(command);
+  if (changes && opened.readOnly) return EPERM;
+  if (offsetBytes + lengthBytes > device.sizeBytes) return changes ? ENOSPC : EINVAL;
   if (isRead && lengthBytes > PAYLOAD_BYTES_MAX) return EOVERFLOW;
   if (isRead && (flags & FLAG_DF) !== 0 && style === STYLE_SIMPLE) return EINVAL;
   if (isWrite && payload === undefined && lengthBytes > 0) return EINVAL;
@@ -67,4 +67,9 @@ export function refusal(
     if (style === STYLE_SIMPLE || contexts.length === 0 || lengthBytes === 0) return EINVAL;
   }
   return 0;
+}
+
+/** Whether the command changes the device, if it is let through. */
+export function isChange(command: number): boolean {
+  return command === COMMAND_WRITE || command === COMMAND_TRIM || command === COMMAND_WRITE_ZEROES;
 }

@@ -1,5 +1,6 @@
 /** The server's side of option haggling, from the greeting to an agreement. */
 import type { Stream } from '../core/index.ts';
+import type { Agreement } from './agreement.ts';
 import { getU32, putU16, putU64 } from './big-endian.ts';
 import {
   HANDSHAKE_FIXED_NEWSTYLE,
@@ -64,11 +65,10 @@ import {
   optionReplyBytes,
 } from './option-codec.ts';
 import { STYLE_EXTENDED, STYLE_SIMPLE, STYLE_STRUCTURED } from './reply-codec.ts';
-import type { Agreement } from './transmission.ts';
 
 const nothing = new Uint8Array(0);
 
-/** Undefined if the client left in the proper way. Fails with an NbdError when it must be cut off. */
+/** Undefined if the client left in the proper way; an NbdError says that it must be cut off. */
 export async function negotiate(
   stream: Stream,
   inbound: Inbound,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { delayed, deviceSuite, readOnlyDeviceSuite } from '../device/device.suite.ts';
 import { type Device, DeviceError, type DeviceErrorCode, FUA } from '../device/index.ts';
-import { connect, list } from './client.ts';
+import { connect, list } from './connect.ts';
 import type { Export } from './exports.ts';
 import {
   altered,

@@ -1,12 +1,12 @@
 /** The NBD server: listens, keeps its connections, and ends with flushed data. */
 import type { Address, Env, Listener, Stream, Timer } from '../core/index.ts';
+import type { Shared } from './agreement.ts';
 import { Budget } from './budget.ts';
 import { Connection } from './connection.ts';
 import { type Exports, ExportTable } from './exports.ts';
 import { JobPool } from './jobs.ts';
 import { CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, SERVER_HELD_BYTES_MAX } from './limits.ts';
 import { SlabPool } from './slabs.ts';
-import type { Shared } from './transmission.ts';
 import { formatUri } from './uri.ts';
 
 export type ServeOptions = {

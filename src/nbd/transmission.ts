@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import type { Stream } from '../core/index.ts';
 import { type Answer, type Device, FAST_ZERO, FUA, NO_HOLE } from '../device/index.ts';
-import { type ContextStatus, putStatuses, queryStatuses, statusBytes } from './block-status.ts';
-import type { Budget } from './budget.ts';
+import type { Agreement, Shared } from './agreement.ts';
+import { queryStatuses } from './block-status.ts';
 import {
   COMMAND_BLOCK_STATUS,
   COMMAND_DISCONNECT,
@@ -16,21 +16,12 @@ import {
   FLAG_FUA,
   FLAG_NO_HOLE,
 } from './constants.ts';
-import { EOVERFLOW, errorNumber } from './error-numbers.ts';
-import type { MetaContext, OpenExport } from './exports.ts';
-import type { Job, JobOwner, JobPool } from './jobs.ts';
+import { errorNumber } from './error-numbers.ts';
+import type { Job, JobOwner } from './jobs.ts';
 import { DISCARD_BYTES_MAX, HELD_BYTES_MAX, JOBS_MAX, PAYLOAD_BYTES_MAX } from './limits.ts';
-import { Outbox } from './outbox.ts';
 import type { RangeLock } from './range-lock.ts';
-import {
-  putDone,
-  putEmptyRead,
-  putError,
-  putReadHeader,
-  readHeaderBytes,
-  SHORT_REPLY_BYTES,
-  STYLE_EXTENDED,
-} from './reply-codec.ts';
+import { Replies } from './replies.ts';
+import { STYLE_EXTENDED } from './reply-codec.ts';
 import {
   ADMIT,
   HANG_UP,
@@ -40,27 +31,13 @@ import {
   SKIP,
   WAIT,
 } from './request-codec.ts';
-import { refusal } from './request-rules.ts';
-import type { Slab, SlabPool } from './slabs.ts';
+import { isChange, refusal } from './request-rules.ts';
+import type { Slab } from './slabs.ts';
 
 const nothing = new Uint8Array(0);
 
 /** A request of so little is always taken from a connection that holds nothing. */
 const SMALL_BYTES = 256 * 1024;
-
-/** What the connections of one server share. */
-export type Shared = {
-  readonly slabs: SlabPool;
-  readonly jobs: JobPool;
-  readonly budget: Budget;
-};
-
-export type Agreement = {
-  readonly style: number;
-  readonly opened: OpenExport;
-  /** The selected contexts and the numbers they got. */
-  readonly contexts: readonly { readonly id: number; readonly context: MetaContext }[];
-};
 
 export class Transmission implements RequestSink, JobOwner {
   readonly #stream: Stream;
@@ -68,14 +45,11 @@ export class Transmission implements RequestSink, JobOwner {
   readonly #agreement: Agreement;
   readonly #device: Device;
   readonly #lock: RangeLock;
-  readonly #style: number;
-  readonly #readHeaderBytes: number;
-  readonly #outbox: Outbox;
+  readonly #replies: Replies;
   readonly #decoder: RequestDecoder;
   readonly #finished = Promise.withResolvers<void>();
   readonly #pump = (): void => this.#goOn();
   #jobs = 0;
-  #heldBytes = 0;
   /** Input that must wait until something is free; the stream is paused meanwhile. */
   #rest: Uint8Array | undefined;
   #isEnding = false;
@@ -92,11 +66,8 @@ export class Transmission implements RequestSink, JobOwner {
     this.#agreement = agreement;
     this.#device = agreement.opened.shared.device;
     this.#lock = agreement.opened.shared.lock;
-    this.#style = agreement.style;
-    this.#readHeaderBytes = readHeaderBytes(agreement.style);
-    this.#outbox = new Outbox(stream, shared.slabs, (claimedBytes) => {
+    this.#replies = new Replies(stream, shared, agreement.style, () => {
       this.progress += 1;
-      this.#release(claimedBytes);
       this.#goOn();
     });
     this.#decoder = new RequestDecoder(agreement.style === STYLE_EXTENDED, shared.slabs, this);
@@ -109,12 +80,12 @@ export class Transmission implements RequestSink, JobOwner {
 
   /** Waits for the peer: in mid-request, or with replies that it does not read. */
   get waitsForPeer(): boolean {
-    return this.#decoder.isMidway || !this.#outbox.isEmpty;
+    return this.#decoder.isMidway || !this.#replies.outbox.isEmpty;
   }
 
   /** Holds memory that others may be waiting for. */
   get holdsMemory(): boolean {
-    return this.#heldBytes > 0;
+    return this.#replies.heldBytes > 0;
   }
 
   onBytes(view: Uint8Array): void {
@@ -129,13 +100,13 @@ export class Transmission implements RequestSink, JobOwner {
       this.#rest = view.slice(usedBytes);
       this.#stream.pause();
     }
-    this.#outbox.flush();
+    this.#replies.outbox.flush();
     this.#checkFinished();
   }
 
   onDrained(): void {
     this.progress += 1;
-    this.#outbox.drained();
+    this.#replies.outbox.drained();
     this.#goOn();
   }
 
@@ -146,11 +117,11 @@ export class Transmission implements RequestSink, JobOwner {
 
   onClosed(): void {
     this.#isClosed = true;
-    this.#outbox.close();
+    this.#replies.outbox.close();
     this.stop();
   }
 
-  /** Takes no more requests; `finished` follows when the device has answered those it has. */
+  /** Takes no more; `finished` follows when the device has answered what it has. */
   stop(): void {
     this.#isEnding = true;
     this.#rest = undefined;
@@ -175,10 +146,10 @@ export class Transmission implements RequestSink, JobOwner {
       this.stop();
       return HANG_UP;
     }
-    if (this.#outbox.isFull || this.#jobs >= JOBS_MAX) return WAIT;
+    if (this.#replies.outbox.isFull || this.#jobs >= JOBS_MAX) return WAIT;
     const isRead = request.command === COMMAND_READ;
     const neededBytes = isRead ? Math.min(request.lengthBytes, PAYLOAD_BYTES_MAX) : payloadBytes;
-    const held = this.#heldBytes;
+    const held = this.#replies.heldBytes;
     if (held > 0 && held + neededBytes > HELD_BYTES_MAX) return WAIT;
     const { budget } = this.#shared;
     if ((held > 0 || neededBytes > SMALL_BYTES) && !budget.hasRoomFor(neededBytes)) {
@@ -186,7 +157,7 @@ export class Transmission implements RequestSink, JobOwner {
       return WAIT;
     }
     this.#receivingBytes = payloadBytes;
-    if (payloadBytes > 0) this.#hold(payloadBytes);
+    if (payloadBytes > 0) this.#replies.hold(payloadBytes);
     return ADMIT;
   }
 
@@ -195,8 +166,8 @@ export class Transmission implements RequestSink, JobOwner {
     const error = refusal(request, payload, this.#device, this.#agreement);
     if (error !== 0) {
       if (slab !== undefined) this.#shared.slabs.release(slab);
-      if (payload !== undefined) this.#release(payload.byteLength);
-      this.#sendError(request, error);
+      if (payload !== undefined) this.#replies.release(payload.byteLength);
+      this.#replies.error(request, error);
       return;
     }
     if (request.command === COMMAND_READ) this.#read(request);
@@ -216,30 +187,23 @@ export class Transmission implements RequestSink, JobOwner {
   #read(request: Request): void {
     const { offsetBytes, lengthBytes } = request;
     if (lengthBytes === 0) {
-      const empty = this.#claim(SHORT_REPLY_BYTES);
-      const at = empty.usedBytes - SHORT_REPLY_BYTES;
-      this.#outbox.send(
-        empty,
-        at,
-        putEmptyRead(empty.bytes, at, request, this.#style),
-        SHORT_REPLY_BYTES,
-      );
+      this.#replies.emptyRead(request);
       return;
     }
     if (!this.#lock.isFree(offsetBytes, lengthBytes, false)) {
-      this.#hold(this.#readHeaderBytes + lengthBytes);
+      this.#replies.hold(this.#replies.readHeaderBytes + lengthBytes);
       this.#enqueue(this.#job(request, false));
       return;
     }
-    const claimedBytes = this.#readHeaderBytes + lengthBytes;
-    const slab = this.#claim(claimedBytes);
+    const claimedBytes = this.#replies.readHeaderBytes + lengthBytes;
+    const slab = this.#replies.claim(claimedBytes);
     const start = slab.usedBytes - claimedBytes;
-    const data = start + this.#readHeaderBytes;
+    const data = start + this.#replies.readHeaderBytes;
     let answer: Answer;
     try {
       answer = this.#device.read(slab.bytes.subarray(data, data + lengthBytes), offsetBytes);
     } catch (error) {
-      this.#replyError(request, slab, start, claimedBytes, errorNumber(error));
+      this.#replies.errorIn(request, slab, start, claimedBytes, errorNumber(error));
       return;
     }
     if (answer instanceof Promise) {
@@ -249,8 +213,7 @@ export class Transmission implements RequestSink, JobOwner {
       this.#await(job, answer);
       return;
     }
-    putReadHeader(slab.bytes, start, request, this.#style);
-    this.#outbox.send(slab, start, start + claimedBytes, claimedBytes);
+    this.#replies.read(request, slab, start);
   }
 
   #write(request: Request, payload: Uint8Array, slab: Slab | undefined): void {
@@ -280,9 +243,9 @@ export class Transmission implements RequestSink, JobOwner {
       return;
     }
     if (slab !== undefined) this.#shared.slabs.release(slab);
-    this.#release(lengthBytes);
-    if (error !== 0) this.#sendError(request, error);
-    else this.#sendDone(request);
+    this.#replies.release(lengthBytes);
+    if (error !== 0) this.#replies.error(request, error);
+    else this.#replies.done(request);
   }
 
   // Everything that is not answered at once
@@ -336,11 +299,12 @@ export class Transmission implements RequestSink, JobOwner {
     const fua = (flags & FLAG_FUA) !== 0 ? FUA : 0;
     switch (job.command) {
       case COMMAND_READ: {
-        const claimedBytes = this.#readHeaderBytes + lengthBytes; // Held since it was queued.
-        const slab = this.#outbox.claim(claimedBytes);
+        // Held since it was queued.
+        const claimedBytes = this.#replies.readHeaderBytes + lengthBytes;
+        const slab = this.#replies.outbox.claim(claimedBytes);
         job.slab = slab;
         job.start = slab.usedBytes - claimedBytes;
-        const data = job.start + this.#readHeaderBytes;
+        const data = job.start + this.#replies.readHeaderBytes;
         return device.read(slab.bytes.subarray(data, data + lengthBytes), offsetBytes);
       }
       case COMMAND_WRITE:
@@ -356,7 +320,7 @@ export class Transmission implements RequestSink, JobOwner {
       }
       case COMMAND_BLOCK_STATUS:
         return queryStatuses(this.#agreement.contexts, job).then((statuses) => {
-          if (!this.#isClosed) this.#sendStatuses(job, statuses);
+          if (!this.#isClosed) this.#replies.statuses(job, statuses);
         });
       default:
         return undefined; // CACHE is advice; there is no cache to fill.
@@ -370,12 +334,13 @@ export class Transmission implements RequestSink, JobOwner {
     else {
       if (job.command === COMMAND_WRITE) {
         if (job.slab !== undefined) this.#shared.slabs.release(job.slab);
-        this.#release(job.lengthBytes);
+        this.#replies.release(job.lengthBytes);
       }
-      if (job.command === COMMAND_READ) this.#release(this.#readHeaderBytes + job.lengthBytes);
+      if (job.command === COMMAND_READ)
+        this.#replies.release(this.#replies.readHeaderBytes + job.lengthBytes);
       if (!this.#isClosed) {
-        if (number !== 0) this.#sendError(job, number);
-        else if (job.command !== COMMAND_BLOCK_STATUS) this.#sendDone(job);
+        if (number !== 0) this.#replies.error(job, number);
+        else if (job.command !== COMMAND_BLOCK_STATUS) this.#replies.done(job);
       }
     }
     if (job.isLocked) this.#lock.leave(job);
@@ -384,54 +349,12 @@ export class Transmission implements RequestSink, JobOwner {
   }
 
   #settleRead(job: Job, number: number): void {
-    const claimedBytes = this.#readHeaderBytes + job.lengthBytes;
-    if (number !== 0) {
-      this.#replyError(job, job.slab!, job.start, claimedBytes, number);
+    if (number === 0) {
+      this.#replies.read(job, job.slab!, job.start);
       return;
     }
-    putReadHeader(job.slab!.bytes, job.start, job, this.#style);
-    this.#outbox.send(job.slab!, job.start, job.start + claimedBytes, claimedBytes);
-  }
-
-  // Replies
-
-  /** Everything claimed counts as held until the kernel has taken it. */
-  #claim(lengthBytes: number): Slab {
-    this.#hold(lengthBytes);
-    return this.#outbox.claim(lengthBytes);
-  }
-
-  #sendDone(request: Request): void {
-    const slab = this.#claim(SHORT_REPLY_BYTES);
-    const at = slab.usedBytes - SHORT_REPLY_BYTES;
-    this.#outbox.send(slab, at, putDone(slab.bytes, at, request, this.#style), SHORT_REPLY_BYTES);
-  }
-
-  #sendError(request: Request, error: number): void {
-    const slab = this.#claim(SHORT_REPLY_BYTES);
-    this.#replyError(request, slab, slab.usedBytes - SHORT_REPLY_BYTES, SHORT_REPLY_BYTES, error);
-  }
-
-  #replyError(request: Request, slab: Slab, at: number, claimedBytes: number, error: number): void {
-    // A claim for a read is at least as long as its header, which no error reply exceeds.
-    this.#outbox.send(
-      slab,
-      at,
-      putError(slab.bytes, at, request, this.#style, error),
-      claimedBytes,
-    );
-  }
-
-  #sendStatuses(job: Job, statuses: readonly ContextStatus[]): void {
-    const claimedBytes = statusBytes(statuses, this.#style);
-    if (claimedBytes > PAYLOAD_BYTES_MAX) {
-      this.#sendError(job, EOVERFLOW);
-      return;
-    }
-    const slab = this.#claim(claimedBytes);
-    const at = slab.usedBytes - claimedBytes;
-    putStatuses(slab.bytes, at, job, this.#style, statuses);
-    this.#outbox.send(slab, at, at + claimedBytes, claimedBytes);
+    const claimedBytes = this.#replies.readHeaderBytes + job.lengthBytes;
+    this.#replies.errorIn(job, job.slab!, job.start, claimedBytes, number);
   }
 
   // Flow
@@ -442,7 +365,7 @@ export class Transmission implements RequestSink, JobOwner {
     this.#flushIsDue = true;
     queueMicrotask(() => {
       this.#flushIsDue = false;
-      this.#outbox.flush();
+      this.#replies.outbox.flush();
       this.#goOn();
       this.#checkFinished();
     });
@@ -453,39 +376,24 @@ export class Transmission implements RequestSink, JobOwner {
     if (rest === undefined) return;
     this.#rest = undefined;
     const usedBytes = this.#decoder.feed(rest);
-    if (this.#isEnding) this.#outbox.flush();
+    if (this.#isEnding) this.#replies.outbox.flush();
     else if (usedBytes < rest.byteLength || this.#decoder.isParked) {
       this.#rest = rest.subarray(usedBytes);
     } else this.#stream.resume();
-    this.#outbox.flush();
+    this.#replies.outbox.flush();
     this.#checkFinished();
-  }
-
-  #hold(lengthBytes: number): void {
-    this.#heldBytes += lengthBytes;
-    this.#shared.budget.hold(lengthBytes);
-  }
-
-  #release(lengthBytes: number): void {
-    if (lengthBytes === 0) return;
-    this.#heldBytes -= lengthBytes;
-    this.#shared.budget.release(lengthBytes);
   }
 
   #releaseReceiving(): void {
     const lengthBytes = this.#receivingBytes;
     this.#receivingBytes = 0;
-    this.#release(lengthBytes);
+    this.#replies.release(lengthBytes);
   }
 
   #checkFinished(): void {
     if (this.#isEnding && this.#jobs === 0) {
-      this.#outbox.flush();
+      this.#replies.outbox.flush();
       this.#finished.resolve();
     }
   }
-}
-
-function isChange(command: number): boolean {
-  return command === COMMAND_WRITE || command === COMMAND_TRIM || command === COMMAND_WRITE_ZEROES;
 }
