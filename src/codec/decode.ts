@@ -1,6 +1,6 @@
 /** Decodes chunks from frames, parents before the patches that need them. Pure, runs anywhere. */
 import { damaged } from './errors.ts';
-import { type Frame, plainSection } from './frame.ts';
+import { type Frame, plainRecord, plainSection } from './frame.ts';
 import { decodePatch } from './patch.ts';
 
 /**
@@ -25,8 +25,7 @@ export function decodeSteps(frames: readonly Frame[], steps: readonly DecodeStep
     }
     if (record.parents.length === 0) {
       sections[step.frame] ??= plainSection(frame);
-      const section = sections[step.frame]!;
-      results.push(section.subarray(record.at, record.at + record.rawBytes));
+      results.push(plainRecord(sections[step.frame]!, record));
       continue;
     }
     const parents = step.parents.map((parent) => results[parent]);

@@ -17,6 +17,8 @@ const FIXED_BYTES = 12;
 
 const KIND_PLAIN = 0;
 const KIND_PATCH = 1;
+/** A plain record of which only the part between its zero margins is stored. */
+const KIND_RUN = 2;
 /** Set in a record's kind byte when its raw length is that of the record before. */
 const SAME_LENGTH = 0x80;
 
@@ -30,7 +32,13 @@ export type ParentReference = Uint8Array;
 
 /** What goes into a frame, in order: plain bytes, or a patch with the parents it needs. */
 export type FrameInput =
-  | { readonly kind: 'plain'; readonly bytes: Uint8Array }
+  | {
+      readonly kind: 'plain';
+      readonly bytes: Uint8Array;
+      /** The record is this long, zero but for `bytes` at `skipBytes`; by default just `bytes`. */
+      readonly rawBytes?: number;
+      readonly skipBytes?: number;
+    }
   | {
       readonly kind: 'patch';
       readonly rawBytes: number;
@@ -44,7 +52,9 @@ export type FrameRecord = {
   readonly parents: readonly ParentReference[];
   /** Plain: where its bytes begin in the plain section. Patch: where its patch begins in the frame. */
   readonly at: number;
+  /** Plain: the bytes it has there, fewer than `rawBytes` if its margins are zero. */
   readonly storedBytes: number;
+  readonly skipBytes: number;
 };
 
 export type Frame = {
@@ -118,11 +128,15 @@ function joinPlain(inputs: readonly FrameInput[]): Uint8Array {
 function putRecords(writer: ByteWriter, inputs: readonly FrameInput[]): void {
   let before = -1;
   for (const input of inputs) {
-    const rawBytes = input.kind === 'plain' ? input.bytes.byteLength : input.rawBytes;
-    const kind = input.kind === 'plain' ? KIND_PLAIN : KIND_PATCH;
+    const rawBytes = rawBytesOf(input);
+    const kind = kindOf(input);
     writer.u8(rawBytes === before ? kind | SAME_LENGTH : kind);
     if (rawBytes !== before) writer.varint(rawBytes);
     before = rawBytes;
+    if (kind === KIND_RUN && input.kind === 'plain') {
+      writer.varint(input.skipBytes ?? 0);
+      writer.varint(input.bytes.byteLength);
+    }
     if (input.kind === 'plain') continue;
     writer.varint(input.patch.byteLength);
     writer.u8(input.parents.length);
@@ -131,6 +145,16 @@ function putRecords(writer: ByteWriter, inputs: readonly FrameInput[]): void {
       writer.put(parent);
     }
   }
+}
+
+function rawBytesOf(input: FrameInput): number {
+  if (input.kind === 'patch') return input.rawBytes;
+  return input.rawBytes ?? input.bytes.byteLength;
+}
+
+function kindOf(input: FrameInput): number {
+  if (input.kind === 'patch') return KIND_PATCH;
+  return rawBytesOf(input) === input.bytes.byteLength ? KIND_PLAIN : KIND_RUN;
 }
 
 /** Checks the checksum and every length; CODEC_DAMAGED. The frame keeps a view of `bytes`. */
@@ -177,21 +201,28 @@ function parseRecords(reader: ByteReader, recordCount: number): FrameRecord[] {
     const kind = reader.u8();
     if ((kind & SAME_LENGTH) === 0) rawBytes = reader.count(FRAME_RAW_MAX, 'a record');
     if (rawBytes < 0) throw new FormatError('the first record has no length');
-    const parents: ParentReference[] = [];
-    let storedBytes = rawBytes;
-    if ((kind & 0x7f) === KIND_PATCH) {
-      storedBytes = reader.count(FRAME_RAW_MAX, 'a patch');
-      const parentCount = reader.u8();
-      if (parentCount === 0 || parentCount > PATCH_PARENTS_MAX) {
-        throw new FormatError(`a patch has ${parentCount} parents`);
-      }
-      for (let at = 0; at < parentCount; at++) parents.push(reader.take(PARENT_REFERENCE_BYTES));
-    } else if ((kind & 0x7f) !== KIND_PLAIN) {
-      throw new FormatError(`record kind ${kind} is not known`);
-    }
-    records.push({ rawBytes, parents, at: 0, storedBytes });
+    records.push(parseRecord(reader, kind & ~SAME_LENGTH, rawBytes));
   }
   return records;
+}
+
+function parseRecord(reader: ByteReader, kind: number, rawBytes: number): FrameRecord {
+  const plain = { rawBytes, parents: [], at: 0, storedBytes: rawBytes, skipBytes: 0 };
+  if (kind === KIND_PLAIN) return plain;
+  if (kind === KIND_RUN) {
+    const skipBytes = reader.count(rawBytes, 'a zero margin');
+    const storedBytes = reader.count(rawBytes - skipBytes, 'a run');
+    return { ...plain, skipBytes, storedBytes };
+  }
+  if (kind !== KIND_PATCH) throw new FormatError(`record kind ${kind} is not known`);
+  const storedBytes = reader.count(FRAME_RAW_MAX, 'a patch');
+  const parentCount = reader.u8();
+  if (parentCount === 0 || parentCount > PATCH_PARENTS_MAX) {
+    throw new FormatError(`a patch has ${parentCount} parents`);
+  }
+  const parents: ParentReference[] = [];
+  for (let at = 0; at < parentCount; at++) parents.push(reader.take(PARENT_REFERENCE_BYTES));
+  return { ...plain, storedBytes, parents };
 }
 
 type Layout = { plainAt: number; plainStoredBytes: number; plainRawBytes: number; length: number };
@@ -204,7 +235,7 @@ function place(records: FrameRecord[], layout: Layout): FrameRecord[] {
   for (const record of records) {
     if (record.parents.length === 0) {
       placed.push({ ...record, at: plain });
-      plain += record.rawBytes;
+      plain += record.storedBytes;
     } else {
       placed.push({ ...record, at: patch });
       patch += record.storedBytes;
@@ -219,4 +250,13 @@ function place(records: FrameRecord[], layout: Layout): FrameRecord[] {
 export function plainSection(frame: Frame): Uint8Array {
   const stored = frame.bytes.subarray(frame.plainAt, frame.plainAt + frame.plainStoredBytes);
   return decompress(frame.algorithm, stored, frame.plainRawBytes);
+}
+
+/** A plain record's bytes, out of the section; a view of it unless margins have to be filled in. */
+export function plainRecord(section: Uint8Array, record: FrameRecord): Uint8Array {
+  const stored = section.subarray(record.at, record.at + record.storedBytes);
+  if (record.storedBytes === record.rawBytes) return stored;
+  const bytes = new Uint8Array(record.rawBytes);
+  bytes.set(stored, record.skipBytes);
+  return bytes;
 }

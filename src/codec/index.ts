@@ -15,6 +15,7 @@ export {
   PARENT_REFERENCE_BYTES,
   type ParentReference,
   parseFrame,
+  plainRecord,
   plainSection,
 } from './frame.ts';
 export {
@@ -33,4 +34,4 @@ export {
 export * from './limits.ts';
 export { decodePatch } from './patch.ts';
 export { type CodecPool, codecPool } from './pool.ts';
-export { isZero } from './zero.ts';
+export { isZero, withoutZeroMargins } from './zero.ts';

@@ -44,6 +44,9 @@ export type ParentChoice = { readonly step: number; readonly reference: Uint8Arr
 
 export type EncodeRecord = {
   readonly data: SharedRange;
+  /** The record is this long; `data` stands at `skipBytes` of it, all else is zero. */
+  readonly rawBytes: number;
+  readonly skipBytes: number;
   /** The newest version, then, if it is a patch itself, the base of its chain. */
   readonly parents: readonly ParentChoice[];
 };
@@ -143,7 +146,8 @@ function encode(job: EncodeJob): EncodeResult {
     const bytes = bytesOf(record.data);
     const choice = choosePatch(bytes, record, known, job.compression);
     chosen.push(choice?.index ?? -1);
-    if (choice === undefined) inputs.push({ kind: 'plain', bytes });
+    const { rawBytes, skipBytes } = record;
+    if (choice === undefined) inputs.push({ kind: 'plain', bytes, rawBytes, skipBytes });
     else {
       const parents = [record.parents[choice.index]!.reference];
       inputs.push({ kind: 'patch', rawBytes: bytes.byteLength, patch: choice.patch, parents });

@@ -83,7 +83,8 @@ test('what is encoded is decoded, and compared with its two signatures', () =>
   onEveryPool(async (pool) => {
     const bytes = volume();
     const data = shared(bytes);
-    const record = { data: { ...data, lengthBytes: CHUNK }, parents: [] };
+    const own = { ...data, lengthBytes: CHUNK };
+    const record = { data: own, rawBytes: CHUNK, skipBytes: 0, parents: [] };
     const job = encodeJob(data, [record]);
     const { storedBytes, chosen } = await pool.run<'encode'>(job);
     assert.deepEqual(chosen, [-1]);
@@ -123,7 +124,8 @@ test('a parent that does not decode costs the gain, not the frame', () =>
   onEveryPool(async (pool) => {
     const data = shared(volume());
     const parents = [{ step: 0, reference: new Uint8Array(12) }];
-    const job = encodeJob(data, [{ data: { ...data, lengthBytes: CHUNK }, parents }]);
+    const own = { ...data, lengthBytes: CHUNK };
+    const job = encodeJob(data, [{ data: own, rawBytes: CHUNK, skipBytes: 0, parents }]);
     const plan = {
       frames: [shared(new Uint8Array(40))],
       steps: [{ frame: 0, record: 0, parents: [] }],

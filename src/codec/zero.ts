@@ -13,3 +13,21 @@ export function isZero(bytes: Uint8Array): boolean {
   }
   return true;
 }
+
+/** Margins are looked at in steps of a disk sector. */
+const MARGIN_STEP_BYTES = 512;
+
+/** The part between the zero margins: `bytes.subarray(from, to)` is all that is not zero. */
+export function withoutZeroMargins(bytes: Uint8Array): { from: number; to: number } {
+  let from = 0;
+  let to = bytes.byteLength;
+  while (from + MARGIN_STEP_BYTES <= to) {
+    if (!isZero(bytes.subarray(from, from + MARGIN_STEP_BYTES))) break;
+    from += MARGIN_STEP_BYTES;
+  }
+  while (to - MARGIN_STEP_BYTES >= from) {
+    if (!isZero(bytes.subarray(to - MARGIN_STEP_BYTES, to))) break;
+    to -= MARGIN_STEP_BYTES;
+  }
+  return { from, to };
+}

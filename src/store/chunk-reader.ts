@@ -1,5 +1,12 @@
 /** Reads single chunks at once where it can: decoded frames and patches are kept, each verified. */
-import { CodecError, decodePatch, type Frame, parseFrame, plainSection } from '../codec/index.ts';
+import {
+  CodecError,
+  decodePatch,
+  type Frame,
+  parseFrame,
+  plainRecord,
+  plainSection,
+} from '../codec/index.ts';
 import { crc32, equalBytes, sha256, toHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
@@ -62,7 +69,7 @@ export class ChunkReader {
       throw damagedObject(packKey(packId), 'a frame does not hold what the table says');
     }
     open.section ??= named(packId, () => plainSection(open.frame));
-    const bytes = open.section.subarray(record.at, record.at + record.rawBytes);
+    const bytes = plainRecord(open.section, record);
     if (open.verified[number] === 0) {
       verify(bytes, location);
       open.verified[number] = 1;

@@ -16,6 +16,7 @@ import {
   PARENT_REFERENCE_BYTES,
   PATCH_DEPTH_MAX,
   type ParentChoice,
+  withoutZeroMargins,
 } from '../codec/index.ts';
 import { FerryError, type Random } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
@@ -45,8 +46,11 @@ type FrameMemory = {
 };
 
 type Announced = {
+  /** Where it lies in the frame's memory. */
   readonly at: number;
   readonly lengthBytes: number;
+  readonly rawBytes: number;
+  readonly skipBytes: number;
   /** The version of the chunk that most likely resembles it. */
   readonly parent: Location | undefined;
 };
@@ -108,15 +112,21 @@ export class FrameBuilder implements AsyncDisposable {
     parent: Location | undefined,
   ): Promise<void> {
     this.#check();
-    const open = await this.#room(bytes.byteLength);
-    const pack = this.#pack!;
-    const ordinal = pack.writer.table.add(RECORD_CHUNK, id, checksum, bytes.byteLength);
-    this.#options.index.addRecord(pack.number, ordinal, prefixOf(id, 0), checksum);
     const usable = parent !== undefined && mayBeParent(parent) ? parent : undefined;
-    new Uint8Array(open.memory.input, open.usedBytes, bytes.byteLength).set(bytes);
-    open.records.push({ at: open.usedBytes, lengthBytes: bytes.byteLength, parent: usable });
-    open.usedBytes += bytes.byteLength;
-    open.weight += bytes.byteLength * (usable === undefined ? 1 : PATCH_WEIGHT);
+    const rawBytes = bytes.byteLength;
+    // A patch spells zeroes for nothing, and wants the whole chunk.
+    const { from, to } =
+      usable === undefined ? withoutZeroMargins(bytes) : { from: 0, to: rawBytes };
+    const lengthBytes = to - from;
+    const open = await this.#room(lengthBytes);
+    const pack = this.#pack!;
+    const ordinal = pack.writer.table.add(RECORD_CHUNK, id, checksum, rawBytes);
+    this.#options.index.addRecord(pack.number, ordinal, prefixOf(id, 0), checksum);
+    const at = open.usedBytes;
+    new Uint8Array(open.memory.input, at, lengthBytes).set(bytes.subarray(from, to));
+    open.records.push({ at, lengthBytes, rawBytes, skipBytes: from, parent: usable });
+    open.usedBytes += lengthBytes;
+    open.weight += lengthBytes * (usable === undefined ? 1 : PATCH_WEIGHT);
     if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
   }
 
@@ -173,10 +183,11 @@ export class FrameBuilder implements AsyncDisposable {
     const plan = new FramePlan(objects, index, frame.memory.arena);
     const records: EncodeRecord[] = [];
     const choices: (readonly Location[])[] = [];
-    for (const { at, lengthBytes, parent } of frame.records) {
+    for (const { at, lengthBytes, rawBytes, skipBytes, parent } of frame.records) {
       const { locations, steps } = await planParents(plan, parent);
       choices.push(locations);
-      records.push({ data: { memory: frame.memory.input, at, lengthBytes }, parents: steps });
+      const data = { memory: frame.memory.input, at, lengthBytes };
+      records.push({ data, rawBytes, skipBytes, parents: steps });
     }
     const target = { memory: frame.memory.output, at: 0, lengthBytes: FRAME_STORED_MAX };
     const job = { kind: 'encode', records, plan: plan.finish(), compression, target } as const;

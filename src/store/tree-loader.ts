@@ -1,5 +1,5 @@
 /** Fetches tree records from packs and verifies them. */
-import { CodecError, parseFrame, plainSection } from '../codec/index.ts';
+import { CodecError, parseFrame, plainRecord, plainSection } from '../codec/index.ts';
 import { equalBytes, FormatError, fromHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
@@ -36,8 +36,7 @@ export async function readTree(
     if (stored === undefined || stored.parents.length > 0) {
       throw new FormatError('a frame does not hold the tree record that the table names');
     }
-    const section = plainSection(frame).subarray(stored.at, stored.at + stored.rawBytes);
-    const record = unpackTreeRecord(section, table);
+    const record = unpackTreeRecord(plainRecord(plainSection(frame), stored), table);
     const found = treeSignatures(record);
     const genuine = equalBytes(found.id, fromHex(id, 32)!);
     if (!genuine || found.checksum !== table.checksums[ordinal]) {
