@@ -3,3 +3,4 @@ export { TransferError, type TransferErrorCode } from './errors.ts';
 export type { OnProgress, Progress } from './progress.ts';
 export { initRepository, openRepository } from './repositories.ts';
 export { defaultVolumeName, openRestoreTarget, openSource, originOf } from './sources.ts';
+export { type ObjectCount, type RepositoryStats, repositoryStats } from './stats.ts';

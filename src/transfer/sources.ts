@@ -3,6 +3,7 @@ import path from 'node:path';
 import { type Env, sha256, toHex } from '../core/index.ts';
 import { type Device, openDevice, openTarget, type Target } from '../device/index.ts';
 import { connect, isUri } from '../nbd/index.ts';
+import { TransferError } from './errors.ts';
 
 /** Connections to an NBD server that says that they see each other's writes. */
 const NBD_CONNECTIONS = 4;
@@ -12,7 +13,7 @@ export async function openSource(
   source: string,
   options: { readonly readOnly: boolean },
 ): Promise<Device> {
-  if (isUri(source)) return connect(env, source, { connections: NBD_CONNECTIONS });
+  if (isUri(source)) return connect(env, source, { connections: NBD_CONNECTIONS, ...options });
   return openDevice(env.files, source, options);
 }
 
@@ -24,6 +25,11 @@ export async function openRestoreTarget(
 ): Promise<Target> {
   if (isUri(target)) {
     return { device: await openSource(env, target, { readOnly: false }), zeroed: false };
+  }
+  if (target.startsWith('memory:')) {
+    throw new TransferError('TRANSFER_TARGET', `${target} would be forgotten at once`, {
+      hint: 'Restore to a file, a block device or an NBD export; `ferry mount` needs no target.',
+    });
   }
   return openTarget(env.files, target, sizeBytes);
 }
