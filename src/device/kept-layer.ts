@@ -19,6 +19,8 @@ export type KeptLayer = {
   readonly device: CopyOnWrite;
   /** The layer was there already and has been taken up. */
   readonly continued: boolean;
+  /** Removes all that was written and closes the layer; a later opening starts a new one. */
+  discard(): Promise<void>;
 } & AsyncDisposable;
 
 /**
@@ -67,7 +69,27 @@ async function openLocked(
   const flush = (): Promise<void> => flushes.flush();
   const device = copyOnWrite({ base, layer, changed: { bitmap, marked, flush } });
   const owned = opened.move();
-  return { device, continued, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    device,
+    continued,
+    async discard() {
+      // The map first: without it whatever else is left counts as no layer. All under the lock.
+      await files.remove(mapOptions.path);
+      await files.remove(layerPath);
+      await files.remove(`${directory}/lock`);
+      await owned.disposeAsync();
+      await removeIfEmpty(files, directory);
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function removeIfEmpty(files: Files, directory: string): Promise<void> {
+  try {
+    await files.removeDirectory(directory);
+  } catch (error) {
+    if (!hasCode(error, 'ENV_EXISTS') && !hasCode(error, 'ENV_NOT_FOUND')) throw error;
+  }
 }
 
 async function startLayer(files: Files, path: string, sizeBytes: number): Promise<void> {

@@ -8,7 +8,7 @@ import { WriteGate } from './write-gate.ts';
 export type MountOptions = {
   /** Where writes go; without it the mount is read-only. Made if absent. */
   readonly layerDirectory?: string;
-  /** A layer that an earlier mount left is taken up; otherwise it is refused. */
+  /** Writes that an earlier mount left are taken up; otherwise they make it refuse. */
   readonly goOn?: boolean;
 };
 
@@ -21,12 +21,14 @@ export type Store<Result> = (device: Device, since: Changes) => Promise<Result>;
 /** A mounted snapshot. Disposing it keeps the layer. */
 export interface Mount extends AsyncDisposable {
   readonly device: Device;
-  /** A layer was there and has been taken up. */
+  /** Writes of an earlier mount were there and have been taken up. */
   readonly continued: boolean;
   /** Bytes that differ, or may differ, from the snapshot. */
   changedBytes(): number;
   /** Has `store` keep the present content as a snapshot; writers wait meanwhile. */
   commit<Result extends { readonly snapshot: Snapshot }>(store: Store<Result>): Promise<Result>;
+  /** Closes the mount and removes the layer with all that was written. */
+  discard(): Promise<void>;
 }
 
 /** Borrows the repository. TRANSFER_LAYER if a layer is there and `goOn` was not said. */
@@ -40,7 +42,7 @@ export async function mount(
   if (layerDirectory === undefined) return readOnlyMount(base);
   const identity = `${repository.superblock.repositoryId}/${snapshot.id}`;
   const layer = await openKeptLayer(env.files, { base, identity, directory: layerDirectory });
-  if (layer.continued && !goOn) {
+  if (layer.continued && !goOn && layer.device.changedBytes() > 0) {
     await layer[Symbol.asyncDispose]();
     throw new TransferError(
       'TRANSFER_LAYER',
@@ -61,6 +63,7 @@ function readOnlyMount(device: Device): Mount {
         hint: 'Mount it with --rw to keep changes.',
       });
     },
+    discard: async () => {},
     [Symbol.asyncDispose]: async () => {},
   };
 }
@@ -69,6 +72,7 @@ class WritableMount implements Mount {
   readonly #repository: Repository;
   readonly #layer: KeptLayer;
   readonly #gate: WriteGate;
+  readonly continued: boolean;
   /** What the layer's blocks are changes of, and contain all changes since. */
   #parent: Snapshot;
   /** One commit at a time. */
@@ -79,14 +83,11 @@ class WritableMount implements Mount {
     this.#layer = layer;
     this.#gate = new WriteGate(layer.device);
     this.#parent = snapshot;
+    this.continued = layer.continued && layer.device.changedBytes() > 0;
   }
 
   get device(): Device {
     return this.#gate;
-  }
-
-  get continued(): boolean {
-    return this.#layer.continued;
   }
 
   changedBytes(): number {
@@ -117,6 +118,11 @@ class WritableMount implements Mount {
     } finally {
       this.#gate.open();
     }
+  }
+
+  async discard(): Promise<void> {
+    await this.#committing;
+    await this.#layer.discard();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
