@@ -13,4 +13,6 @@ export type Context = {
    * told to stop returns instead, and exits with 0.
    */
   readonly signal: AbortSignal;
+  /** Calls `handler` on each SIGUSR2 until disposed; without any, that signal ends the process. */
+  onCommitSignal(handler: () => void): Disposable;
 };

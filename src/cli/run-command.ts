@@ -25,7 +25,10 @@ export async function runCommand(
   try {
     const settings = settingsFrom(global, process.env);
     const { run } = (await entry.load()) as { run: Run<typeof entry.spec> };
-    const status = await run({ env, output, settings, signal }, values as never);
+    const status = await run(
+      { env, output, settings, signal, onCommitSignal: signals.onCommit },
+      values as never,
+    );
     return status ?? exitStatus.done;
   } catch (error) {
     output.hideProgress();

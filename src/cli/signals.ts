@@ -21,6 +21,8 @@ export type Signals = Disposable & {
   readonly signal: AbortSignal;
   /** Whatever else ends the command: the reader of its output has left. */
   stop(reason: CliError): void;
+  /** Calls `handler` on each SIGUSR2, until disposed. */
+  onCommit(handler: () => void): Disposable;
 };
 
 export function watchSignals(source: SignalSource, clock: Clock, onStatus: () => void): Signals {
@@ -49,6 +51,10 @@ export function watchSignals(source: SignalSource, clock: Clock, onStatus: () =>
   return {
     signal: controller.signal,
     stop: (reason) => controller.abort(reason),
+    onCommit(handler) {
+      source.on('SIGUSR2', handler);
+      return { [Symbol.dispose]: () => void source.off('SIGUSR2', handler) };
+    },
     [Symbol.dispose]() {
       for (const [name, handler] of handlers) source.off(name, handler);
     },

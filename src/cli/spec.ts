@@ -111,8 +111,17 @@ export function value<Value>(
 }
 
 /** A number of bytes such as `64K`; see sizes.ts. */
-export function size(placeholder: string, help: string, defaultText: string): OptionSpec<number> {
-  return value(placeholder, help, defaultText, parseSize);
+export function size(
+  placeholder: string,
+  help: string,
+  defaultText: string,
+  check: (bytes: number) => void = () => {},
+): OptionSpec<number> {
+  return value(placeholder, help, defaultText, (written) => {
+    const bytes = parseSize(written);
+    check(bytes);
+    return bytes;
+  });
 }
 
 /** Sizes with commas between, in the order in which they were written. */
@@ -129,7 +138,7 @@ export function sizes(
   });
 }
 
-/** For `sizes`: powers of two from `min` to `max` bytes. */
+/** For `size` and `sizes`: powers of two from `min` to `max` bytes. */
 export function powerOfTwo(min: number, max: number): (bytes: number) => void {
   return (bytes) => {
     if (bytes >= min && bytes <= max && Number.isInteger(Math.log2(bytes))) return;

@@ -1,0 +1,30 @@
+/** The repository that flags or environment name, and how its snapshots are called in messages. */
+import type { Repository, Snapshot } from '../store/index.ts';
+import { openRepository } from '../transfer/index.ts';
+import type { Context } from './context.ts';
+import type { Fields } from './output.ts';
+import { requireRepository } from './settings.ts';
+
+/** To be disposed by the caller. */
+export async function repositoryOf({ env, settings }: Context): Promise<Repository> {
+  return openRepository(env, requireRepository(settings));
+}
+
+/** Digits of an id that tell snapshots apart in all but enormous repositories. */
+const ID_DIGITS = 8;
+
+/** `disk@1a2b3c4d`: what other commands take. */
+export function snapshotName({ volume, id }: Pick<Snapshot, 'volume' | 'id'>): string {
+  return `${volume}@${id.slice(0, ID_DIGITS)}`;
+}
+
+/** `2026-03-01 12:30:05Z`: people compare times of several hosts. */
+export function formatTime(time: string): string {
+  return time.replace('T', ' ').replace(/\.\d+Z$/, 'Z');
+}
+
+/** A snapshot for programs; names and units are fixed. */
+export function snapshotFields(snapshot: Snapshot): Fields {
+  const { id, volume, time, sizeBytes, changedBytes, storedBytes, source } = snapshot;
+  return { id, volume, time, sizeBytes, changedBytes, storedBytes, source };
+}

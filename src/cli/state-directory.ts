@@ -1,0 +1,26 @@
+/** What this node keeps for itself lies in a directory that nobody else may look into. */
+import { dirname } from 'node:path';
+import { type Files, hasCode } from '../core/index.ts';
+
+/** Group and others get nothing: layers hold the content of disks. */
+const OWNER_ONLY = 0o077;
+
+/** Makes `path`, an absolute one, with all that is missing above it. */
+export async function makeStateDirectory(files: Files, path: string): Promise<void> {
+  const before = process.umask(OWNER_ONLY);
+  try {
+    await make(files, path);
+  } finally {
+    process.umask(before);
+  }
+}
+
+async function make(files: Files, path: string): Promise<void> {
+  try {
+    await files.makeDirectory(path);
+  } catch (error) {
+    if (!hasCode(error, 'ENV_NOT_FOUND') || dirname(path) === path) throw error;
+    await make(files, dirname(path));
+    await files.makeDirectory(path);
+  }
+}
