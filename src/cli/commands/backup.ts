@@ -1,0 +1,109 @@
+/** `ferry backup`: takes a snapshot of a source and tells what that took. */
+import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
+import { type BackupResult, backup, checkOwner } from '../../transfer/backup/index.ts';
+import { defaultVolumeName, openSource, originOf } from '../../transfer/index.ts';
+import type { Context } from '../context.ts';
+import { exitStatus } from '../exit-codes.ts';
+import { interruption } from '../interrupted.ts';
+import type { Output } from '../output.ts';
+import { repositoryOf, snapshotFields, snapshotName } from '../repository.ts';
+import { formatDuration, formatRate, formatSize } from '../sizes.ts';
+import type { Run } from '../spec.ts';
+import type { backupSpec } from '../table/backup.ts';
+
+/** More unreadable places than these are only counted; `ferry show` lists them all. */
+const UNREADABLE_SHOWN_MAX = 20;
+
+/** Which change source was used, as the snapshot records it, and why, for people. */
+type ChangeSource = { readonly name: string; readonly reason: string };
+
+export const run: Run<typeof backupSpec> = async (context, { source, name }) => {
+  const { env, output, signal } = context;
+  await using repository = await repositoryOf(context);
+  const volume = name ?? defaultVolumeName(source);
+  const origin = originOf(source);
+  if (name === undefined) checkOwner(repository, volume, origin);
+  await using device = await openSource(env, source, { readOnly: true });
+  const changes = changeSource(repository.latest(volume));
+  const startMs = env.clock.monotonicMs();
+  const progress = output.progress('reading', device.sizeBytes);
+  let result: BackupResult;
+  try {
+    result = await backup(env, repository, device, {
+      volume,
+      origin,
+      changeSource: changes.name,
+      signal,
+      onProgress: ({ doneBytes }) => progress.update(doneBytes),
+    });
+  } catch (error) {
+    throw interruption(error, signal, {
+      message: `no snapshot of ${volume} was made`,
+      hint: 'Packs that were finished are kept; run the same command again to take them up.',
+    });
+  }
+  progress.finish();
+  tell(output, result, changes, env.clock.monotonicMs() - startMs);
+  if (result.snapshot.unreadable.length === 0) return exitStatus.done;
+  warnOfUnreadable(context, source, result.snapshot);
+  return exitStatus.partial;
+};
+
+function changeSource(parent: Snapshot | undefined): ChangeSource {
+  if (parent === undefined) return { name: 'full', reason: 'first backup: everything read' };
+  const compared = `every block compared with ${snapshotName(parent)}`;
+  const reason = `checksum: ${compared}; holes skipped as the source names them`;
+  return { name: 'checksum', reason };
+}
+
+function tell(output: Output, result: BackupResult, changes: ChangeSource, tookMs: number): void {
+  const { snapshot, parent, stats, readBytes, skippedBytes, adoptedPacks } = result;
+  const { sizeBytes, changedBytes, storedBytes, unreadable } = snapshot;
+  const rate = formatRate((readBytes * 1000) / Math.max(1, tookMs));
+  const lines = [
+    `${snapshotName(snapshot)}: ${formatSize(sizeBytes)} backed up in ${formatDuration(tookMs)}`,
+    `  source   ${changes.reason}`,
+    `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,
+    `  changed  ${formatSize(changedBytes)}${parent ? ` since ${snapshotName(parent)}` : ''}`,
+    `  new      ${formatSize(stats.newBytes)}; ${formatSize(stats.knownBytes)} were there already`,
+    `  stored   ${formatSize(storedBytes)}`,
+  ];
+  if (adoptedPacks > 0) {
+    lines.push(`  resumed  took up ${packs(adoptedPacks)} of a run that was interrupted`);
+  }
+  output.summary(
+    {
+      ...snapshotFields(snapshot),
+      parent: parent?.id ?? null,
+      reason: changes.reason,
+      readBytes,
+      skippedBytes,
+      newBytes: stats.newBytes,
+      newChunks: stats.newChunks,
+      knownBytes: stats.knownBytes,
+      adoptedPacks,
+      durationMs: Math.round(tookMs),
+      unreadable,
+    },
+    lines.join('\n'),
+  );
+}
+
+function packs(count: number): string {
+  return count === 1 ? '1 pack' : `${count} packs`;
+}
+
+function warnOfUnreadable({ output }: Context, source: string, snapshot: Snapshot): void {
+  const { unreadable } = snapshot;
+  const bytes = unreadable.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  const shown = unreadable.slice(0, UNREADABLE_SHOWN_MAX).map(placeOf);
+  const rest = unreadable.length - shown.length;
+  if (rest > 0) shown.push(`and ${rest} more: \`ferry show ${snapshotName(snapshot)}\``);
+  output.warn(
+    [`${formatSize(bytes)} of ${source} could not be read and are zeroes:`, ...shown].join('\n  '),
+  );
+}
+
+function placeOf({ offsetBytes, lengthBytes }: UnreadableExtent): string {
+  return `${formatSize(lengthBytes)} at byte ${offsetBytes}`;
+}
