@@ -1,0 +1,58 @@
+/** `ferry restore`: writes a snapshot to a target, bit for bit. */
+import { restore, verifyRestored } from '../../transfer/backup/index.ts';
+import { openRestoreTarget } from '../../transfer/index.ts';
+import { interruption } from '../interrupted.ts';
+import { repositoryOf, snapshotName } from '../repository.ts';
+import { formatDuration, formatSize } from '../sizes.ts';
+import type { Run } from '../spec.ts';
+import type { restoreSpec } from '../table/backup.ts';
+
+export const run: Run<typeof restoreSpec> = async (context, values) => {
+  const { env, output, signal } = context;
+  await using repository = await repositoryOf(context);
+  const snapshot = repository.resolve(values.snapshot);
+  const name = snapshotName(snapshot);
+  const { sizeBytes } = snapshot;
+  // A repository that cannot be read is noticed before the target loses what it holds.
+  await repository.index();
+  const target = await openRestoreTarget(env, values.target, sizeBytes);
+  await using device = target.device;
+  const startMs = env.clock.monotonicMs();
+  try {
+    const writing = output.progress('writing', sizeBytes);
+    const { writtenBytes, zeroBytes } = await restore(env, repository, snapshot, device, {
+      blank: target.zeroed,
+      signal,
+      onProgress: ({ doneBytes }) => writing.update(doneBytes),
+    });
+    if (values.verify) {
+      const verifying = output.progress('verifying', sizeBytes);
+      const onProgress = ({ doneBytes }: { doneBytes: number }) => verifying.update(doneBytes);
+      await verifyRestored(env, snapshot, device, { signal, onProgress });
+    }
+    const tookMs = env.clock.monotonicMs() - startMs;
+    output.summary(
+      {
+        id: snapshot.id,
+        volume: snapshot.volume,
+        sizeBytes,
+        writtenBytes,
+        zeroBytes,
+        digest: snapshot.digest,
+        verified: values.verify,
+        durationMs: Math.round(tookMs),
+      },
+      [
+        `restored ${name} to ${values.target} in ${formatDuration(tookMs)}: `,
+        `${formatSize(writtenBytes)} written, ${formatSize(zeroBytes)} `,
+        target.zeroed ? 'left as holes' : 'zeroed',
+        values.verify ? '; read again and compared: identical' : '',
+      ].join(''),
+    );
+  } catch (error) {
+    throw interruption(error, signal, {
+      message: `${values.target} does not hold all of ${name} yet`,
+      hint: 'Run the same command again; it writes the target from its beginning.',
+    });
+  }
+};
