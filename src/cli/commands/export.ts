@@ -1,0 +1,22 @@
+/** `ferry export`: serves a file, a block device or memory over NBD. */
+import { defaultVolumeName, openSource } from '../../transfer/index.ts';
+import { serveUntilStopped } from '../serving.ts';
+import type { Run } from '../spec.ts';
+import type { exportSpec } from '../table/serving.ts';
+
+export const run: Run<typeof exportSpec> = async (context, values) => {
+  const { env, output } = context;
+  const { source, readOnly } = values;
+  const name = values.name ?? defaultVolumeName(source);
+  await using device = await openSource(env, source, { readOnly });
+  await serveUntilStopped(context, {
+    device,
+    name,
+    description: device.name,
+    readOnly,
+    listen: values.listen,
+    fields: { durable: device.durable },
+    note: device.durable ? '' : ', nothing survives a power cut',
+  });
+  output.summary({ state: 'stopped', name }, `${name} is served no longer`);
+};
