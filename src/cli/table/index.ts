@@ -1,12 +1,18 @@
 /** The command table: help, completion and the lazy loading of commands all come from it. */
 import type { TableEntry } from '../spec.ts';
+import { backupCommands } from './backup.ts';
 import { imageCommands } from './images.ts';
+import { repositoryCommands } from './repository.ts';
+import { servingCommands } from './serving.ts';
 import { shellCommands } from './shell.ts';
 
 export type CommandGroup = { readonly title: string; readonly entries: readonly TableEntry[] };
 
 /** In the order of help. */
 export const commandGroups: readonly CommandGroup[] = [
+  { title: 'Backup', entries: backupCommands },
+  { title: 'Serving', entries: servingCommands },
+  { title: 'Repository', entries: repositoryCommands },
   { title: 'Images', entries: imageCommands },
   { title: 'Shell', entries: shellCommands },
 ];

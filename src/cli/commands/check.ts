@@ -1,0 +1,49 @@
+/** `ferry check`: looks for damage; prints what is damaged, one object a line. */
+import { codecPool } from '../../codec/index.ts';
+import { type CheckReport, check } from '../../store/index.ts';
+import { exitStatus } from '../exit-codes.ts';
+import { repositoryOf } from '../repository.ts';
+import { formatSize } from '../sizes.ts';
+import type { Run } from '../spec.ts';
+import type { checkSpec } from '../table/repository.ts';
+
+export const run: Run<typeof checkSpec> = async (context, { readData }) => {
+  const { env, output, signal } = context;
+  await using repository = await repositoryOf(context);
+  await using pool = codecPool(env, readData ? env.workers.parallelism : 0);
+  const progress = output.progress('checking', 0);
+  const report = await check(repository, {
+    readData,
+    pool,
+    signal,
+    onProgress: ({ bytes }) => progress.update(bytes),
+  });
+  progress.finish();
+  const { problems } = report;
+  for (const problem of problems) {
+    output.item('problem', problem, `${problem.object}: ${problem.message}`);
+  }
+  const { snapshots, packs, chunks, readBytes, orphanPacks } = report;
+  output.summary(
+    { problems: problems.length, readData, snapshots, packs, chunks, readBytes, orphanPacks },
+    summaryOf(report, readData),
+  );
+  return problems.length === 0 ? exitStatus.done : exitStatus.damage;
+};
+
+function summaryOf(report: CheckReport, readData: boolean): string {
+  const { problems, snapshots, packs, chunks, readBytes, orphanPacks } = report;
+  const count = problems.length;
+  const found = count === 0 ? 'no damage' : `${count} ${count === 1 ? 'problem' : 'problems'}`;
+  const lines = [
+    `${found} in ${snapshots} snapshots, ${packs} packs, ${chunks} chunks; ` +
+      `${formatSize(readBytes)} read`,
+  ];
+  if (orphanPacks > 0) {
+    lines.push(
+      `${orphanPacks} packs belong to no snapshot: harmless, of an interrupted or a running backup`,
+    );
+  }
+  if (!readData) lines.push('data itself was not read: `ferry check --read-data` does');
+  return lines.join('\n');
+}

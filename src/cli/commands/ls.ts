@@ -1,0 +1,49 @@
+/** `ferry ls`: the snapshots of a repository or of one volume, oldest first. */
+import type { Snapshot } from '../../store/index.ts';
+import { usageError } from '../errors.ts';
+import { formatTime, repositoryOf, snapshotFields, snapshotName } from '../repository.ts';
+import { formatSize } from '../sizes.ts';
+import type { Run } from '../spec.ts';
+import type { lsSpec } from '../table/repository.ts';
+import { textTable } from '../text-table.ts';
+
+export const run: Run<typeof lsSpec> = async (context, { volume }) => {
+  const { output } = context;
+  await using repository = await repositoryOf(context);
+  if (volume !== undefined) {
+    const found = repository.resolve(volume);
+    if (found.volume !== volume) {
+      throw usageError(`${volume} names a snapshot, not a volume`, 'ferry show');
+    }
+  }
+  const snapshots = repository.snapshots(volume);
+  if (output.options.json) {
+    for (const snapshot of snapshots) output.item('snapshot', snapshotFields(snapshot), '');
+  } else if (snapshots.length > 0) {
+    output.text(tableOf(snapshots));
+  }
+  const volumes = new Set(snapshots.map((snapshot) => snapshot.volume)).size;
+  const hint = 'no snapshots yet; make one with `ferry backup SOURCE`';
+  output.summary({ snapshots: snapshots.length, volumes }, snapshots.length === 0 ? hint : '');
+};
+
+function tableOf(snapshots: readonly Snapshot[]): string {
+  return textTable(
+    [
+      { title: 'SNAPSHOT' },
+      { title: 'TIME' },
+      { title: 'SIZE', align: 'right' },
+      { title: 'CHANGED', align: 'right' },
+      { title: 'STORED', align: 'right' },
+      { title: 'SOURCE' },
+    ],
+    snapshots.map((snapshot) => [
+      snapshotName(snapshot),
+      formatTime(snapshot.time),
+      formatSize(snapshot.sizeBytes),
+      formatSize(snapshot.changedBytes),
+      formatSize(snapshot.storedBytes),
+      snapshot.source,
+    ]),
+  );
+}

@@ -1,0 +1,96 @@
+/** Commands that make a repository and look into it. */
+import {
+  argument,
+  entry,
+  flag,
+  optionalArgument,
+  powerOfTwo,
+  size,
+  type TableEntry,
+} from '../spec.ts';
+
+const snapshotHelp = 'VOL@latest, VOL@latest~2, VOL@ and the first digits of an id, or just VOL';
+
+export const initSpec = {
+  name: 'init',
+  summary: 'make a repository',
+  details: [
+    'The directory that --repo or FERRY_REPO names is made if it is not there. Smaller chunks find',
+    'more that is equal and cost more memory and time; the size cannot be changed later.',
+  ].join('\n'),
+  arguments: {},
+  options: {
+    chunkSize: size(
+      'SIZE',
+      'unit of deduplication, a power of two from 4K to 1M',
+      '64K',
+      powerOfTwo(4096, 2 ** 20),
+    ),
+  },
+  examples: ['ferry init --repo /backups/disks', 'ferry init --chunk-size 16K'],
+} as const;
+
+export const lsSpec = {
+  name: 'ls',
+  summary: 'list snapshots, oldest first',
+  details: [
+    'CHANGED is what differs from the snapshot before, STORED what the snapshot added to the',
+    'repository, SOURCE how the changes were found.',
+  ].join('\n'),
+  arguments: { volume: optionalArgument('VOL', 'only those of this volume') },
+  options: {},
+  examples: ['ferry ls', 'ferry ls web --json'],
+} as const;
+
+export const showSpec = {
+  name: 'show',
+  summary: 'tell everything about one snapshot',
+  arguments: { snapshot: argument('VOL@SNAP', snapshotHelp) },
+  options: {},
+  examples: ['ferry show web@latest', 'ferry show web@1f3a --json'],
+} as const;
+
+export const diffSpec = {
+  name: 'diff',
+  summary: 'list the extents that differ between two snapshots',
+  details: [
+    'Reads manifests only, and of those only what differs. Extents are whole chunks; `zero` means',
+    'that the second snapshot reads as zero there. What only a larger first one has is not listed.',
+  ].join('\n'),
+  arguments: {
+    older: argument('VOL@A', snapshotHelp),
+    newer: argument('VOL@B', 'the snapshot whose content is described'),
+  },
+  options: {},
+  examples: ['ferry diff web@latest~1 web@latest', 'ferry diff web@1f3a web@latest --json'],
+} as const;
+
+export const statsSpec = {
+  name: 'stats',
+  summary: 'tell how much the repository holds, and in how little room',
+  arguments: {},
+  options: {},
+  examples: ['ferry stats', 'ferry stats --json'],
+} as const;
+
+export const checkSpec = {
+  name: 'check',
+  summary: 'look for damage in the repository',
+  details: [
+    'Reads the log, every index, the table of every pack and every manifest; with --read-data also',
+    'every stored byte, and verifies it. Changes nothing. Exit status 20 if something is damaged',
+    'or missing. Packs that no snapshot needs are no damage: an interrupted backup leaves them.',
+  ].join('\n'),
+  arguments: {},
+  options: { readData: flag('read and verify all data as well') },
+  examples: ['ferry check', 'ferry check --read-data --repo /backups/disks'],
+} as const;
+
+export const repositoryCommands: readonly TableEntry[] = [
+  entry(initSpec, () => import('../commands/init.ts')),
+  entry(lsSpec, () => import('../commands/ls.ts')),
+  entry(showSpec, () => import('../commands/show.ts')),
+  entry(diffSpec, () => import('../commands/diff.ts')),
+  entry(statsSpec, () => import('../commands/stats.ts')),
+  entry(checkSpec, () => import('../commands/check.ts')),
+];
