@@ -122,6 +122,7 @@ export function decodeTable(stored: Uint8Array, rawBytes: number, dataBytes: num
   let offset = PACK_HEADER_BYTES;
   for (let frame = 0; frame < frameCount; frame++) {
     const records = reader.count(count - first, 'the records of a frame');
+    if (records === 0) throw new FormatError('a frame without records');
     const storedBytes = reader.count(FRAME_STORED_MAX, 'a frame');
     table.addFrame(first, offset, storedBytes);
     first += records;

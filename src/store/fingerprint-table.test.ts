@@ -1,0 +1,70 @@
+/** Goal: the fingerprint table finds what a plain list finds, however much collides. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { FingerprintTable } from './fingerprint-table.ts';
+
+type Entry = { prefix: number; checksum: number; pack: number; ordinal: number };
+
+function found(table: FingerprintTable, prefix: number, checksum?: number): string[] {
+  const hits: string[] = [];
+  table.candidates(prefix, checksum, (pack, ordinal) => {
+    hits.push(`${pack}:${ordinal}`);
+    return false;
+  });
+  return hits.sort();
+}
+
+function check(entries: readonly Entry[], table: FingerprintTable): void {
+  assert.equal(table.count, entries.length);
+  const names = (list: readonly Entry[]) => list.map((e) => `${e.pack}:${e.ordinal}`).sort();
+  for (const { prefix, checksum } of entries.slice(0, 200)) {
+    const alike = entries.filter((entry) => entry.prefix === prefix);
+    assert.deepEqual(found(table, prefix), names(alike));
+    const same = alike.filter((entry) => entry.checksum === checksum);
+    assert.deepEqual(found(table, prefix, checksum), names(same));
+    assert.deepEqual(
+      found(table, prefix, (checksum + 1) >>> 0),
+      names(alike.filter((entry) => entry.checksum === (checksum + 1) >>> 0)),
+    );
+  }
+}
+
+const u32 = fc.oneof(fc.nat(3), fc.integer({ min: 0, max: 0xffffffff }), fc.constant(0xffffffff));
+
+test('every entry is found, with or without its checksum, and nothing else is', () =>
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ prefix: u32, checksum: u32, pack: fc.nat(9), ordinal: fc.nat(99) })),
+      (entries) => {
+        const table = new FingerprintTable();
+        for (const { prefix, checksum, pack, ordinal } of entries) {
+          table.add(prefix, checksum, pack, ordinal);
+        }
+        check(entries, table);
+        assert.deepEqual(found(table, 12345), []);
+      },
+    ),
+  ));
+
+test('the table grows, by itself and on request, without losing anything', () => {
+  for (const reserve of [0, 10_000]) {
+    const table = new FingerprintTable(reserve / 2);
+    table.reserve(reserve);
+    const entries: Entry[] = [];
+    for (let at = 0; at < 5000; at++) {
+      const entry = { prefix: (at * 7919) % 3000, checksum: at % 5, pack: at % 11, ordinal: at };
+      table.add(entry.prefix, entry.checksum, entry.pack, entry.ordinal);
+      entries.push(entry);
+    }
+    check(entries, table);
+  }
+});
+
+test('a visitor that has enough is not asked again', () => {
+  const table = new FingerprintTable();
+  for (let at = 0; at < 5; at++) table.add(1, 1, 0, at);
+  let asked = 0;
+  table.candidates(1, 1, () => ++asked === 2);
+  assert.equal(asked, 2);
+});
