@@ -65,7 +65,7 @@ function tell(output: Output, result: BackupResult, changes: ChangeSource, tookM
     `  source   ${changes.reason}`,
     `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,
     `  changed  ${formatSize(changedBytes)}${parent ? ` since ${snapshotName(parent)}` : ''}`,
-    `  new      ${formatSize(stats.newBytes)}; ${formatSize(stats.knownBytes)} were there already`,
+    `  sent     ${formatSize(stats.newBytes)} new; ${formatSize(stats.knownBytes)} known already`,
     `  stored   ${formatSize(storedBytes)}`,
   ];
   if (adoptedPacks > 0) {
