@@ -32,6 +32,9 @@ function asBuffer(bytes: Uint8Array): Buffer {
 // Frames carry their own checksum and lengths: zstd need not repeat them.
 const leanZstd = { [constants.ZSTD_c_checksumFlag]: 0, [constants.ZSTD_c_contentSizeFlag]: 0 };
 
+/** 512 KiB, a frame: a larger window finds nothing more and costs memory and time to set up. */
+const FRAME_WINDOW = { [constants.ZSTD_c_windowLog]: 19 };
+
 /** One output buffer per call: the default of 16 KiB pieces would be glued together afterwards. */
 function outputBytes(rawBytes: number): number {
   return Math.max(4096, rawBytes + (rawBytes >>> 7) + 512);
@@ -88,7 +91,7 @@ export function zstd(
   const params = { ...leanZstd, [constants.ZSTD_c_compressionLevel]: level };
   const chunkSize = outputBytes(bytes.byteLength);
   return dictionary === undefined
-    ? zstdCompressSync(bytes, { params, chunkSize })
+    ? zstdCompressSync(bytes, { params: { ...params, ...FRAME_WINDOW }, chunkSize })
     : zstdCompressSync(bytes, { params, chunkSize, dictionary });
 }
 

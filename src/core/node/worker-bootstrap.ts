@@ -2,10 +2,15 @@
 import assert from 'node:assert/strict';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ServeWorker } from '../env.ts';
+import { bufferCollector } from './buffer-collector.ts';
 
 assert(parentPort !== null, 'this module runs only as a worker thread');
 const port = parentPort;
 const { serve } = (await import(workerData as string)) as { serve: ServeWorker };
 const onMessage = serve((message) => port.postMessage(message));
 // Messages that came before wait in the port until somebody listens.
-port.on('message', (message: unknown) => onMessage(message));
+const collectBuffers = bufferCollector();
+port.on('message', (message: unknown) => {
+  onMessage(message);
+  collectBuffers();
+});
