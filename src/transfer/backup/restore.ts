@@ -30,12 +30,12 @@ export type RestoreOptions = {
 export type RestoreResult = { readonly writtenBytes: number; readonly zeroBytes: number };
 
 /** Plain bytes of one job. */
-const JOB_BYTES = 4 * 1024 * 1024;
+const JOB_BYTES = 2 * 1024 * 1024;
 
 /** From here on a job ends where a frame does, so that no frame is decoded twice. */
-const JOB_ENOUGH_BYTES = 3 * 1024 * 1024;
+const JOB_ENOUGH_BYTES = 1.5 * 1024 * 1024;
 
-const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
+const ARENA_KEEP_BYTES = 2 * 1024 * 1024;
 
 type JobMemory = { readonly target: SharedArrayBuffer; readonly arena: Arena };
 type Wanted = { readonly offsetBytes: number; readonly lengthBytes: number; readonly at: Location };
