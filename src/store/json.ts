@@ -35,6 +35,13 @@ export class JsonFields {
     return value as number;
   }
 
+  /** A power of two from `min` to `max`. */
+  power(name: string, min: number, max: number): number {
+    const value = this.count(name);
+    if (value >= min && value <= max && Number.isInteger(Math.log2(value))) return value;
+    throw this.#wrong(name, `a power of two from ${min} to ${max}`);
+  }
+
   /** Lower-case hexadecimal of exactly `lengthBytes`, checked, as text. */
   hex(name: string, lengthBytes: number): string {
     const value = this.text(name);

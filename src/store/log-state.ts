@@ -24,7 +24,7 @@ export class LogState {
 
   /** Adds the next entry, whose object hashes to `hash`. */
   apply(entry: LogEntry, hash: string): void {
-    const key = logKey(entry.sequence);
+    const key = logKey(this.sequence + 1);
     if (entry.sequence !== this.sequence + 1 || entry.previous !== this.head) {
       throw damagedObject(key, 'it does not follow the entry before it');
     }

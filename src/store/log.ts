@@ -1,5 +1,5 @@
 /** The commit log: finds its tail, reads what is new, appends; checkpoints make that quick. */
-import { type Random, sha256, toHex } from '../core/index.ts';
+import { hasCode, type Random, sha256, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { sealJson, unsealJson } from './envelope.ts';
 import { damagedObject, missingObject, StoreError } from './errors.ts';
@@ -27,19 +27,25 @@ export class CommitLog {
 
   /** Reads everything that was committed since the last call, from the newest checkpoint first. */
   async refresh(): Promise<void> {
-    if (this.state.sequence === 0) this.state = (await this.#newestCheckpoint()) ?? this.state;
+    if (this.state.sequence === 0) {
+      const found = await this.#newestCheckpoint();
+      // Another call may have come further meanwhile.
+      if (found !== undefined && this.state.sequence === 0) this.state = found;
+    }
     for (;;) {
-      const bytes = await this.#entry(this.state.sequence + 1);
+      const sequence = this.state.sequence + 1;
+      const bytes = await this.#entry(sequence);
       if (bytes === undefined) break;
-      this.#apply(bytes);
+      this.#apply(sequence, bytes);
     }
     await this.#checkEnd();
   }
 
-  #apply(bytes: Uint8Array): LogEntry {
-    const key = logKey(this.state.sequence + 1);
+  /** Takes the entry in; one that another call of this process took in meanwhile stays as it is. */
+  #apply(sequence: number, bytes: Uint8Array): LogEntry {
+    const key = logKey(sequence);
     const entry = entryFromJson(unsealJson('log', bytes, key), key);
-    this.state.apply(entry, toHex(sha256(bytes)));
+    if (sequence > this.state.sequence) this.state.apply(entry, toHex(sha256(bytes)));
     return entry;
   }
 
@@ -88,8 +94,11 @@ export class CommitLog {
     this.#random.fill(nonce);
     for (let attempt = 0; attempt < COMMIT_ATTEMPTS_MAX; attempt++) {
       await this.refresh();
+      const { sequence, head } = this.state;
       const proposal = await propose(this.state);
-      const entry = await this.#try(proposal, toHex(nonce));
+      if (this.state.sequence !== sequence) continue; // It was made for a state that is past.
+      const place = { sequence: sequence + 1, previous: head, nonce: toHex(nonce) };
+      const entry = await this.#try({ ...place, ...proposal });
       if (entry !== undefined) {
         await this.#checkpoint();
         return entry;
@@ -100,21 +109,35 @@ export class CommitLog {
     });
   }
 
-  async #try(proposal: Proposal, nonce: string): Promise<LogEntry | undefined> {
-    const sequence = this.state.sequence + 1;
-    const entry: LogEntry = { sequence, previous: this.state.head, nonce, ...proposal };
+  /** Undefined if another writer has taken the place. */
+  async #try(entry: LogEntry): Promise<LogEntry | undefined> {
+    const { sequence, nonce } = entry;
     const bytes = sealJson('log', entryToJson(entry));
     try {
-      await this.#objects.putIfAbsent(logKey(sequence), bytes);
+      await this.#put(logKey(sequence), bytes);
     } catch (error) {
+      if (!hasCode(error, 'OBJECT_EXISTS')) throw error;
       // The answer may have been lost although the entry is there: the nonce tells whose it is.
       const there = await this.#entry(sequence);
       if (there === undefined) throw error;
-      const found = this.#apply(there);
+      const found = this.#apply(sequence, there);
       return found.nonce === nonce ? found : undefined;
     }
-    this.state.apply(entry, toHex(sha256(bytes)));
-    return entry;
+    return this.#apply(sequence, bytes);
+  }
+
+  /** A put that failed may have happened, but only OBJECT_EXISTS says that it is durable: ask. */
+  async #put(key: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#objects.putIfAbsent(key, bytes);
+    } catch (error) {
+      if (hasCode(error, 'OBJECT_EXISTS')) throw error;
+      try {
+        await this.#objects.putIfAbsent(key, bytes);
+      } catch (again) {
+        throw hasCode(again, 'OBJECT_EXISTS') ? again : error;
+      }
+    }
   }
 
   /** Best effort: the entry is committed, a checkpoint only makes opening quicker. */

@@ -1,4 +1,5 @@
 /** What the log says of a snapshot, and how a person names one. */
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
 import { StoreError } from './errors.ts';
 import type { Geometry } from './geometry.ts';
 import type { JsonFields } from './json.ts';
@@ -59,7 +60,7 @@ export function snapshotFromJson(fields: JsonFields): Snapshot {
     volume: fields.text('volume'),
     time: fields.text('time'),
     sizeBytes: fields.count('sizeBytes'),
-    chunkBytes: fields.count('chunkBytes'),
+    chunkBytes: fields.power('chunkBytes', CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
     root: root && { record: root.hex('record', 32), ordinal: root.count('ordinal') },
     digest: fields.hex('digest', 32),
     parent: fields.has('parent') ? fields.hex('parent', SNAPSHOT_ID_BYTES) : undefined,

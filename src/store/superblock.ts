@@ -64,7 +64,7 @@ function parse(bytes: Uint8Array, key: string): Superblock {
   const features = fields.object('features');
   const superblock = {
     repositoryId: fields.hex('repositoryId', 16),
-    chunkBytes: fields.count('chunkBytes'),
+    chunkBytes: fields.power('chunkBytes', CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
     created: fields.text('created'),
     features: {
       reader: features.texts('reader'),
@@ -72,18 +72,11 @@ function parse(bytes: Uint8Array, key: string): Superblock {
       gc: features.texts('gc'),
     },
   };
-  checkChunkBytes(superblock.chunkBytes, key);
   const unknown = superblock.features.reader[0];
   if (unknown === undefined) return superblock;
   throw new StoreError('STORE_VERSION', `the repository uses the feature ${unknown}`, {
     hint: 'Use a newer Blockferry with this repository.',
   });
-}
-
-function checkChunkBytes(chunkBytes: number, key: string): void {
-  const power = Number.isInteger(Math.log2(chunkBytes));
-  if (power && chunkBytes >= CHUNK_BYTES_MIN && chunkBytes <= CHUNK_BYTES_MAX) return;
-  throw damagedObject(key, `chunks of ${chunkBytes} bytes are not possible`);
 }
 
 /** STORE_VERSION if the repository needs a writer that knows more than this one. */
