@@ -331,3 +331,52 @@ test('contexts of an export are offered beside base:allocation', async () => {
   ]);
   await assert.rejects(client.status('x:y', 4096, 0), { code: 'DEVICE_UNSUPPORTED' });
 });
+
+test('answers that come out of order reach those who asked', async () => {
+  const inner = smallMemory();
+  const content = Uint8Array.from({ length: MIB }, (_, at) => (at >> 9) % 251);
+  await inner.write(content, 0, 0);
+  const device = altered(inner, {
+    async read(target, offsetBytes) {
+      for (let turn = (offsetBytes / 512) % 7; turn > 0; turn -= 1) await Promise.resolve();
+      await inner.read(target, offsetBytes);
+    },
+  });
+  await using server = await serveDevice(device);
+  for (const replies of ['simple', 'structured', 'extended'] as const) {
+    await using client = await connect(env, server.uri, { replies });
+    const reads = Array.from({ length: 500 }, async (_, at) => {
+      const target = new Uint8Array(700);
+      await client.read(target, at * 512);
+      assert.deepEqual(target, content.slice(at * 512, at * 512 + 700));
+    });
+    await Promise.all(reads);
+  }
+});
+
+test('a write across several blocks of a 4 KiB device keeps what lies around it', async () => {
+  const inner = smallMemory();
+  const content = new Uint8Array(MIB).fill(9);
+  await inner.write(content, 0, 0);
+  const sizes = { minimumBytes: 4096, preferredBytes: 4096, maximumBytes: 8192 };
+  await using server = await serveDevice(altered(inner, { blockSizes: sizes }));
+  const rude = await readyClient(server);
+  const ranges = [
+    [1000, 6000],
+    [20_480, 8000],
+    [41_000, 30_000],
+  ] as const;
+  for (const [offsetBytes, lengthBytes] of ranges) {
+    const request = { command: 1, offsetBytes, lengthBytes };
+    rude.send(requestOf(request), new Uint8Array(lengthBytes).fill(5));
+    assert.equal((await takeSimple(rude)).error, 0);
+    content.fill(5, offsetBytes, offsetBytes + lengthBytes);
+    rude.send(requestOf({ ...request, command: 6, lengthBytes: 4500 }));
+    assert.equal((await takeSimple(rude)).error, 0);
+    content.fill(0, offsetBytes, offsetBytes + 4500);
+  }
+  rude.stream.destroy();
+  const seen = new Uint8Array(MIB);
+  await inner.read(seen, 0);
+  assert.ok(Buffer.from(seen.buffer).equals(content));
+});
