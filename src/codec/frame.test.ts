@@ -11,9 +11,15 @@ import {
   type FrameInput,
   PARENT_REFERENCE_BYTES,
   parseFrame,
+  plainRecord,
   plainSection,
 } from './frame.ts';
-import { FRAME_RAW_MAX, FRAME_RECORDS_MAX, FRAME_STORED_MAX } from './limits.ts';
+import {
+  FRAME_RAW_MAX,
+  FRAME_RECORDS_MAX,
+  FRAME_STORED_MAX,
+  FRAME_UNFOLDED_MAX,
+} from './limits.ts';
 
 const zstd: Compression = { algorithm: 'zstd', level: 1 };
 const compressions: readonly Compression[] = [
@@ -33,14 +39,19 @@ const plain: fc.Arbitrary<FrameInput> = fc
     fc.nat(5000).map((length) => new Uint8Array(length)),
   )
   .map((bytes) => ({ kind: 'plain', bytes }));
+const run: fc.Arbitrary<FrameInput> = fc
+  .tuple(fc.uint8Array({ minLength: 1, maxLength: 60 }), fc.nat(5000), fc.nat(5000))
+  .map(([bytes, skipBytes, behind]) => {
+    return { kind: 'plain', bytes, skipBytes, rawBytes: skipBytes + bytes.byteLength + behind };
+  });
 const patch: fc.Arbitrary<FrameInput> = fc
   .tuple(
-    fc.nat(FRAME_RAW_MAX),
+    fc.nat(FRAME_RAW_MAX / 2),
     fc.uint8Array({ maxLength: 60 }),
     fc.array(reference, { minLength: 1, maxLength: 4 }),
   )
   .map(([rawBytes, bytes, parents]) => ({ kind: 'patch', rawBytes, patch: bytes, parents }));
-const inputs = fc.array(fc.oneof(plain, patch), { minLength: 1, maxLength: 12 });
+const inputs = fc.array(fc.oneof(plain, run, patch), { minLength: 1, maxLength: 12 });
 
 function frameOf(records: readonly FrameInput[], compression: Compression): Uint8Array {
   const target = new Uint8Array(FRAME_STORED_MAX).fill(0xee);
@@ -51,8 +62,10 @@ function sameRecord(frame: Frame, at: number, input: FrameInput): void {
   const record = frame.records[at]!;
   if (input.kind === 'plain') {
     assert.equal(record.parents.length, 0);
-    const found = plainSection(frame).subarray(record.at, record.at + record.rawBytes);
-    assert(equalBytes(found, input.bytes));
+    const { bytes, skipBytes = 0, rawBytes = bytes.byteLength } = input;
+    const expected = new Uint8Array(rawBytes);
+    expected.set(bytes, skipBytes);
+    assert(equalBytes(plainRecord(plainSection(frame), record), expected));
     return;
   }
   assert.equal(record.rawBytes, input.rawBytes);
@@ -129,11 +142,19 @@ function parsesOrRefuses(bytes: Uint8Array): void {
   try {
     const frame = parseFrame(bytes);
     let plainBytes = 0;
-    for (const { parents, rawBytes, at, storedBytes } of frame.records) {
-      if (parents.length === 0) plainBytes += rawBytes;
+    for (const { parents, at, storedBytes } of frame.records) {
+      if (parents.length === 0) plainBytes += storedBytes;
       else assert(at + storedBytes <= bytes.byteLength);
     }
-    assert.equal(plainSection(frame).byteLength, plainBytes);
+    const section = plainSection(frame);
+    assert.equal(section.byteLength, plainBytes);
+    let unfoldedBytes = 0;
+    for (const record of frame.records) {
+      if (record.parents.length > 0) continue;
+      assert.equal(plainRecord(section, record).byteLength, record.rawBytes);
+      unfoldedBytes += record.rawBytes;
+    }
+    assert(unfoldedBytes <= FRAME_UNFOLDED_MAX);
   } catch (error) {
     assert(error instanceof CodecError && error.code === 'CODEC_DAMAGED', String(error));
   }
@@ -191,6 +212,19 @@ test('one past each limit is refused', () => {
   const none = [1, 0, 0, 1, 4, 0, 0];
   assert.throws(() => parseFrame(sealed(Uint8Array.from([1, 0, ...none]))), /0 parents/);
   assert.throws(() => parseFrame(sealed(Uint8Array.from([2, 0, 0, 0, 0]))), /version 2/);
+});
+
+test('a frame that would unfold to more than the bound is refused', () => {
+  const record: FrameInput = {
+    kind: 'plain',
+    bytes: Uint8Array.of(1),
+    skipBytes: 0,
+    rawBytes: FRAME_RAW_MAX,
+  };
+  const count = FRAME_UNFOLDED_MAX / FRAME_RAW_MAX;
+  const most = Array.from({ length: count }, () => record);
+  assert.equal(parseFrame(frameOf(most, zstd)).records.length, count);
+  assert.throws(() => parseFrame(frameOf([...most, record], zstd)), /unfolds to too much/);
 });
 
 test('a frame in hexadecimal, so that the format cannot change unseen', () => {

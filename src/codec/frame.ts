@@ -6,7 +6,13 @@ import assert from 'node:assert/strict';
 import { ByteReader, ByteWriter, crc32, FormatError } from '../core/index.ts';
 import { type Compression, compress, decompress } from './compression.ts';
 import { damaged } from './errors.ts';
-import { FRAME_RAW_MAX, FRAME_RECORDS_MAX, FRAME_STORED_MAX, PATCH_PARENTS_MAX } from './limits.ts';
+import {
+  FRAME_RAW_MAX,
+  FRAME_RECORDS_MAX,
+  FRAME_STORED_MAX,
+  FRAME_UNFOLDED_MAX,
+  PATCH_PARENTS_MAX,
+} from './limits.ts';
 import { looksIncompressible } from './probe.ts';
 
 /** `FRAM`, little-endian: lets a reader find the next frame behind a damaged one. */
@@ -197,10 +203,13 @@ function parse(bytes: Uint8Array): Frame {
 function parseRecords(reader: ByteReader, recordCount: number): FrameRecord[] {
   const records: FrameRecord[] = [];
   let rawBytes = -1;
+  let unfoldedBytes = 0;
   for (let index = 0; index < recordCount; index++) {
     const kind = reader.u8();
     if ((kind & SAME_LENGTH) === 0) rawBytes = reader.count(FRAME_RAW_MAX, 'a record');
     if (rawBytes < 0) throw new FormatError('the first record has no length');
+    unfoldedBytes += rawBytes;
+    if (unfoldedBytes > FRAME_UNFOLDED_MAX) throw new FormatError('it unfolds to too much');
     records.push(parseRecord(reader, kind & ~SAME_LENGTH, rawBytes));
   }
   return records;

@@ -11,6 +11,9 @@ export const CHUNK_BYTES_MAX = 1024 * KiB;
 /** Plain bytes of all records of one frame: what a reader must be ready to hold. */
 export const FRAME_RAW_MAX = 1024 * KiB;
 
+/** What all records of one frame come to with their zero margins: unfolding one has an end. */
+export const FRAME_UNFOLDED_MAX = 8192 * KiB;
+
 /** Where the writer closes a frame. Larger compresses better, smaller answers a small read sooner. */
 export const FRAME_RAW_TARGET = 512 * KiB;
 
@@ -30,4 +33,5 @@ export const PATCH_DEPTH_MAX = 4;
 export const FRAMES_TOUCHED_MAX = 16;
 
 assert(CHUNK_BYTES_MAX <= FRAME_RAW_MAX, 'a chunk must fit into a frame');
+assert(FRAME_RAW_MAX <= FRAME_UNFOLDED_MAX);
 assert(FRAME_RAW_TARGET <= FRAME_RAW_MAX);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { looksIncompressible } from './probe.ts';
-import { isZero } from './zero.ts';
+import { isZero, withoutZeroMargins } from './zero.ts';
 
 test('zeroes are zero, at every length around the block of comparison', () => {
   for (const length of [0, 1, 15, 16, 17, 4096, 65535, 65536, 65537, 131072, 200_000]) {
@@ -42,4 +42,23 @@ test('random bytes look incompressible; text, zeroes and short pieces do not', (
   assert.equal(looksIncompressible(new Uint8Array(65536)), false);
   const text = Buffer.from('all kinds of words, and some more of them. '.repeat(2000));
   assert.equal(looksIncompressible(text), false);
+});
+
+test('what lies outside the part without zero margins is zero, and the part is short', () => {
+  for (const length of [0, 1, 511, 512, 513, 4096, 65536, 65537]) {
+    for (const [first, last] of [
+      [0, length - 1],
+      [length >> 1, length >> 1],
+      [600, 700],
+      [length - 1, length - 1],
+    ] as const) {
+      const bytes = new Uint8Array(length);
+      if (first < length) bytes[first] = 1;
+      if (last >= 0 && last < length) bytes[last] = 1;
+      const { from, to } = withoutZeroMargins(bytes);
+      assert(from >= 0 && from <= to && to <= length);
+      assert(isZero(bytes.subarray(0, from)) && isZero(bytes.subarray(to)));
+      if (last < length) assert(to - from <= last - first + 1 + 2 * 512);
+    }
+  }
 });

@@ -5,7 +5,7 @@ import { ByteCache } from './byte-cache.ts';
 import { FingerprintTable } from './fingerprint-table.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { readPackTable } from './pack-file.ts';
-import type { PackTable } from './pack-table.ts';
+import { type PackTable, RECORD_CHUNK } from './pack-table.ts';
 
 /** Where a stored copy is: a pack of this index, and the record's number in it. */
 export type Location = {
@@ -119,11 +119,22 @@ export class ChunkIndex {
     return found;
   }
 
-  /** The stored copy of smallest depth with this id, or undefined. Answers at once if it can. */
-  find(id: Uint8Array, checksum?: number): Location | undefined | Promise<Location | undefined> {
+  /**
+   * The stored copy of smallest depth with this id, or undefined. Answers at once if it can. A
+   * volume may hold the very bytes of a tree record: its chunk is not that record.
+   */
+  find(
+    id: Uint8Array,
+    checksum?: number,
+    kind: number | 'any' = RECORD_CHUNK,
+  ): Location | undefined | Promise<Location | undefined> {
     const candidates = this.#candidates(prefixOf(id, 0), checksum);
     if (candidates.length === 0) return undefined;
-    return this.#best(candidates, (table, ordinal) => equalBytes(table.id(ordinal), id));
+    return this.#best(
+      candidates,
+      (table, ordinal) =>
+        (kind === 'any' || table.kinds[ordinal] === kind) && equalBytes(table.id(ordinal), id),
+    );
   }
 
   /** All copies that a patch's parent reference (CRC-32, first 8 id bytes) may mean. */
@@ -137,6 +148,7 @@ export class ChunkIndex {
       const ordinal = candidates[at + 1]!;
       const table = await this.table(pack);
       if (table.depths[ordinal]! >= depthBelow || table.checksums[ordinal] !== checksum) continue;
+      if (table.kinds[ordinal] !== RECORD_CHUNK) continue;
       if (!equalBytes(table.id(ordinal).subarray(0, 8), prefix)) continue;
       found.push({ pack, packId: this.#packIds[pack]!, ordinal, table });
     }

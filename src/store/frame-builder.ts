@@ -12,6 +12,7 @@ import {
   FRAME_RAW_TARGET,
   FRAME_RECORDS_MAX,
   FRAME_STORED_MAX,
+  FRAME_UNFOLDED_MAX,
   FRAMES_TOUCHED_MAX,
   PARENT_REFERENCE_BYTES,
   PATCH_DEPTH_MAX,
@@ -23,7 +24,7 @@ import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
 import { Arena, FramePlan } from './frame-plan.ts';
-import { PACK_TARGET_BYTES } from './limits.ts';
+import { PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { Slots } from './slots.ts';
@@ -60,6 +61,8 @@ type OpenFrame = {
   readonly first: number;
   readonly records: Announced[];
   usedBytes: number;
+  /** With zero margins. */
+  unfoldedBytes: number;
   weight: number;
 };
 
@@ -118,7 +121,7 @@ export class FrameBuilder implements AsyncDisposable {
     const { from, to } =
       usable === undefined ? withoutZeroMargins(bytes) : { from: 0, to: rawBytes };
     const lengthBytes = to - from;
-    const open = await this.#room(lengthBytes);
+    const open = await this.#room(lengthBytes, rawBytes);
     const pack = this.#pack!;
     const ordinal = pack.writer.table.add(RECORD_CHUNK, id, checksum, rawBytes);
     this.#options.index.addRecord(pack.number, ordinal, prefixOf(id, 0), checksum);
@@ -126,15 +129,18 @@ export class FrameBuilder implements AsyncDisposable {
     new Uint8Array(open.memory.input, at, lengthBytes).set(bytes.subarray(from, to));
     open.records.push({ at, lengthBytes, rawBytes, skipBytes: from, parent: usable });
     open.usedBytes += lengthBytes;
+    open.unfoldedBytes += rawBytes;
     open.weight += lengthBytes * (usable === undefined ? 1 : PATCH_WEIGHT);
     if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
   }
 
-  /** The open frame, with room for a chunk of this length. */
-  async #room(lengthBytes: number): Promise<OpenFrame> {
+  /** The open frame, with room for so many bytes of a chunk of this length. */
+  async #room(lengthBytes: number, rawBytes: number): Promise<OpenFrame> {
     const frame = this.#frame;
     if (frame !== undefined) {
-      const fits = frame.usedBytes + lengthBytes <= FRAME_RAW_MAX;
+      const fits =
+        frame.usedBytes + lengthBytes <= FRAME_RAW_MAX &&
+        frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX;
       if (fits && frame.records.length < FRAME_RECORDS_MAX) return frame;
       await this.#dispatch();
     }
@@ -142,7 +148,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#check();
     const pack = this.#openPack();
     const first = pack.writer.table.count;
-    this.#frame = { memory, first, records: [], usedBytes: 0, weight: 0 };
+    this.#frame = { memory, first, records: [], usedBytes: 0, unfoldedBytes: 0, weight: 0 };
     return this.#frame;
   }
 
@@ -175,7 +181,9 @@ export class FrameBuilder implements AsyncDisposable {
       }
     });
     const target = this.#options.packTargetBytes ?? PACK_TARGET_BYTES;
-    if (pack.writer.storedBytes >= target && !this.#closing) await this.#closePack();
+    const { storedBytes, table } = pack.writer;
+    const full = storedBytes >= target || table.count >= PACK_RECORDS_TARGET;
+    if (full && !this.#closing) await this.#closePack();
   }
 
   async #encode(frame: OpenFrame, pack: OpenPack): Promise<number> {
@@ -209,7 +217,8 @@ export class FrameBuilder implements AsyncDisposable {
     const { index, compression } = this.#options;
     const pack = this.#openPack();
     const stored = packTreeRecord(record, (value) => {
-      const found = index.find(value);
+      const found = index.find(value, undefined, 'any');
+      if (found instanceof Promise) found.catch(() => undefined); // Spelling the id out serves too.
       if (found === undefined || found instanceof Promise) return undefined;
       return found.pack === pack.number ? found.ordinal : undefined;
     });

@@ -13,6 +13,9 @@ export const PACK_BYTES_MAX = 256 * MiB;
 /** Records of one pack; a 64 MiB pack of 1 KiB patches stays far below. */
 export const PACK_RECORDS_MAX = 1 << 20;
 
+/** A pack of many tiny records is sealed when it has this many, whatever it weighs. */
+export const PACK_RECORDS_TARGET = 1 << 18;
+
 /** Encoded chunk table: at most about 50 bytes per record. */
 export const PACK_TABLE_BYTES_MAX = 64 * MiB;
 
@@ -71,3 +74,4 @@ export const COMMIT_ATTEMPTS_MAX = 1000;
 export const NAME_BYTES_MAX = 128;
 
 assert(LEAF_BYTES % (64 * KiB) === 0);
+assert(PACK_RECORDS_TARGET * 2 <= PACK_RECORDS_MAX, 'frames in flight must still fit');

@@ -15,10 +15,8 @@ export async function loadTree(
   index: ChunkIndex,
   id: string,
 ): Promise<ParsedTree> {
-  const location = await index.find(fromHex(id, 32)!);
-  if (location === undefined || location.table.kinds[location.ordinal] !== RECORD_TREE) {
-    throw missingObject(`tree record ${id.slice(0, 16)}`);
-  }
+  const location = await index.find(fromHex(id, 32)!, undefined, RECORD_TREE);
+  if (location === undefined) throw missingObject(`tree record ${id.slice(0, 16)}`);
   return readTree(objects, location, id);
 }
 
