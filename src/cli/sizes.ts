@@ -1,19 +1,6 @@
-/** Sizes, rates and durations as people write and read them; bytes everywhere else. */
+/** Sizes, rates and durations as people read them; bytes and milliseconds everywhere else. */
 
 const unitLetters = 'KMGTPE';
-const written = /^(\d{1,16}(?:\.\d{1,9})?)\s*([KMGTPE])?(?:i?B)?$/i;
-
-/** `4096`, `64K`, `64KiB`, `1.5G`: units are powers of 1024. Throws a plain Error. */
-export function parseSize(text: string): number {
-  const match = written.exec(text.trim());
-  if (match === null) {
-    throw new Error(`'${text}' is not a size; write for example 64K, 1.5G or 4096`);
-  }
-  const power = match[2] === undefined ? 0 : unitLetters.indexOf(match[2].toUpperCase()) + 1;
-  const bytes = Number(match[1]) * 1024 ** power;
-  if (Number.isSafeInteger(bytes)) return bytes;
-  throw new Error(`'${text}' is not a whole number of bytes below 2^53`);
-}
 
 /** `0 B`, `12.3 KiB`, `1.50 GiB`: three digits, so that columns of them compare at a glance. */
 export function formatSize(bytes: number): string {

@@ -1,6 +1,7 @@
 /** How a command is declared: arguments, options and help as data, from which its types follow. */
+import { parseSize, SIZE_FORM } from '../core/index.ts';
 import type { Context } from './context.ts';
-import { formatSizeExact, parseSize } from './sizes.ts';
+import { formatSizeExact } from './sizes.ts';
 
 /** What completion offers for a value. */
 export type Completes = 'file' | 'directory' | 'nothing';
@@ -110,7 +111,7 @@ export function value<Value>(
   return { placeholder, help, defaultText, ...extra, parse };
 }
 
-/** A number of bytes such as `64K`; see sizes.ts. */
+/** A number of bytes such as `64K`. */
 export function size(
   placeholder: string,
   help: string,
@@ -118,7 +119,7 @@ export function size(
   check: (bytes: number) => void = () => {},
 ): OptionSpec<number> {
   return value(placeholder, help, defaultText, (written) => {
-    const bytes = parseSize(written);
+    const bytes = sizeOf(written);
     check(bytes);
     return bytes;
   });
@@ -132,10 +133,16 @@ export function sizes(
   check: (bytes: number) => void = () => {},
 ): OptionSpec<readonly number[]> {
   return value(placeholder, help, defaultText, (list) => {
-    const read = list.split(',').map(parseSize);
+    const read = list.split(',').map(sizeOf);
     read.forEach(check);
     return read;
   });
+}
+
+function sizeOf(written: string): number {
+  const bytes = parseSize(written);
+  if (bytes !== undefined) return bytes;
+  throw new Error(`'${written}' is not a size: write ${SIZE_FORM}`);
 }
 
 /** For `size` and `sizes`: powers of two from `min` to `max` bytes. */

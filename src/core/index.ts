@@ -10,3 +10,4 @@ export * from './node/node-env.ts';
 export * from './queue.ts';
 export * from './settle.ts';
 export * from './sibling-module.ts';
+export * from './size.ts';

@@ -7,5 +7,4 @@ export * from './kept-layer.ts';
 export * from './memory.ts';
 export * from './open.ts';
 export * from './read-only.ts';
-export * from './size.ts';
 export * from './slice.ts';

@@ -1,9 +1,8 @@
 /** Opens what a person names: a path, or `memory:SIZE`. */
-import type { Files } from '../core/index.ts';
-import type { Device } from './device.ts';
+import { type Files, parseSize, SIZE_FORM } from '../core/index.ts';
+import { type Device, DeviceError } from './device.ts';
 import { openFile } from './file.ts';
 import { memory } from './memory.ts';
-import { parseSize } from './size.ts';
 
 export type OpenDeviceOptions = { readonly readOnly: boolean };
 
@@ -17,5 +16,7 @@ export async function openDevice(
 ): Promise<Device> {
   if (!source.startsWith(MEMORY)) return openFile(files, source, options);
   const size = source.slice(MEMORY.length);
-  return memory(size, parseSize(size));
+  const sizeBytes = parseSize(size);
+  if (sizeBytes !== undefined) return memory(size, sizeBytes);
+  throw new DeviceError('DEVICE_SIZE', `"${size}" is not a size`, { hint: `Write ${SIZE_FORM}.` });
 }
