@@ -52,11 +52,23 @@ export class BackupSession implements AsyncDisposable {
   /** Bytes of packs that were sealed. */
   storedBytes = 0;
 
-  private constructor(parts: StoreParts, options: BackupOptions, adopted: FoundSession[]) {
+  readonly #ended: () => void;
+  /** Packs that others of this process must not rely on before the log names them. */
+  readonly #own: string[];
+  #committed = false;
+
+  private constructor(
+    parts: StoreParts,
+    options: BackupOptions,
+    adopted: Adopted,
+    ended: () => void,
+  ) {
     const { env, objects, index, log, reader, chunkBytes } = parts;
     this.#parts = parts;
     this.#options = options;
-    this.#adopted = adopted;
+    this.#adopted = adopted.sessions;
+    this.#own = adopted.indexed;
+    this.#ended = ended;
     this.#session = new Session(objects, env.random, options.volume, log.state.generation);
     const geometry: Geometry = { sizeBytes: options.sizeBytes, chunkBytes };
     const parent = options.parent && treeOf(options.parent);
@@ -91,13 +103,18 @@ export class BackupSession implements AsyncDisposable {
   }
 
   /** Begins; what cut-off writers of the same volume have stored is found, not stored again. */
-  static async begin(parts: StoreParts, options: BackupOptions): Promise<BackupSession> {
+  static async begin(
+    parts: StoreParts,
+    options: BackupOptions,
+    ended: () => void,
+  ): Promise<BackupSession> {
     const { objects, index, log } = parts;
-    const adopted: FoundSession[] = [];
+    const sessions: FoundSession[] = [];
+    const indexed: string[] = [];
     for (const found of await findSessions(objects, options.volume)) {
-      adopted.push({ ...found, state: { ...found.state, packs: await adopt(found) } });
+      sessions.push({ ...found, state: { ...found.state, packs: await adopt(found) } });
     }
-    return new BackupSession(parts, options, adopted);
+    return new BackupSession(parts, options, { sessions, indexed }, ended);
 
     /** Packs that are there and not in the log yet. */
     async function adopt({ state }: FoundSession): Promise<string[]> {
@@ -105,7 +122,10 @@ export class BackupSession implements AsyncDisposable {
       for (const pack of state.packs) {
         if (log.state.loosePacks.has(pack)) continue;
         try {
-          if (!index.hasPack(pack)) index.addTable(pack, await readPackTable(objects, pack));
+          if (!index.hasPack(pack)) {
+            index.addTable(pack, await readPackTable(objects, pack));
+            indexed.push(pack);
+          }
           packs.push(pack);
         } catch (error) {
           // A pack that did not survive is stored again.
@@ -150,6 +170,7 @@ export class BackupSession implements AsyncDisposable {
       index: indexChange(state, added, merge),
       generation: state.generation,
     }));
+    this.#committed = true;
     await this.#cleanUp();
     return snapshot;
   }
@@ -168,5 +189,13 @@ export class BackupSession implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.writer.settled().catch(() => undefined);
     await this.#builder[Symbol.asyncDispose]();
+    if (!this.#committed) {
+      for (const pack of [...this.#own, ...this.#builder.packIds]) {
+        this.#parts.index.dropPack(pack);
+      }
+    }
+    this.#ended();
   }
 }
+
+type Adopted = { readonly sessions: FoundSession[]; readonly indexed: string[] };

@@ -1,7 +1,8 @@
 /** Finds records by their id: fingerprints in memory first, then the full id in a chunk table. */
-import { equalBytes, SHA256_BYTES } from '../core/index.ts';
-import type { ObjectStore } from '../objects/index.ts';
+import { equalBytes, type FerryError, SHA256_BYTES } from '../core/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
+import { missingObject } from './errors.ts';
 import { FingerprintTable } from './fingerprint-table.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { readPackTable } from './pack-file.ts';
@@ -27,7 +28,10 @@ export class ChunkIndex {
   readonly #open = new Map<number, PackTable>();
   readonly #tables = new ByteCache<number, PackTable>(TABLE_CACHE_BYTES);
   readonly #loading = new Map<number, Promise<PackTable>>();
+  readonly #dropped = new Set<number>();
   readonly #mask: number;
+  /** Packs and segments that the log names and that could not be read, with the reason. */
+  readonly unreadable = new Map<string, FerryError>();
 
   constructor(objects: ObjectStore, { bits }: FingerprintBits = { bits: 32 }) {
     this.#objects = objects;
@@ -57,6 +61,16 @@ export class ChunkIndex {
     this.#packNumbers.set(packId, number);
     if (open !== undefined) this.#open.set(number, open);
     return number;
+  }
+
+  /** The pack's records are found no more: it did not come about, or belongs to nobody yet. */
+  dropPack(packId: string): void {
+    const number = this.#packNumbers.get(packId);
+    if (number === undefined) return;
+    this.#packNumbers.delete(packId);
+    this.#dropped.add(number);
+    this.#open.delete(number);
+    this.#tables.delete(number);
   }
 
   /** The open pack `number` is on disk now. */
@@ -113,7 +127,7 @@ export class ChunkIndex {
     const found: number[] = [];
     const short = checksum === undefined ? undefined : this.#short(checksum);
     this.#fingerprints.candidates((prefix & this.#mask) >>> 0, short, (pack, ordinal) => {
-      found.push(pack, ordinal);
+      if (!this.#dropped.has(pack)) found.push(pack, ordinal);
       return false;
     });
     return found;
@@ -153,6 +167,14 @@ export class ChunkIndex {
       found.push({ pack, packId: this.#packIds[pack]!, ordinal, table });
     }
     return found.sort((a, b) => a.table.depths[a.ordinal]! - b.table.depths[b.ordinal]!);
+  }
+
+  /** Why nothing was found for `what`: not there, or in a pack that could not be read. */
+  absent(what: string): FerryError {
+    for (const error of this.unreadable.values()) if (error instanceof ObjectError) return error;
+    const [cause] = this.unreadable.values();
+    if (cause === undefined) return missingObject(what);
+    return missingObject(`${what} (unless it is where ${cause.message})`, cause);
   }
 
   #best(

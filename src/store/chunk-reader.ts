@@ -11,7 +11,7 @@ import { crc32, equalBytes, sha256, toHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { damagedObject, missingObject } from './errors.ts';
+import { damagedObject } from './errors.ts';
 import { findParent, readFrame } from './frame-plan.ts';
 import { FRAME_CACHE_BYTES } from './limits.ts';
 import { packKey } from './pack-file.ts';
@@ -44,7 +44,7 @@ export class ChunkReader {
 
   #at(location: Location | undefined, id: Uint8Array): Uint8Array | Promise<Uint8Array> {
     if (location !== undefined) return this.bytes(location);
-    throw missingObject(`chunk ${toHex(id).slice(0, 16)}`);
+    throw this.#index.absent(`chunk ${toHex(id).slice(0, 16)}`);
   }
 
   /** The plain bytes of the copy at `location`. */

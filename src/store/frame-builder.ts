@@ -96,6 +96,8 @@ export class FrameBuilder implements AsyncDisposable {
   #failure: unknown;
   #closing = false;
   readonly #packs: PackWriter[] = [];
+  /** Every pack that was begun. */
+  readonly packIds: string[] = [];
 
   constructor(options: FrameBuilderOptions) {
     this.#options = options;
@@ -158,6 +160,7 @@ export class FrameBuilder implements AsyncDisposable {
       const number = this.#options.index.addPack(writer.id, writer.table);
       this.#pack = { writer, number, closed: false };
       this.#packs.push(writer);
+      this.packIds.push(writer.id);
     }
     return this.#pack;
   }

@@ -2,6 +2,7 @@
 import type { Random } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
+import { StoreError } from './errors.ts';
 import { ENTRY_PACKS_MAX, LOOSE_PACKS_MAX, SEGMENTS_MAX } from './limits.ts';
 import type { IndexChange, SegmentInfo } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
@@ -30,9 +31,18 @@ export async function mergeIfNeeded(
   const replaced = state.segments.size >= SEGMENTS_MAX ? smallest(state) : [];
   const packs: SegmentPack[] = [];
   for (const segment of replaced) packs.push(...(await readSegment(objects, segment)));
-  for (const packId of loose) packs.push(packFingerprints(packId, await index.tableOf(packId)));
+  const covered = new Set<string>();
+  for (const packId of loose) {
+    try {
+      packs.push(packFingerprints(packId, await index.tableOf(packId)));
+      covered.add(packId);
+    } catch (error) {
+      // A damaged pack stays where it is: named by the log, and by check.
+      if (!(error instanceof StoreError)) throw error;
+    }
+  }
   const segment = await writeSegment(objects, random, packs);
-  return { packs: loose, segment, replaced };
+  return { packs: covered, segment, replaced };
 }
 
 /** Half of the segments, the small ones: what is large is rewritten seldom. */

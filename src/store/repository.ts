@@ -2,17 +2,23 @@
 import { CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
 import { type Env, toHex } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
-import type { ObjectStore } from '../objects/index.ts';
+import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
 import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { StoreError } from './errors.ts';
 import { CommitLog } from './log.ts';
-import { readPackTable } from './pack-file.ts';
-import { addSegment, readSegment } from './segment.ts';
+import { packKey, readPackTable } from './pack-file.ts';
+import { addSegment, readSegment, segmentKey } from './segment.ts';
 import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
-import { checkWritable, readSuperblock, type Superblock, writeSuperblock } from './superblock.ts';
+import {
+  checkWritable,
+  completeSuperblock,
+  readSuperblock,
+  type Superblock,
+  writeSuperblock,
+} from './superblock.ts';
 import { loadTree } from './tree-loader.ts';
 import { TreeReader } from './tree-reader.ts';
 
@@ -29,6 +35,7 @@ export class Repository implements AsyncDisposable {
   readonly #index: ChunkIndex;
   readonly reader: TreeReader;
   readonly #loadedSegments = new Set<string>();
+  #writing = false;
 
   private constructor(
     env: Env,
@@ -134,25 +141,50 @@ export class Repository implements AsyncDisposable {
     return new StoreError('STORE_VOLUME_NOT_FOUND', `there is no volume ${volume}`, { hint });
   }
 
-  /** The index with everything that the log names now. */
+  /**
+   * The index with everything that the log names now. What cannot be read is left out and noted in
+   * `unreadable`: whatever does not need it can still be restored. Asking again tries again.
+   */
   async index(): Promise<ChunkIndex> {
     const { state } = this.#log;
+    this.#index.unreadable.clear();
     for (const segment of state.segments.keys()) {
       if (this.#loadedSegments.has(segment)) continue;
-      addSegment(this.#index, await readSegment(this.objects, segment));
-      this.#loadedSegments.add(segment);
+      await this.#tryIndex(segmentKey(segment), async () => {
+        addSegment(this.#index, await readSegment(this.objects, segment));
+        this.#loadedSegments.add(segment);
+      });
     }
     const missing = [...state.loosePacks].filter((pack) => !this.#index.hasPack(pack));
-    const tables = await Promise.all(missing.map((pack) => readPackTable(this.objects, pack)));
-    for (const [at, pack] of missing.entries()) this.#index.addTable(pack, tables[at]!);
+    const load = (pack: string) =>
+      this.#tryIndex(packKey(pack), async () => {
+        const table = await readPackTable(this.objects, pack);
+        if (!this.#index.hasPack(pack)) this.#index.addTable(pack, table);
+      });
+    await Promise.all(missing.map(load));
     return this.#index;
   }
 
-  async parts(): Promise<StoreParts> {
+  async #tryIndex(key: string, load: () => Promise<void>): Promise<void> {
+    try {
+      await load();
+    } catch (error) {
+      if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+      this.#index.unreadable.set(key, error);
+    }
+  }
+
+  /** What a writer needs. A lost pack is no hindrance: what was in it is stored again. */
+  async #parts(): Promise<StoreParts> {
+    const index = await this.index();
+    for (const [key, error] of index.unreadable) {
+      // Without a segment, or when the store fails, too much would be taken for new.
+      if (error instanceof ObjectError || key.startsWith('index/')) throw error;
+    }
     return {
       env: this.#env,
       objects: this.objects,
-      index: await this.index(),
+      index,
       log: this.#log,
       reader: this.reader,
       chunkBytes: this.superblock.chunkBytes,
@@ -168,7 +200,23 @@ export class Repository implements AsyncDisposable {
   async beginBackup(options: BackupOptions): Promise<BackupSession> {
     checkVolumeName(options.volume);
     checkWritable(this.superblock);
-    return BackupSession.begin(await this.parts(), options);
+    if (this.#writing) {
+      // Each would find chunks in the other's packs that may never come about.
+      throw new StoreError('STORE_BUSY', 'a backup runs through this open repository already', {
+        hint: 'Open the repository a second time for a second backup at the same time.',
+      });
+    }
+    this.#writing = true;
+    const ended = () => {
+      this.#writing = false;
+    };
+    try {
+      await completeSuperblock(this.objects);
+      return await BackupSession.begin(await this.#parts(), options, ended);
+    } catch (error) {
+      ended();
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -29,11 +29,27 @@ export async function writeSuperblock(objects: ObjectStore, superblock: Superblo
     await objects.putIfAbsent(superblockKeys[0], bytes);
   } catch (cause) {
     if (!(cause instanceof ObjectError) || cause.code !== 'OBJECT_EXISTS') throw cause;
+    await completeSuperblock(objects);
     const hint = 'Use it as it is, or choose another place.';
     const message = `${objects.name} holds a repository already`;
     throw new StoreError('STORE_EXISTS', message, { hint, cause });
   }
   await objects.putIfAbsent(superblockKeys[1], bytes);
+}
+
+/** Puts the copy that an interrupted `init` left out; a copy that is there stays as it is. */
+export async function completeSuperblock(objects: ObjectStore): Promise<void> {
+  for (const [at, key] of superblockKeys.entries()) {
+    try {
+      await objects.size(key);
+    } catch (error) {
+      if (!isAbsent(error)) throw error;
+      const other = superblockKeys[1 - at]!;
+      const bytes = await objects.get(other, SMALL_OBJECT_BYTES_MAX);
+      parse(bytes, other);
+      await objects.putIfAbsent(key, bytes);
+    }
+  }
 }
 
 /** The first copy that is whole. STORE_NOT_A_REPOSITORY, STORE_VERSION, STORE_DAMAGED. */

@@ -3,7 +3,7 @@ import { CodecError, parseFrame, plainRecord, plainSection } from '../codec/inde
 import { equalBytes, FormatError, fromHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { damagedObject, missingObject } from './errors.ts';
+import { damagedObject } from './errors.ts';
 import { readFrame } from './frame-plan.ts';
 import { packKey } from './pack-file.ts';
 import { RECORD_TREE } from './pack-table.ts';
@@ -16,7 +16,7 @@ export async function loadTree(
   id: string,
 ): Promise<ParsedTree> {
   const location = await index.find(fromHex(id, 32)!, undefined, RECORD_TREE);
-  if (location === undefined) throw missingObject(`tree record ${id.slice(0, 16)}`);
+  if (location === undefined) throw index.absent(`tree record ${id.slice(0, 16)}`);
   return readTree(objects, location, id);
 }
 
