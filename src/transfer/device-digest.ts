@@ -32,25 +32,37 @@ export async function deviceDigest(
   const leaves: Uint8Array[] = [];
   const data = await dataLeaves(device, geometry);
   const indexes = Array.from({ length: leafCount(geometry) }, (_, index) => index);
-  for await (const digest of mapOrdered(indexes, pool.threads + 1, (index) =>
-    data.has(index) ? leafOf(device, geometry, index, pool) : zeroDigest(geometry, 0, index),
-  )) {
+  for await (const digest of mapOrdered(indexes, pool.threads + 1, (index) => leafDigest(index))) {
     checkInterrupted(options.signal);
     leaves.push(digest);
     const doneBytes = Math.min(sizeBytes, leaves.length * LEAF_BYTES);
     options.onProgress?.({ doneBytes, totalBytes: sizeBytes });
   }
   return volumeDigest(geometry, root(geometry, leaves));
+
+  function leafDigest(index: number): Uint8Array | Promise<Uint8Array> {
+    const spans = data.get(index);
+    if (spans === undefined) return zeroDigest(geometry, 0, index);
+    return leafOf(device, geometry, index, spans, pool);
+  }
 }
 
-/** Leaves that may hold anything but zeroes. */
-async function dataLeaves(device: Device, geometry: Geometry): Promise<Set<number>> {
-  const found = new Set<number>();
+/** A run of data inside a leaf. */
+type Span = { readonly at: number; readonly lengthBytes: number };
+
+/** Per leaf that may hold anything but zeroes: which canonical chunks to look at. */
+async function dataLeaves(device: Device, geometry: Geometry): Promise<Map<number, Span[]>> {
+  const found = new Map<number, Span[]>();
   for await (const { kind, offsetBytes, lengthBytes } of alignedRuns(device, CANONICAL_BYTES)) {
     if (kind !== 'data') continue;
-    const last = Math.min(offsetBytes + lengthBytes, geometry.sizeBytes) - 1;
-    for (let at = Math.floor(offsetBytes / LEAF_BYTES); at * LEAF_BYTES <= last; at++) {
-      found.add(at);
+    const end = Math.min(offsetBytes + lengthBytes, geometry.sizeBytes);
+    for (let at = offsetBytes; at < end; ) {
+      const index = Math.floor(at / LEAF_BYTES);
+      const stop = Math.min(end, (index + 1) * LEAF_BYTES);
+      const spans = found.get(index) ?? [];
+      found.set(index, spans);
+      spans.push({ at: at - index * LEAF_BYTES, lengthBytes: stop - at });
+      at = stop;
     }
   }
   return found;
@@ -60,29 +72,48 @@ async function leafOf(
   device: Device,
   geometry: Geometry,
   index: number,
+  spans: readonly Span[],
   pool: CodecPool,
 ): Promise<Uint8Array> {
-  const lengthBytes = coveredBytes(geometry, 0, index);
+  const leafBytes = coveredBytes(geometry, 0, index);
+  const count = Math.ceil(leafBytes / CANONICAL_BYTES);
+  const hashes = new Uint8Array(count * SHA256_BYTES);
+  for (let at = 0; at < count; at++) {
+    const lengthBytes = Math.min(CANONICAL_BYTES, leafBytes - at * CANONICAL_BYTES);
+    hashes.set(zeroChunkDigest(lengthBytes), at * SHA256_BYTES);
+  }
+  for (const span of spans) {
+    await hashSpan(device, index * LEAF_BYTES + span.at, span.lengthBytes, pool, (chunk, hash) => {
+      hashes.set(hash, (span.at / CANONICAL_BYTES + chunk) * SHA256_BYTES);
+    });
+  }
+  return nodeDigest(0, hashes);
+}
+
+/** Tells the hash of each chunk of the range that is not all zero. */
+async function hashSpan(
+  device: Device,
+  offsetBytes: number,
+  lengthBytes: number,
+  pool: CodecPool,
+  tell: (chunk: number, hash: Uint8Array) => void,
+): Promise<void> {
   const memory = new SharedArrayBuffer(lengthBytes);
   const count = Math.ceil(lengthBytes / CANONICAL_BYTES);
   const digests = new SharedArrayBuffer(count * DIGEST_ENTRY_BYTES);
-  await device.read(new Uint8Array(memory), index * LEAF_BYTES);
+  await device.read(new Uint8Array(memory), offsetBytes);
   await pool.run<'digest'>({
     kind: 'digest',
     data: { memory, at: 0, lengthBytes },
     chunkBytes: CANONICAL_BYTES,
     digests: { memory: digests, at: 0, lengthBytes: digests.byteLength },
   });
-  const hashes = new Uint8Array(count * SHA256_BYTES);
   const view = new DataView(digests);
-  for (let at = 0; at < count; at++) {
-    const entry = at * DIGEST_ENTRY_BYTES;
-    const zero = view.getUint32(entry, true) === 1;
-    const rest = Math.min(CANONICAL_BYTES, lengthBytes - at * CANONICAL_BYTES);
-    const hash = zero ? zeroChunkDigest(rest) : new Uint8Array(digests, entry + 8, SHA256_BYTES);
-    hashes.set(hash, at * SHA256_BYTES);
+  for (let chunk = 0; chunk < count; chunk++) {
+    const entry = chunk * DIGEST_ENTRY_BYTES;
+    if (view.getUint32(entry, true) === 1) continue;
+    tell(chunk, new Uint8Array(digests, entry + 8, SHA256_BYTES));
   }
-  return nodeDigest(0, hashes);
 }
 
 function root(geometry: Geometry, leaves: readonly Uint8Array[]): Uint8Array {
