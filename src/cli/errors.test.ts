@@ -55,6 +55,7 @@ test('statuses follow the codes', () => {
     STORE_BUSY: 11,
     STORE_DAMAGED: 20,
     STORE_MISSING: 20,
+    CODEC_DAMAGED: 20,
     TRANSFER_INTERRUPTED: 130,
     CLI_INTERRUPTED: 130,
     CLI_OUTPUT_CLOSED: 141,

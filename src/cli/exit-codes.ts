@@ -1,4 +1,5 @@
 /** Which exit status tells what: one table, so that scripts can rely on it. */
+import type { CodecErrorCode } from '../codec/index.ts';
 import { FerryError } from '../core/index.ts';
 import type { StoreErrorCode } from '../store/index.ts';
 import type { TransferErrorCode } from '../transfer/index.ts';
@@ -25,7 +26,7 @@ export const exitStatus = {
   terminated: 143,
 } as const;
 
-type Code = CliErrorCode | StoreErrorCode | TransferErrorCode;
+type Code = CliErrorCode | CodecErrorCode | StoreErrorCode | TransferErrorCode;
 
 /** Codes that are not here mean `failed`. */
 const statusByCode: Readonly<Partial<Record<Code, number>>> = {
@@ -37,6 +38,8 @@ const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   STORE_BUSY: exitStatus.locked,
   STORE_DAMAGED: exitStatus.damage,
   STORE_MISSING: exitStatus.damage,
+  CODEC_DAMAGED: exitStatus.damage,
+  CODEC_MISMATCH: exitStatus.damage,
   TRANSFER_INTERRUPTED: exitStatus.interrupted,
 };
 

@@ -2,11 +2,21 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { DeviceError, memory, readOnly } from '../../src/device/index.ts';
+import { DeviceError, memory } from '../../src/device/index.ts';
 import { serve } from '../../src/nbd/index.ts';
 import { runOk } from '../interop/processes.ts';
 import { requireCondition } from '../interop/tools.ts';
-import { env, type Line, linesOf, MIB, noise, overwrite, place, writeImage } from './ferry.ts';
+import {
+  deviceOver,
+  env,
+  type Line,
+  linesOf,
+  MIB,
+  noise,
+  overwrite,
+  place,
+  writeImage,
+} from './ferry.ts';
 
 const SIZE = 16 * MIB;
 
@@ -123,12 +133,13 @@ test('places that cannot be read are zeroes, are listed, and make status 3', asy
   const base = memory('bad', bytes.byteLength);
   await base.write(bytes, 0, 0);
   const bad = { from: MIB + 65_536, to: MIB + 2 * 65_536 };
-  const device = readOnly(base);
-  device.read = (target, offset) => {
-    const touches = offset < bad.to && offset + target.byteLength > bad.from;
-    if (touches) throw new DeviceError('DEVICE_IO', 'bad place', { hint: 'x' });
-    return base.read(target, offset);
-  };
+  const device = deviceOver(base, {
+    read(target, offset) {
+      const touches = offset < bad.to && offset + target.byteLength > bad.from;
+      if (touches) throw new DeviceError('DEVICE_IO', 'bad place', { hint: 'x' });
+      return base.read(target, offset);
+    },
+  });
   const address = { kind: 'unix', path: here.path('bad.sock') } as const;
   await using server = await serve(env, { address, exports: new Map([['bad', device]]) });
   const backup = await here.ferry('backup', server.uri, '--name', 'bad', '--json');

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeEnv } from '../../src/core/index.ts';
+import type { Device } from '../../src/device/index.ts';
 import { type Finished, type Running, run, start } from '../interop/processes.ts';
 
 export const env = nodeEnv();
@@ -126,4 +127,20 @@ export async function writeImage(
 export async function overwrite(path: string, offset: number, bytes: Uint8Array): Promise<void> {
   await using file = await open(path, 'r+');
   await file.write(bytes, 0, bytes.byteLength, offset);
+}
+
+/** `base` with some methods replaced: slow, broken, or telling when they are called. */
+export function deviceOver(base: Device, changes: Partial<Device>): Device {
+  const { name, sizeBytes, blockSizes, readOnly, hints, durable } = base;
+  return {
+    ...{ name, sizeBytes, blockSizes, readOnly, hints, durable },
+    read: (target, offset) => base.read(target, offset),
+    write: (source, offset, flags) => base.write(source, offset, flags),
+    flush: () => base.flush(),
+    zero: (length, offset, flags) => base.zero(length, offset, flags),
+    trim: (length, offset, flags) => base.trim(length, offset, flags),
+    extents: (length, offset, limit) => base.extents(length, offset, limit),
+    [Symbol.asyncDispose]: () => base[Symbol.asyncDispose](),
+    ...changes,
+  };
 }

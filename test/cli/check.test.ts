@@ -1,0 +1,118 @@
+/** Goal: damage is found, named and never taken for something else: status 20. */
+import assert from 'node:assert/strict';
+import { cp, readdir, readFile, rm, truncate } from 'node:fs/promises';
+import { test } from 'node:test';
+import { type Line, MIB, noise, overwrite, type Place, place, writeImage } from './ferry.ts';
+
+async function backedUp(): Promise<Place> {
+  const here = await place();
+  await here.ok('init');
+  await writeImage(here.path('disk.img'), 8 * MIB, { [MIB]: noise(2 * MIB, 1) });
+  await here.ok('backup', 'disk.img');
+  await overwrite(here.path('disk.img'), 5 * MIB, noise(MIB, 2));
+  await here.ok('backup', 'disk.img');
+  return here;
+}
+
+/** Keys of objects below a folder of the repository, largest first. */
+async function objectsIn(here: Place, folder: string): Promise<string[]> {
+  const names = await readdir(here.path(`repo/${folder}`), {
+    recursive: true,
+    withFileTypes: true,
+  });
+  const files = names.filter((entry) => entry.isFile());
+  const keys = files.map(({ parentPath, name }) =>
+    `${parentPath}/${name}`.slice(here.path('repo/').length),
+  );
+  const sizes = new Map<string, number>();
+  for (const key of keys) sizes.set(key, (await readFile(here.path(`repo/${key}`))).byteLength);
+  return keys.sort((a, b) => sizes.get(b)! - sizes.get(a)!);
+}
+
+async function flip(path: string, share: number): Promise<void> {
+  const bytes = await readFile(path);
+  const at = Math.floor(bytes.byteLength * share);
+  await overwrite(path, at, Uint8Array.of(bytes[at]! ^ 0x10));
+}
+
+/** The objects that check names. */
+async function problems(here: Place, ...words: string[]): Promise<string[]> {
+  const lines = await here.json(20, 'check', ...words);
+  const found = lines.slice(0, -1);
+  for (const line of found) {
+    assert.deepEqual(Object.keys(line), ['message_type', 'object', 'code', 'message']);
+    assert.equal(line.message_type, 'problem');
+  }
+  assert.equal(lines.at(-1)!.problems, found.length);
+  return found.map((line) => String(line.object));
+}
+
+test('a whole repository has no problems', async () => {
+  await using here = await backedUp();
+  const [quick] = (await here.json(0, 'check')) as [Line];
+  assert.deepEqual([quick.problems, quick.snapshots, quick.orphanPacks], [0, 2, 0]);
+  const [whole] = (await here.json(0, 'check', '--read-data')) as [Line];
+  assert.ok(Number(whole.readBytes) > 3 * MIB);
+  assert.match(await here.ok('check', '--read-data'), /^no damage in 2 snapshots/);
+});
+
+test('a flipped bit in data is found by --read-data, and restore gives no wrong bytes', async () => {
+  await using here = await backedUp();
+  const [pack] = await objectsIn(here, 'packs');
+  await flip(here.path(`repo/${pack}`), 0.3);
+  const [first, ...affected] = await problems(here, '--read-data');
+  assert.equal(first, pack);
+  assert.ok(affected.every((name) => name.startsWith('disk@')));
+  assert.match(
+    (await here.ferry('check', '--read-data')).stdout,
+    new RegExp(`^${pack}: .*damaged`),
+  );
+  const { code } = await here.failure(20, 'restore', 'disk@latest', 'out.img');
+  assert.match(code, /_DAMAGED$/);
+});
+
+test('a truncated or missing pack is found without reading data', async () => {
+  await using here = await backedUp();
+  const [pack, small] = await objectsIn(here, 'packs');
+  await truncate(here.path(`repo/${pack}`), 1 * MIB);
+  assert.ok((await problems(here)).includes(pack!));
+  await here.failure(20, 'restore', 'disk@latest~1', 'out.img');
+  await rm(here.path(`repo/${small}`));
+  assert.ok((await problems(here)).includes(small!));
+  await here.failure(20, 'diff', 'disk@latest~1', 'disk');
+});
+
+test('one damaged superblock is told, two are the end, with its name', async () => {
+  await using here = await backedUp();
+  await flip(here.path('repo/superblock/0'), 0.5);
+  assert.deepEqual(await problems(here), ['superblock/0']);
+  await here.ok('ls');
+  await flip(here.path('repo/superblock/1'), 0.5);
+  for (const command of ['ls', 'check', 'stats']) {
+    const { code, message } = await here.failure(20, command);
+    assert.equal(code, 'STORE_DAMAGED');
+    assert.match(message, /superblock/);
+  }
+});
+
+test('a damaged log entry and a missing one are named', async () => {
+  await using here = await backedUp();
+  const [first, second] = (await objectsIn(here, 'log')).sort();
+  await flip(here.path(`repo/${second}`), 0.5);
+  assert.match((await here.failure(20, 'ls')).message, new RegExp(second!));
+  assert.match((await here.failure(20, 'check')).message, new RegExp(second!));
+  await rm(here.path(`repo/${first}`));
+  const { code, message } = await here.failure(20, 'check');
+  assert.equal(code, 'STORE_MISSING');
+  assert.match(message, new RegExp(first!));
+});
+
+test('a pack that no snapshot needs is no damage', async () => {
+  await using here = await backedUp();
+  await here.ok('init', '--repo', here.path('other'));
+  const [pack] = await objectsIn(here, 'packs');
+  await cp(here.path(`repo/${pack}`), here.path(`other/${pack}`), { recursive: true });
+  const [summary] = (await here.json(0, 'check', '--repo', here.path('other'))) as [Line];
+  assert.deepEqual([summary.problems, summary.orphanPacks], [0, 1]);
+  assert.match(await here.ok('check', '--repo', here.path('other')), /harmless/);
+});
