@@ -8,7 +8,7 @@ import { crc32, equalBytes, SHA256_BYTES, sha256 } from '../core/index.ts';
 import type { Compression } from './compression.ts';
 import { compress } from './compression.ts';
 import { type DecodeStep, decodeSteps } from './decode.ts';
-import { CodecError } from './errors.ts';
+import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type FrameInput, parseFrame } from './frame.ts';
 import { encodePatch, PATCH_WORTH } from './patch.ts';
 import { isZero } from './zero.ts';
@@ -62,11 +62,17 @@ export type EncodeJob = {
 /** `chosen[i]` is the index in record i's `parents`, or -1 for plain. */
 export type EncodeResult = { readonly storedBytes: number; readonly chosen: readonly number[] };
 
+export type DecodeOutput = {
+  readonly step: number;
+  readonly at: number;
+  readonly lengthBytes: number;
+};
+
 export type DecodeJob = {
   readonly kind: 'decode';
   readonly plan: DecodePlan;
-  /** Copies the result of `step` to `at` of the target, as often as it is wanted. */
-  readonly outputs: readonly { readonly step: number; readonly at: number }[];
+  /** Copies the result of `step`, which must have that length, to `at` of the target. */
+  readonly outputs: readonly DecodeOutput[];
   readonly target: SharedRange;
 };
 
@@ -131,8 +137,12 @@ function verify(bytes: Uint8Array, plan: DecodePlan, step: number): void {
 function decode(job: DecodeJob): undefined {
   const results = decodeVerified(job.plan);
   const target = bytesOf(job.target);
-  for (const { step, at } of job.outputs) {
+  for (const { step, at, lengthBytes } of job.outputs) {
     const bytes = results[step]!;
+    if (bytes.byteLength !== lengthBytes) {
+      // Genuine content in the wrong place would overwrite its neighbours, or leave a gap.
+      throw damaged(`a chunk has ${bytes.byteLength} bytes where ${lengthBytes} are wanted`);
+    }
     assert(at + bytes.byteLength <= target.byteLength, 'a chunk passes the end of the target');
     target.set(bytes, at);
   }

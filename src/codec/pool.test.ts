@@ -99,11 +99,15 @@ test('what is encoded is decoded, and compared with its two signatures', () =>
     };
     const target = shared(new Uint8Array(2 * CHUNK));
     const outputs = [
-      { step: 0, at: 0 },
-      { step: 0, at: CHUNK },
+      { step: 0, at: 0, lengthBytes: CHUNK },
+      { step: 0, at: CHUNK, lengthBytes: CHUNK },
     ];
     await pool.run<'decode'>({ kind: 'decode', plan, outputs, target });
     assert(equalBytes(bytesOf(target).subarray(CHUNK), chunk));
+    const short = [{ step: 0, at: 0, lengthBytes: CHUNK - 1 }];
+    await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan, outputs: short, target }), {
+      code: 'CODEC_DAMAGED',
+    });
     const wrongId = { ...plan, ids: sha256(bytes) };
     await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan: wrongId, outputs, target }), {
       name: 'CodecError',

@@ -26,7 +26,13 @@ export async function checkLog(run: CheckRun): Promise<void> {
       run.progress(bytes.byteLength);
     });
     const checkpoint = checkpoints.get(sequence);
-    if (checkpoint !== undefined) await checkCheckpoint(run, checkpoint, whole ? state : undefined);
+    if (checkpoint === undefined) continue;
+    checkpoints.delete(sequence);
+    await checkCheckpoint(run, checkpoint, whole ? state : undefined);
+  }
+  for (const key of checkpoints.values()) {
+    if (whole) run.note(key, damagedObject(key, 'it is of an entry that the log does not have'));
+    else await checkCheckpoint(run, key, undefined);
   }
   if (whole && state.head !== log.state.head) {
     run.note('log', damagedObject(logKey(state.sequence), 'the log changed while it was read'));

@@ -8,6 +8,8 @@ import { eachChunk } from './pieces.ts';
 import { type Snapshot, treeOf } from './snapshot.ts';
 import type { Child, Tree } from './tree-reader.ts';
 
+type Digest = Uint8Array | undefined;
+
 /** Missing chunks named per snapshot; more would only repeat themselves. */
 const MISSING_MAX = 10;
 
@@ -57,17 +59,33 @@ async function checkTree(
     }
     const inner = await reader.children(tree, level, at, reference);
     for (const [position, child] of inner.children.entries()) {
-      await walk(level - 1, at * FANOUT + position, child);
+      const below = at * FANOUT + position;
+      await checkDigest(level - 1, below, child, inner.digests[position]);
+      await walk(level - 1, below, child);
     }
+  }
+
+  /** A node says what its children in other records are like: is it true? */
+  async function checkDigest(level: number, at: number, child: Child, claimed: Digest) {
+    if (child === undefined || claimed === undefined) return;
+    if (equalBytes(await reader.digest(tree, level, at, child), claimed)) return;
+    const record = child.record.slice(0, 16);
+    throw damagedObject(name, `a node names another digest for one in tree record ${record}`);
   }
 
   async function checkLeaf(of: Tree, at: number, reference: NonNullable<Child>): Promise<void> {
     const leaf = await reader.wholeLeaf(of, at, reference);
-    const ids: { id: Uint8Array; offsetBytes: number }[] = [];
-    eachChunk(leaf, at, (offsetBytes, _length, id) => ids.push({ id, offsetBytes }));
-    for (const { id, offsetBytes } of ids) {
+    const ids: { id: Uint8Array; offsetBytes: number; lengthBytes: number }[] = [];
+    eachChunk(leaf, at, (offsetBytes, lengthBytes, id) =>
+      ids.push({ id, offsetBytes, lengthBytes }),
+    );
+    for (const { id, offsetBytes, lengthBytes } of ids) {
       chunks++;
       const found = await index.find(id);
+      const fits = found?.table.rawBytes[found.ordinal] === lengthBytes;
+      if (found !== undefined && !fits) {
+        throw damagedObject(name, `the chunk at ${offsetBytes} is not ${lengthBytes} bytes long`);
+      }
       if (found !== undefined && !damagedPacks.has(found.packId)) continue;
       if (missing++ >= MISSING_MAX) continue;
       const chunk = `chunk ${toHex(id).slice(0, 16)} of ${name} at ${offsetBytes}`;

@@ -14,6 +14,7 @@ import {
 } from '../device/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkReader } from './chunk-reader.ts';
+import { damagedObject } from './errors.ts';
 import { coveredBytes, leafCount } from './geometry.ts';
 import { type Leaf, PIECE_CHUNK, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
@@ -80,7 +81,7 @@ export class SnapshotDevice implements Device {
       bytes.catch(() => undefined); // Asked for again, and awaited, on the slow path.
       return undefined;
     }
-    return copyPart(target, at, bytes, inLeaf - start);
+    return copyPart(target, at, this.#whole(bytes, leaf.lengths[piece]!), inLeaf - start);
   }
 
   async #readSlowly(target: Uint8Array, from: number, offsetBytes: number): Promise<void> {
@@ -103,7 +104,15 @@ export class SnapshotDevice implements Device {
     const inLeaf = offsetBytes - index * LEAF_BYTES;
     const { piece, start } = pieceAt(leaf, inLeaf);
     if (leaf.kinds[piece] !== PIECE_CHUNK) return 0;
-    return copyPart(target, at, await this.#chunks.chunk(leaf.id(piece)), inLeaf - start);
+    const bytes = await this.#chunks.chunk(leaf.id(piece));
+    return copyPart(target, at, this.#whole(bytes, leaf.lengths[piece]!), inLeaf - start);
+  }
+
+  /** A chunk of another length would shift what follows, or never end. */
+  #whole(bytes: Uint8Array, lengthBytes: number): Uint8Array {
+    if (bytes.byteLength === lengthBytes) return bytes;
+    const what = `its manifest wants ${lengthBytes} bytes of a chunk of ${bytes.byteLength}`;
+    throw damagedObject(this.name, what);
   }
 
   async #leaf(index: number): Promise<Leaf | typeof EMPTY> {

@@ -1,7 +1,6 @@
 /** Restores a snapshot to a device: chunks are read pack by pack, verified, and written in place. */
 import { type CodecPool, codecPool } from '../../codec/index.ts';
-import type { Env } from '../../core/index.ts';
-import { toHex } from '../../core/index.ts';
+import { type Env, type FerryError, toHex } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   Arena,
@@ -134,7 +133,10 @@ class RestoreRun {
   async #want(chunk: { offsetBytes: number; lengthBytes: number; id: Uint8Array }): Promise<void> {
     const answer = this.#index.find(chunk.id);
     const at = answer instanceof Promise ? await answer : answer;
-    if (at === undefined) throw missingChunk(chunk.id, chunk.offsetBytes);
+    if (at === undefined) throw missingChunk(this.#index, chunk.id, chunk.offsetBytes);
+    if (at.table.rawBytes[at.ordinal] !== chunk.lengthBytes) {
+      throw wrongLength(at, chunk.lengthBytes, chunk.offsetBytes);
+    }
     const last = this.#wanted.at(-1);
     if (last !== undefined) {
       const full = this.#wantedBytes + chunk.lengthBytes > JOB_BYTES;
@@ -181,10 +183,10 @@ class RestoreRun {
   async #run(wanted: readonly Wanted[], { target, arena }: JobMemory): Promise<void> {
     const plan = new FramePlan(this.#repository.objects, this.#index, arena);
     const steps = await Promise.all(wanted.map(({ at }) => plan.add(at)));
-    const outputs: { step: number; at: number }[] = [];
+    const outputs: { step: number; at: number; lengthBytes: number }[] = [];
     let used = 0;
     for (const [position, { lengthBytes }] of wanted.entries()) {
-      outputs.push({ step: steps[position]!, at: used });
+      outputs.push({ step: steps[position]!, at: used, lengthBytes });
       used += lengthBytes;
     }
     const range = { memory: target, at: 0, lengthBytes: used };
@@ -215,9 +217,18 @@ function sameFrame(a: Location, b: Location): boolean {
   return a.pack === b.pack && a.table.frameOf(a.ordinal) === b.table.frameOf(b.ordinal);
 }
 
-function missingChunk(id: Uint8Array, offsetBytes: number): StoreError {
-  const name = toHex(id).slice(0, 16);
-  return new StoreError('STORE_MISSING', `no pack holds chunk ${name}, needed at ${offsetBytes}`, {
-    hint: 'Run `ferry check` to see what is affected.',
+function missingChunk(index: ChunkIndex, id: Uint8Array, offsetBytes: number): FerryError {
+  return index.absent(`chunk ${toHex(id).slice(0, 16)}, wanted at ${offsetBytes},`);
+}
+
+function wrongLength(
+  { table, ordinal }: Location,
+  wanted: number,
+  offsetBytes: number,
+): FerryError {
+  const found = table.rawBytes[ordinal];
+  const what = `the manifest wants ${wanted} bytes at ${offsetBytes}, its chunk has ${found}`;
+  return new StoreError('STORE_DAMAGED', what, {
+    hint: 'Run `ferry check --read-data` to see what is affected.',
   });
 }
