@@ -31,7 +31,7 @@ export type Snapshot = {
   readonly changedBytes: number;
   /** What the snapshot added to the repository. */
   readonly storedBytes: number;
-  /** Ranges that the source failed to read; they hold what the parent had there, or zeroes. */
+  /** Ranges that the source failed to read; they hold zeroes. */
   readonly unreadable: readonly UnreadableExtent[];
 };
 

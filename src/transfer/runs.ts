@@ -1,4 +1,5 @@
 /** Cuts a device into aligned runs of data and emptiness, by what the device says of its extents. */
+import assert from 'node:assert/strict';
 import type { Extent } from '../core/index.ts';
 import type { Device, ExtentKind } from '../device/index.ts';
 
@@ -41,14 +42,35 @@ export async function* alignedRuns(device: Device, alignBytes: number): AsyncGen
   if (sizeBytes > dataFrom) yield data(dataFrom, sizeBytes);
 }
 
-/** Covers [0, sizeBytes) with the changed ranges, widened to `alignBytes`, and what lies between. */
+export type RunsOptions = {
+  readonly sizeBytes: number;
+  /** From here on, a multiple of `alignBytes`, nothing is as in the parent: it was resized. */
+  readonly stableBytes: number;
+  readonly alignBytes: number;
+};
+
+/**
+ * Covers [0, sizeBytes) with the changed ranges, widened to `alignBytes`, and what lies between.
+ * The ranges ascend; they may touch and overlap.
+ */
 export function* changedRuns(
+  changed: Iterable<Extent>,
+  { sizeBytes, stableBytes, alignBytes }: RunsOptions,
+): Generator<Run | Keep> {
+  yield* keptAndChanged(changed, stableBytes, alignBytes);
+  if (sizeBytes > stableBytes) yield data(stableBytes, sizeBytes);
+}
+
+function* keptAndChanged(
   changed: Iterable<Extent>,
   sizeBytes: number,
   alignBytes: number,
 ): Generator<Run | Keep> {
   let at = 0;
+  let before = 0;
   for (const { offsetBytes, lengthBytes } of changed) {
+    assert(offsetBytes >= before, 'changed ranges must ascend: one would be lost');
+    before = offsetBytes;
     const start = Math.max(at, Math.floor(offsetBytes / alignBytes) * alignBytes);
     const end = Math.ceil((offsetBytes + lengthBytes) / alignBytes) * alignBytes;
     const stop = Math.min(sizeBytes, end);

@@ -27,6 +27,8 @@ export type BackupRequest = {
   readonly changeSource: string;
   /** Only these ranges may differ from that snapshot; without this everything is compared. */
   readonly since?: { readonly parent: Snapshot; readonly changed: Iterable<Extent> };
+  /** Tests make packs small. */
+  readonly packTargetBytes?: number;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 };
@@ -48,6 +50,9 @@ const READS_IN_FLIGHT = 4;
 /** Below this much data threads cost more time than they save. */
 const THREADS_FROM_BYTES = 8 * 1024 * 1024;
 
+/** What a read error costs at most: a sector of today's disks. */
+const RESCUE_BYTES = 4096;
+
 /** More than this, and the disk needs a rescue, not a backup. */
 const UNREADABLE_EXTENTS_MAX = 1000;
 
@@ -66,6 +71,7 @@ export async function backup(
     sizeBytes,
     parent,
     pool,
+    ...(request.packTargetBytes !== undefined && { packTargetBytes: request.packTargetBytes }),
   });
   const { writer } = session;
   const run = new BackupRun(device, writer, repository.superblock.chunkBytes, request);
@@ -74,7 +80,7 @@ export async function backup(
     source: request.changeSource,
     origin: request.origin,
     readBytes: run.readBytes,
-    unreadable: run.unreadable,
+    unreadable: run.unreadable.toSorted((a, b) => a.offsetBytes - b.offsetBytes),
   });
   return {
     snapshot,
@@ -98,6 +104,7 @@ class BackupRun {
   readonly #request: BackupRequest;
   readBytes = 0;
   skippedBytes = 0;
+  /** In the order in which reads end, which is not always that of the volume. */
   readonly unreadable: UnreadableExtent[] = [];
 
   constructor(device: Device, writer: SnapshotWriter, chunkBytes: number, request: BackupRequest) {
@@ -133,7 +140,12 @@ class BackupRun {
     if (since === undefined) return alignedRuns(this.#device, align);
     // Leaves of other chunks carry a digest that only a whole leaf's content gives.
     const step = this.#chunkBytes === CANONICAL_BYTES ? align : LEAF_BYTES;
-    return changedRuns(since.changed, this.#device.sizeBytes, step);
+    const { sizeBytes } = this.#device;
+    const before = since.parent.sizeBytes;
+    // Where sizes differ, the last chunk of the shorter one is not that of the longer one.
+    const border = Math.floor(Math.min(sizeBytes, before) / step) * step;
+    const stableBytes = sizeBytes === before ? sizeBytes : border;
+    return changedRuns(since.changed, { sizeBytes, stableBytes, alignBytes: step });
   }
 
   /** Data in batches, all else in runs. */
@@ -166,9 +178,9 @@ class BackupRun {
     return { batch, offsetBytes, lengthBytes };
   }
 
-  /** Reads chunk by chunk around a bad place; what stays unreadable is zeroes, and is told. */
+  /** Reads block by block around a bad place; what stays unreadable is zeroes, and is told. */
   async #rescue(target: Uint8Array, offsetBytes: number): Promise<void> {
-    const step = this.#chunkBytes;
+    const step = Math.max(RESCUE_BYTES, this.#device.blockSizes.minimumBytes);
     for (let at = 0; at < target.byteLength; at += step) {
       const part = target.subarray(at, Math.min(target.byteLength, at + step));
       try {
@@ -182,6 +194,12 @@ class BackupRun {
   }
 
   #note(offsetBytes: number, lengthBytes: number, cause: unknown): void {
+    const last = this.unreadable.at(-1);
+    if (last !== undefined && last.offsetBytes + last.lengthBytes === offsetBytes) {
+      const joined = { ...last, lengthBytes: last.lengthBytes + lengthBytes };
+      this.unreadable[this.unreadable.length - 1] = joined;
+      return;
+    }
     if (this.unreadable.length >= UNREADABLE_EXTENTS_MAX) {
       throw new TransferError(
         'TRANSFER_UNREADABLE',
