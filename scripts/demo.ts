@@ -68,7 +68,7 @@ function makeDisk(shell: Shell, folder: string): Selection {
     shown: `mkfs.ext4 -q -d files ${IMAGE} ${IMAGE_BYTES / MIB}M`,
   });
   const size = Math.round(selection.bytes / MIB);
-  detail(`${selection.files.length} files of /usr, ${size} MiB; a SQLite database; a log`);
+  detail(`${selection.files.length} files, ${size} MiB; a SQLite database; a log`);
   return selection;
 }
 

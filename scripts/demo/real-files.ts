@@ -15,6 +15,8 @@ const sources = [
 
 /** No source fills the image alone, and no single file a source. */
 const SHARE_MAX = 0.4;
+/** Thousands of tiny files would only make the demo slower. */
+const FILE_BYTES_MIN = 4096;
 const FILE_BYTES_MAX = 32 * 1024 * 1024;
 const FILES_MAX = 20_000;
 
@@ -56,11 +58,11 @@ function entriesOf(folder: string): Dirent[] {
   }
 }
 
-/** The file's size, or undefined if it is too large or cannot be read. */
+/** The file's size, or undefined if it is not taken or cannot be read. */
 function copyFile(from: string, to: string): number | undefined {
   try {
     const { size } = statSync(from);
-    if (size === 0 || size > FILE_BYTES_MAX) return undefined;
+    if (size < FILE_BYTES_MIN || size > FILE_BYTES_MAX) return undefined;
     mkdirSync(dirname(to), { recursive: true });
     copyFileSync(from, to);
     return size;
