@@ -31,7 +31,7 @@ export class ChunkIndex {
   readonly #dropped = new Set<number>();
   readonly #mask: number;
   /** Packs and segments that the log names and that could not be read, with the reason. */
-  readonly unreadable = new Map<string, FerryError>();
+  unreadable: ReadonlyMap<string, FerryError> = new Map();
 
   constructor(objects: ObjectStore, { bits }: FingerprintBits = { bits: 32 }) {
     this.#objects = objects;

@@ -1,6 +1,6 @@
 /** A repository: where snapshots live. Opens, lists, resolves names, begins backups. */
 import { CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
-import { type Env, toHex } from '../core/index.ts';
+import { type Env, type FerryError, toHex } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
@@ -147,31 +147,23 @@ export class Repository implements AsyncDisposable {
    */
   async index(): Promise<ChunkIndex> {
     const { state } = this.#log;
-    this.#index.unreadable.clear();
+    const unreadable = new Map<string, FerryError>();
     for (const segment of state.segments.keys()) {
       if (this.#loadedSegments.has(segment)) continue;
-      await this.#tryIndex(segmentKey(segment), async () => {
+      await tryIndex(unreadable, segmentKey(segment), async () => {
         addSegment(this.#index, await readSegment(this.objects, segment));
         this.#loadedSegments.add(segment);
       });
     }
     const missing = [...state.loosePacks].filter((pack) => !this.#index.hasPack(pack));
     const load = (pack: string) =>
-      this.#tryIndex(packKey(pack), async () => {
+      tryIndex(unreadable, packKey(pack), async () => {
         const table = await readPackTable(this.objects, pack);
         if (!this.#index.hasPack(pack)) this.#index.addTable(pack, table);
       });
     await Promise.all(missing.map(load));
+    this.#index.unreadable = unreadable;
     return this.#index;
-  }
-
-  async #tryIndex(key: string, load: () => Promise<void>): Promise<void> {
-    try {
-      await load();
-    } catch (error) {
-      if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
-      this.#index.unreadable.set(key, error);
-    }
   }
 
   /** What a writer needs. A lost pack is no hindrance: what was in it is stored again. */
@@ -221,5 +213,18 @@ export class Repository implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.objects[Symbol.asyncDispose]();
+  }
+}
+
+async function tryIndex(
+  unreadable: Map<string, FerryError>,
+  key: string,
+  load: () => Promise<void>,
+): Promise<void> {
+  try {
+    await load();
+  } catch (error) {
+    if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+    unreadable.set(key, error);
   }
 }

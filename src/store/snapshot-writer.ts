@@ -304,11 +304,13 @@ export class SnapshotWriter {
     const { index, builder } = this.#options;
     const answer = index.find(id, checksum);
     const known = answer instanceof Promise ? await answer : answer;
-    if (known !== undefined) {
+    // Beside a lost pack a patch may have lost its parent: stored plain, the chunk is sound again.
+    const unsure = index.unreadable.size > 0;
+    if (known !== undefined && !(unsure && known.table.depths[known.ordinal] !== 0)) {
       this.stats.knownBytes += length;
       return;
     }
-    const before = wasChunk ? index.find(old.id(piece)) : undefined;
+    const before = wasChunk && !unsure ? index.find(old.id(piece)) : undefined;
     const parent = before instanceof Promise ? await before : before;
     this.stats.newBytes += length;
     this.stats.newChunks++;
