@@ -53,6 +53,21 @@ test('SIGUSR1 asks for the status and stops nothing', () => {
   assert.equal(signals.signal.aborted, false);
 });
 
+test('SIGUSR2 is heard by whoever asked for it, until it is disposed', () => {
+  const process = fakeProcess();
+  using signals = watchSignals(process, fakeClock(), () => {});
+  let commits = 0;
+  {
+    using _listener = signals.onCommit(() => {
+      commits += 1;
+    });
+    process.emit('SIGUSR2');
+    process.emit('SIGUSR2');
+  }
+  assert.equal(process.emit('SIGUSR2'), false);
+  assert.deepEqual([commits, signals.signal.aborted], [2, false]);
+});
+
 test('afterwards nothing listens any more', () => {
   const process = fakeProcess();
   watchSignals(process, fakeClock(), () => {})[Symbol.dispose]();

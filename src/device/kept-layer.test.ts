@@ -207,3 +207,21 @@ test('kill -9 in the midst of writing loses no flushed write', async () => {
   }
   assert.ok(last > 50, `only ${last} flushes`);
 });
+
+test('a discarded layer leaves nothing, and the next one starts anew', async () => {
+  const first = await open('discarded');
+  await first.device.write(new Uint8Array(BLOCK).fill(1), 0, FUA);
+  await first.discard();
+  assert.equal(fs.existsSync(at('discarded')), false);
+  await using second = await open('discarded');
+  assert.deepEqual([second.continued, second.device.changedBytes()], [false, 0]);
+});
+
+test('a layer in use is not discarded by another process that wants it', async () => {
+  await using first = await open('shared');
+  await assert.rejects(open('shared'), { code: 'DEVICE_ACCESS' });
+  await first.device.write(new Uint8Array(BLOCK).fill(1), 0, FUA);
+  await first.discard();
+  await using second = await open('shared');
+  assert.equal(second.continued, false);
+});
