@@ -21,7 +21,7 @@ export function processTerminal(): Terminal {
     write: (text) => void stdout.write(text),
     writeError: (text) => void stderr.write(text),
     drawsProgress: stderr.isTTY === true && env.TERM !== 'dumb',
-    columns: () => stderr.columns ?? 80,
+    columns: () => stderr.columns || 80, // 0 where nobody has said how wide it is.
     onOutputClosed: (closed) => void stdout.once('error', closed),
   };
 }

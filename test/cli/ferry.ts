@@ -63,7 +63,8 @@ export async function place(): Promise<Place> {
       return stdout;
     },
     async json(status, ...words) {
-      const { exitCode, stdout, stderr } = await ferry(...words, '--json');
+      // How often progress is told depends on the time it takes.
+      const { exitCode, stdout, stderr } = await ferry(...words, '--json', '--no-progress');
       assert.equal(exitCode, status, `ferry ${words.join(' ')}: ${stderr}`);
       const lines = linesOf(stdout);
       assert.equal(lines.at(-1)?.message_type, 'summary', stdout);

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { type Line, MIB, noise, overwrite, type Place, place, writeImage } from '../cli/ferry.ts';
-import { type Running, start } from './processes.ts';
-import { requireTool } from './tools.ts';
+import { type Running, runOk, start } from './processes.ts';
+import { requireCondition, requireTool } from './tools.ts';
 
 const SIZE = 32 * MIB;
 
@@ -79,4 +79,40 @@ test("a snapshot is restored into qemu-nbd's and nbdkit's exports", async (conte
     await here.ok('restore', 'disk', `nbd+unix:///?socket=${socket}`, '--verify');
     assert.ok(disk.equals(await readFile(image)), name);
   }
+});
+
+/** A file as a block device of the kernel; disposing it detaches. */
+async function loopDevice(losetup: string, path: string) {
+  const { stdout } = await runOk(losetup, ['--find', '--show', path]);
+  const device = stdout.trim();
+  return {
+    device,
+    [Symbol.asyncDispose]: async () => void (await runOk(losetup, ['--detach', device])),
+  };
+}
+
+test('a block device is backed up and restored to, at its real size', async (context) => {
+  const losetup = requireTool(context, 'losetup', 'mount');
+  if (losetup === undefined) return;
+  const isRoot = process.getuid?.() === 0;
+  if (!requireCondition(context, isRoot, 'loop devices need root')) return;
+  await using here = await withImage();
+  await writeImage(here.path('target.img'), SIZE + MIB, { 0: noise(SIZE + MIB, 9) });
+  await writeImage(here.path('small.img'), MIB, {});
+  await using source = await loopDevice(losetup, here.path('disk.img'));
+  await using target = await loopDevice(losetup, here.path('target.img'));
+  await using small = await loopDevice(losetup, here.path('small.img'));
+  const [backup] = (await here.json(0, 'backup', source.device, '--name', 'vm')) as [Line];
+  assert.equal(backup.sizeBytes, SIZE);
+  assert.equal((await here.failure(1, 'restore', 'vm', small.device)).code, 'DEVICE_SIZE');
+  await here.ok('restore', 'vm', target.device, '--verify');
+  const [disk, restored] = await Promise.all(
+    [source.device, target.device].map((device) => readFile(device)),
+  );
+  assert.ok(disk!.equals(restored!.subarray(0, SIZE)));
+  assert.ok(
+    noise(SIZE + MIB, 9)
+      .subarray(SIZE)
+      .equals(restored!.subarray(SIZE)),
+  );
 });
