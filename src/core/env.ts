@@ -92,6 +92,12 @@ export interface OpenFile {
   read(target: Uint8Array, offsetBytes: number, done: FileDone): void;
   write(source: Uint8Array, offsetBytes: number, done: FileDone): void;
   /** fdatasync: everything written before survives a power cut once this resolves. */
+  /**
+   * True if the whole transfer was done before it returned, without waiting for the medium. False,
+   * whatever the reason: it must be made with `read` or `write`, which also tell what is wrong.
+   */
+  readAtOnce?(target: Uint8Array, offsetBytes: number): boolean;
+  writeAtOnce?(source: Uint8Array, offsetBytes: number): boolean;
   sync(): Promise<void>;
   truncate(sizeBytes: number): Promise<void>;
   /** Deallocates; the range then reads as zero. False where the medium cannot: nothing happened. */

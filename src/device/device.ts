@@ -86,6 +86,12 @@ export interface Device extends AsyncDisposable {
   write(source: Uint8Array, offsetBytes: number, flags: number): Answer;
 
   /**
+   * True: all of `source` is stored, as if `write` had settled, and nothing of it is kept, so that
+   * a caller may lend memory for the call alone. False: nothing is known to be stored; call `write`.
+   */
+  writeAtOnce?(source: Uint8Array, offsetBytes: number): boolean;
+
+  /**
    * Resolves when every write that settled before this call survives a power cut. After a failed
    * flush every later flush fails (DEVICE_FLUSH_FAILED) until the device is opened again.
    */

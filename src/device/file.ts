@@ -139,6 +139,7 @@ class FileDevice implements Device {
   read(target: Uint8Array, offsetBytes: number): Answer {
     this.#check(target.byteLength, offsetBytes);
     if (target.byteLength === 0) return undefined;
+    if (this.#file.readAtOnce?.(target, offsetBytes) === true) return undefined;
     return new Promise((resolve, reject) => {
       readFullyThen(this.#file, target, offsetBytes, (error, bytes) => {
         if (error !== null) reject(toDeviceError(error, this.name));
@@ -152,6 +153,9 @@ class FileDevice implements Device {
     this.#check(source.byteLength, offsetBytes);
     checkWritable(this);
     if (source.byteLength === 0) return undefined;
+    if (this.#file.writeAtOnce?.(source, offsetBytes) === true) {
+      return (flags & FUA) !== 0 ? this.#flushes.flush() : undefined;
+    }
     return new Promise((resolve, reject) => {
       writeFullyThen(this.#file, source, offsetBytes, (error: EnvError | null) => {
         if (error !== null) reject(toDeviceError(error, this.name));
@@ -159,6 +163,12 @@ class FileDevice implements Device {
         else resolve();
       });
     });
+  }
+
+  writeAtOnce(source: Uint8Array, offsetBytes: number): boolean {
+    this.#check(source.byteLength, offsetBytes);
+    checkWritable(this);
+    return this.#file.writeAtOnce?.(source, offsetBytes) === true;
   }
 
   flush(): Answer {

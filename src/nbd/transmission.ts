@@ -220,6 +220,7 @@ export class Transmission implements RequestSink, JobOwner {
     const { offsetBytes, lengthBytes } = request;
     const isFree = this.#lock.isFree(offsetBytes, lengthBytes, true);
     if (slab === undefined && !(isFree && this.#device.settlesAtOnce === true)) {
+      if (isFree && this.#wroteAtOnce(request, payload)) return;
       // The input buffer is not ours for longer than this call.
       slab = this.#shared.slabs.takeWhole(lengthBytes);
       slab.bytes.set(payload);
@@ -246,6 +247,21 @@ export class Transmission implements RequestSink, JobOwner {
     this.#replies.release(lengthBytes);
     if (error !== 0) this.#replies.error(request, error);
     else this.#replies.done(request);
+  }
+
+  /** Straight out of the input buffer, without a copy, where the device can. */
+  #wroteAtOnce(request: Request, payload: Uint8Array): boolean {
+    if (this.#device.writeAtOnce === undefined || (request.flags & FLAG_FUA) !== 0) return false;
+    let error = 0;
+    try {
+      if (!this.#device.writeAtOnce(payload, request.offsetBytes)) return false;
+    } catch (thrown) {
+      error = errorNumber(thrown);
+    }
+    this.#replies.release(request.lengthBytes);
+    if (error !== 0) this.#replies.error(request, error);
+    else this.#replies.done(request);
+    return true;
   }
 
   // Everything that is not answered at once

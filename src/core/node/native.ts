@@ -8,6 +8,8 @@ export type Native = {
   seek(fd: number, offsetBytes: number, whence: number): number;
   allocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
   lock(fd: number, operation: number): number;
+  /** Fills `target` as far as the page cache can without waiting (preadv2(2), RWF_NOWAIT). */
+  readCached(fd: number, target: Uint8Array, offsetBytes: number): number;
 };
 
 // Linux numbers (lseek(2), fallocate(2), flock(2)); those of flock hold on macOS too.
@@ -16,6 +18,7 @@ export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 export const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 export const LOCK_EXCLUSIVE_NOW = 2 | 4;
+const NO_WAITING = 8; // RWF_NOWAIT
 
 let loaded: Native | null | undefined;
 
@@ -35,6 +38,7 @@ type Call = (...numbers: number[]) => number;
 type Koffi = {
   load(path: null): { func(prototype: string): Call };
   errno(): number;
+  address(bytes: Uint8Array): bigint;
 };
 
 function load(): Native | null {
@@ -45,17 +49,49 @@ function load(): Native | null {
     const bind = (prototype: string): Call =>
       retryInterrupted(libc.func(prototype), () => koffi.errno());
     const lock = bind('int flock(int, int)');
-    if (process.platform === 'darwin') return { lock, seek: unsupported, allocate: unsupported };
+    if (process.platform === 'darwin') {
+      return { lock, seek: unsupported, allocate: unsupported, readCached: unsupported };
+    }
     // On 32-bit systems the plain names take a 32-bit offset.
     const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
     return {
       lock,
       seek: bind(`int64_t lseek${wide}(int, int64_t, int)`),
       allocate: bind(`int fallocate${wide}(int, int, int64_t, int64_t)`),
+      readCached: bindReadCached(koffi, libc),
     };
   } catch {
     return null; // No prebuilt binary for this system: callers have a way without it.
   }
+}
+
+/** One buffer, described once: an object per call would cost as much as the call. */
+function bindReadCached(koffi: Koffi, libc: { func(prototype: string): unknown }) {
+  // The vector is two words of 64 bits, written in halves below.
+  if (process.arch !== 'x64' && process.arch !== 'arm64') return unsupported;
+  let read: (fd: number, vector: Uint32Array, count: 1, at: number, flags: number) => number;
+  try {
+    read = libc.func('int64_t preadv2(int, void *, int, int64_t, int)') as typeof read;
+  } catch {
+    return unsupported; // A libc older than the call.
+  }
+  const vector = new Uint32Array(4);
+  // Memory never moves while its ArrayBuffer lives; one that was given away has no bytes left.
+  const addresses = new WeakMap<ArrayBufferLike, number>();
+  return (fd: number, target: Uint8Array, offsetBytes: number): number => {
+    const { buffer } = target;
+    let address = addresses.get(buffer);
+    if (address === undefined) {
+      address = Number(koffi.address(new Uint8Array(buffer)));
+      addresses.set(buffer, address);
+    }
+    const start = address + target.byteOffset;
+    vector[0] = start % 2 ** 32;
+    vector[1] = Math.floor(start / 2 ** 32);
+    vector[2] = target.byteLength;
+    const answer = read(fd, vector, 1, offsetBytes, NO_WAITING);
+    return answer >= 0 ? answer : -koffi.errno();
+  };
 }
 
 function unsupported(): number {

@@ -11,6 +11,7 @@ import {
   SEEK_END,
   SEEK_HOLE,
 } from './native.ts';
+import { PageCache } from './page-cache.ts';
 import { posixError, posixName, toEnvError } from './posix-error.ts';
 
 type Run = { offsetBytes: number; lengthBytes: number };
@@ -29,6 +30,7 @@ const cannotPunch: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOSYS', 'EINVA
 export class NodeFile implements OpenFile {
   readonly path: string;
   readonly #kind: FileKind;
+  readonly #pageCache: PageCache;
   #fd: number;
   #closing: Promise<void> | undefined;
 
@@ -36,6 +38,7 @@ export class NodeFile implements OpenFile {
     this.path = path;
     this.#fd = fd;
     this.#kind = kind;
+    this.#pageCache = new PageCache(fd, kind);
   }
 
   async stat(): Promise<FileStat> {
@@ -50,6 +53,14 @@ export class NodeFile implements OpenFile {
 
   write(source: Uint8Array, offsetBytes: number, done: FileDone): void {
     this.#transfer('write to', fs.write, source, offsetBytes, done, 0);
+  }
+
+  readAtOnce(target: Uint8Array, offsetBytes: number): boolean {
+    return this.#fd >= 0 && this.#pageCache.read(target, offsetBytes);
+  }
+
+  writeAtOnce(source: Uint8Array, offsetBytes: number): boolean {
+    return this.#fd >= 0 && this.#pageCache.write(source, offsetBytes);
   }
 
   sync(): Promise<void> {
