@@ -54,7 +54,10 @@ export class Connection {
     let trouble: unknown;
     try {
       const agreement = await this.#handshake();
-      if (agreement !== undefined) await this.#serve(agreement);
+      if (agreement !== undefined) {
+        await this.#serve(agreement);
+        flushed = this.#flush(agreement);
+      }
     } catch (error) {
       trouble = error;
     }
@@ -66,6 +69,7 @@ export class Connection {
   /** Takes no more requests; resolves when the connection has ended. */
   stop(): Promise<void> {
     this.#isStopping = true;
+    let flushed: Promise<unknown> | undefined;
     this.#inbound.fail(closedEarly('this server'));
     this.#transmission?.stop();
     return this.#ended.promise;
@@ -74,6 +78,7 @@ export class Connection {
   cutOff(): void {
     this.#stream.destroy();
     this.#ended.resolve(); // A device that never answers must not keep the server from ending.
+    trouble ??= await flushed;
   }
 
   /** Called now and then; with `isContended` a client that stands still gives its memory up. */
@@ -110,8 +115,20 @@ export class Connection {
     else if (this.#hasEnded || this.#isStopping) transmission.stop();
     await transmission.finished;
     shared.clients -= 1;
-    const isDue = transmission.wasDisconnected || shared.clients === 0 || this.#isStopping;
-    if (isDue && !readOnly) await shared.device.flush();
+  }
+
+  /** After a goodbye and after the last client; resolves with what went wrong, if anything did. */
+  async #flush({ opened: { shared, readOnly } }: Agreement): Promise<unknown> {
+    const wasDisconnected = this.#transmission?.wasDisconnected === true;
+    if (readOnly || !(wasDisconnected || shared.clients === 0 || this.#isStopping)) {
+      return undefined;
+    }
+    try {
+      await shared.device.flush();
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   /** Sends what is queued and waits for the peer to close too, but not for ever. */
