@@ -141,6 +141,8 @@ async function copies(context: Context, nbdcopy: string): Promise<void> {
       await runOk(nbdcopy, words(place.uri(subject)));
       const seconds = (performance.now() - startMs) / 1000;
       const rate = (name === 'nbdcopy in' ? COPY_BYTES : VOLUME_BYTES) / MEGABYTE / seconds;
+      // What one has written must not reach the disk at the other's expense.
+      await runOk('sync', ['--file-system', folder]);
       if (!isWanted) return;
       const row = { case: `${device}: ${name}`, subject: subject.name, metric: 'rate' };
       report.add({ ...row, value: rate, unit: 'MB/s', better: 'more' });
@@ -168,6 +170,7 @@ async function fioRows(context: Context, fio: string, seconds: number): Promise<
       const value = job.read.iops + job.write.iops;
       const where = { case: `${device}: ${row.name}`, subject: subject.name, metric: 'requests' };
       report.add({ ...where, value, unit: '1/s', better: 'more' });
+      if (row.mode.endsWith('write')) await runOk('sync', ['--file-system', folder]);
     });
     options.say(`${device}: ${row.name}`);
   }
