@@ -52,6 +52,7 @@ export class Connection {
   /** Resolves when all is over, with what went wrong if anything did. */
   async run(): Promise<unknown> {
     let trouble: unknown;
+    let flushed: Promise<unknown> | undefined;
     try {
       const agreement = await this.#handshake();
       if (agreement !== undefined) {
@@ -61,7 +62,9 @@ export class Connection {
     } catch (error) {
       trouble = error;
     }
+    // The peer need not wait for what it has not asked for.
     await this.#farewell(trouble !== undefined);
+    trouble ??= await flushed;
     this.#ended.resolve();
     return trouble ?? this.#trouble;
   }
@@ -69,7 +72,6 @@ export class Connection {
   /** Takes no more requests; resolves when the connection has ended. */
   stop(): Promise<void> {
     this.#isStopping = true;
-    let flushed: Promise<unknown> | undefined;
     this.#inbound.fail(closedEarly('this server'));
     this.#transmission?.stop();
     return this.#ended.promise;
@@ -78,7 +80,6 @@ export class Connection {
   cutOff(): void {
     this.#stream.destroy();
     this.#ended.resolve(); // A device that never answers must not keep the server from ending.
-    trouble ??= await flushed;
   }
 
   /** Called now and then; with `isContended` a client that stands still gives its memory up. */
@@ -105,7 +106,7 @@ export class Connection {
   }
 
   async #serve(agreement: Agreement): Promise<void> {
-    const { shared, readOnly } = agreement.opened;
+    const { shared } = agreement.opened;
     const transmission = new Transmission(this.#stream, this.#shared, agreement);
     this.#transmission = transmission;
     shared.clients += 1;
