@@ -113,7 +113,7 @@ test('what is written with --rw is kept, and told how to be taken up', async () 
   const committed = await stop(second);
   assert.deepEqual([committed.volume, committed.layerKept], ['disk', false]);
   assert.ok((await changed(here)).equals(await restored(here, 'disk')));
-  const third = await here.serve('mount', 'disk', '--rw');
+  const third = await here.serve('mount', 'disk@latest~1', '--rw');
   assert.equal((await stop(third)).changedBytes, 0, 'the layer is gone');
 });
 

@@ -88,6 +88,28 @@ test('a commit hands over the blocks that were written, and the next one builds 
   ]);
 });
 
+test('writes wait while a commit is under way', async () => {
+  await using here = await place();
+  await using mounted = await mount(env, here.repository, here.snapshot, here);
+  const log: string[] = [];
+  const { store } = recorder(here.snapshot);
+  let late: Promise<unknown> | undefined;
+  await mounted.commit(async (device, since) => {
+    late = Promise.resolve(mounted.device.write(Uint8Array.of(9), 0, 0)).then(() => {
+      log.push('written');
+    });
+    // Time enough for a write that does not wait.
+    for (let turn = 0; turn < 3; turn++) await device.flush();
+    const seen = new Uint8Array(1);
+    await device.read(seen, 0);
+    const result = await store(device, since);
+    log.push(`committed ${seen[0]}`);
+    return result;
+  });
+  await late;
+  assert.deepEqual(log, ['committed 0', 'written']);
+});
+
 test('writes are kept when the mount ends, and must be taken up by name', async () => {
   await using here = await place();
   const { repository, snapshot, layerDirectory } = here;
