@@ -27,6 +27,9 @@ export class SimulatedNet {
     return {
       listen: (address, onStream) => this.#listen(process, address, onStream),
       connect: (address, timeoutMs) => this.#connect(process, address, timeoutMs),
+      tls: () => {
+        throw failure('ENV_UNSUPPORTED', 'TLS');
+      },
     };
   }
 
@@ -87,7 +90,7 @@ function nameOf(address: Address): string {
 }
 
 function failure(
-  code: 'ENV_ADDRESS_IN_USE' | 'ENV_REFUSED' | 'ENV_TIMEOUT',
+  code: 'ENV_ADDRESS_IN_USE' | 'ENV_REFUSED' | 'ENV_TIMEOUT' | 'ENV_UNSUPPORTED',
   name: string,
 ): EnvError {
   return new EnvError(code, `simulated network: ${code} at ${name}`, {

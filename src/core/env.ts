@@ -6,6 +6,9 @@
  * which a whole run repeats under a seed, with faults. Every failure is an EnvError.
  */
 import type { EnvError } from './errors.ts';
+import type { Tls, TlsOptions } from './tls.ts';
+
+export type * from './tls.ts';
 
 export interface Env {
   readonly clock: Clock;
@@ -91,13 +94,13 @@ export interface OpenFile {
   stat(): Promise<FileStat>;
   read(target: Uint8Array, offsetBytes: number, done: FileDone): void;
   write(source: Uint8Array, offsetBytes: number, done: FileDone): void;
-  /** fdatasync: everything written before survives a power cut once this resolves. */
   /**
    * True if the whole transfer was done before it returned, without waiting for the medium. False,
    * whatever the reason: it must be made with `read` or `write`, which also tell what is wrong.
    */
   readAtOnce?(target: Uint8Array, offsetBytes: number): boolean;
   writeAtOnce?(source: Uint8Array, offsetBytes: number): boolean;
+  /** fdatasync: everything written before survives a power cut once this resolves. */
   sync(): Promise<void>;
   truncate(sizeBytes: number): Promise<void>;
   /** Deallocates; the range then reads as zero. False where the medium cannot: nothing happened. */
@@ -118,6 +121,8 @@ export interface Net {
   /** TCP port 0 picks a free one; the listener tells. A stale unix socket file is replaced. */
   listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener>;
   connect(address: Address, timeoutMs: number): Promise<Stream>;
+  /** Credentials made ready for use; fails with ENV_TLS if they are unusable. */
+  tls(options: TlsOptions): Tls;
 }
 
 export interface Listener {

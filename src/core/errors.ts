@@ -39,6 +39,7 @@ export type EnvErrorCode =
   | 'ENV_REFUSED'
   | 'ENV_CLOSED'
   | 'ENV_TIMEOUT'
+  | 'ENV_TLS'
   | 'ENV_WORKER';
 
 export class EnvError extends FerryError<EnvErrorCode> {

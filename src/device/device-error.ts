@@ -18,6 +18,7 @@ const codes: Readonly<Record<EnvErrorCode, DeviceErrorCode>> = {
   ENV_REFUSED: 'DEVICE_IO',
   ENV_CLOSED: 'DEVICE_CLOSED',
   ENV_TIMEOUT: 'DEVICE_IO',
+  ENV_TLS: 'DEVICE_IO',
   ENV_WORKER: 'DEVICE_IO',
 };
 

@@ -1,5 +1,5 @@
 /** One connection to a server: requests out, replies in, deadlines, and an end for everything. */
-import type { Env, EnvError, Stream, Timer } from '../core/index.ts';
+import type { Env, EnvError, Stream, StreamHandlers, Timer } from '../core/index.ts';
 import { DeviceError } from '../device/index.ts';
 import { agree, type Terms, type Wishes } from './client-handshake.ts';
 import { ReplyDecoder, type ReplySink } from './client-reply.ts';
@@ -17,6 +17,9 @@ const DEADLINE_CHECKS = 4;
 /** What a server gets to close its side after DISC. */
 const GOODBYE_TIMEOUT_MS = 5_000;
 
+/** Turns a connection's stream into a secure one; undefined if nobody asked for TLS. */
+export type Securing = ((stream: Stream) => Promise<Stream>) | undefined;
+
 export type Timeouts = { readonly connectMs: number; readonly answerMs: number };
 
 /** Connects, agrees on `wishes`, and hands over; every failure is an NbdError or EnvError. */
@@ -25,21 +28,22 @@ export async function openConnection(
   open: () => Promise<Stream>,
   wishes: Wishes,
   timeouts: Timeouts,
+  securing: Securing,
 ): Promise<ClientConnection> {
   const stream = await open();
   const connection = new ClientConnection(env, stream, timeouts);
   try {
-    await connection.handshake(wishes);
+    await connection.handshake(wishes, securing);
     return connection;
   } catch (error) {
-    stream.destroy();
+    connection.abandon();
     throw error;
   }
 }
 
 export class ClientConnection implements ReplySink {
   readonly #env: Env;
-  readonly #stream: Stream;
+  #stream: Stream;
   readonly #timeouts: Timeouts;
   readonly #inbound: Inbound;
   readonly #closed = Promise.withResolvers<void>();
@@ -63,12 +67,16 @@ export class ClientConnection implements ReplySink {
     this.#stream = stream;
     this.#timeouts = timeouts;
     this.#inbound = new Inbound(stream);
-    stream.start({
+    stream.start(this.#handlers());
+  }
+
+  #handlers(): StreamHandlers {
+    return {
       onBytes: (view) => this.#onBytes(view),
       onDrained: () => {},
-      onEnd: () => this.#fail(closedEarly(stream.peer)),
+      onEnd: () => this.#fail(closedEarly(this.#stream.peer)),
       onClosed: (error) => this.#onClosed(error),
-    });
+    };
   }
 
   get terms(): Terms {
@@ -84,7 +92,7 @@ export class ClientConnection implements ReplySink {
     return this.#count + this.#queue.length;
   }
 
-  async handshake(wishes: Wishes): Promise<void> {
+  async handshake(wishes: Wishes, securing: Securing): Promise<void> {
     const { connectMs } = this.#timeouts;
     const limit = this.#env.clock.after(connectMs, () => {
       this.#inbound.fail(
@@ -93,8 +101,9 @@ export class ClientConnection implements ReplySink {
         }),
       );
     });
+    const secure = securing && (() => this.#secure(securing));
     try {
-      this.#terms = await agree(this.#stream, this.#inbound, wishes);
+      this.#terms = await agree(this.#stream, this.#inbound, wishes, secure);
     } finally {
       limit.cancel();
     }
@@ -102,6 +111,19 @@ export class ClientConnection implements ReplySink {
     const early = this.#inbound.rest();
     if (early.byteLength > 0) this.#onBytes(early);
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #secure(securing: (stream: Stream) => Promise<Stream>): Promise<Stream> {
+    try {
+      const secured = await securing(this.#stream);
+      this.#stream = secured;
+      this.#inbound.moveTo(secured);
+      secured.start(this.#handlers());
+      return secured;
+    } catch (error) {
+      this.#onClosed(undefined); // The stream is gone, and tells nobody.
+      throw error;
+    }
   }
 
   /** Settles when the server has answered; then nobody looks at the operation's buffer any more. */

@@ -18,6 +18,7 @@ import {
   OPTION_REPLY_HEADER_BYTES,
   OPTION_REPLY_MAGIC,
   OPTION_SET_META_CONTEXT,
+  OPTION_STARTTLS,
   OPTION_STRUCTURED_REPLY,
   REPLY_ACK,
   REPLY_ERROR,
@@ -67,28 +68,42 @@ export type Wishes = {
 
 const nothing = new Uint8Array(0);
 
-export async function agree(stream: Stream, inbound: Inbound, wishes: Wishes): Promise<Terms> {
-  return await new Haggling(stream, inbound, wishes).agree();
+/** Where the talk goes on, after STARTTLS, if TLS is wanted; its bytes arrive in the inbound. */
+export type Secure = (() => Promise<Stream>) | undefined;
+
+export async function agree(
+  stream: Stream,
+  inbound: Inbound,
+  wishes: Wishes,
+  secure: Secure,
+): Promise<Terms> {
+  return await new Haggling(stream, inbound, wishes, secure).agree();
 }
 
-export async function listExports(stream: Stream, inbound: Inbound): Promise<string[]> {
+export async function listExports(
+  stream: Stream,
+  inbound: Inbound,
+  secure: Secure,
+): Promise<string[]> {
   const wishes = { exportName: '', contexts: [], styleMax: STYLE_SIMPLE };
-  return await new Haggling(stream, inbound, wishes).list();
+  return await new Haggling(stream, inbound, wishes, secure).list();
 }
 
 type OptionReply = { readonly type: number; readonly data: Uint8Array };
 
 class Haggling {
-  readonly #stream: Stream;
+  #stream: Stream;
   readonly #inbound: Inbound;
   readonly #wishes: Wishes;
+  readonly #secure: Secure;
   #style = STYLE_SIMPLE;
   #noZeroes = false;
 
-  constructor(stream: Stream, inbound: Inbound, wishes: Wishes) {
+  constructor(stream: Stream, inbound: Inbound, wishes: Wishes, secure: Secure) {
     this.#stream = stream;
     this.#inbound = inbound;
     this.#wishes = wishes;
+    this.#secure = secure;
   }
 
   async agree(): Promise<Terms> {
@@ -136,7 +151,22 @@ class Haggling {
     const reply = new Uint8Array(4);
     putU32(reply, 0, flags);
     this.#stream.write([reply]);
-    return (flags & HANDSHAKE_FIXED_NEWSTYLE) !== 0;
+    const isFixed = (flags & HANDSHAKE_FIXED_NEWSTYLE) !== 0;
+    if (this.#secure !== undefined) await this.#startTls(this.#secure, isFixed);
+    return isFixed;
+  }
+
+  /** First of all, and with no way back: nothing is asked of a server that will not have TLS. */
+  async #startTls(secure: () => Promise<Stream>, isFixed: boolean): Promise<void> {
+    const { peer } = this.#stream;
+    const reply = isFixed ? await this.#ask(OPTION_STARTTLS, nothing, () => {}) : undefined;
+    if (reply?.type !== REPLY_ACK) {
+      throw new NbdError('NBD_TLS', `${peer} does not offer TLS`, {
+        hint: 'Start the server with TLS, or use nbd:// over a network that you trust.',
+      });
+    }
+    if (this.#inbound.waitingBytes > 0) throw protocolError(`${peer} goes on in the clear`);
+    this.#stream = await secure();
   }
 
   async #accepts(option: number): Promise<boolean> {
@@ -247,9 +277,14 @@ class Haggling {
         hint: 'List the exports of the server.',
       });
     }
-    if (type === REPLY_ERROR_TLS_REQUIRED || type === REPLY_ERROR_POLICY) {
+    if (type === REPLY_ERROR_TLS_REQUIRED) {
+      return new NbdError('NBD_TLS', `${peer} demands TLS${said}`, {
+        hint: 'Use an nbds:// or nbds+unix:// URI.',
+      });
+    }
+    if (type === REPLY_ERROR_POLICY) {
       return new NbdError('NBD_REFUSED', `${peer} refuses the export "${name}"${said}`, {
-        hint: 'The server may demand TLS or another client address.',
+        hint: 'The server may demand another client address.',
       });
     }
     const number = type - REPLY_ERROR;

@@ -1,8 +1,8 @@
 /** Opens a server's export: connects, checks what the server claims, and makes a Device of it. */
-import type { Env } from '../core/index.ts';
+import type { Env, StreamHandlers, TlsCredentials } from '../core/index.ts';
 import type { BlockSizes } from '../device/index.ts';
 import { Client, type NbdDevice, styles } from './client.ts';
-import { openConnection, type Timeouts } from './client-connection.ts';
+import { openConnection, type Securing, type Timeouts } from './client-connection.ts';
 import { listExports, type Terms, type Wishes } from './client-handshake.ts';
 import { TRANSMISSION_CAN_MULTI_CONN, TRANSMISSION_HAS_FLAGS } from './constants.ts';
 import { NbdError } from './errors.ts';
@@ -12,7 +12,9 @@ import {
   CLIENT_CONNECTIONS_MAX,
   CONNECT_TIMEOUT_MS,
   PAYLOAD_BYTES_MAX,
+  TLS_TIMEOUT_MS,
 } from './limits.ts';
+import { readUriCredentials } from './tls.ts';
 import { type NbdUri, parseUri } from './uri.ts';
 
 export type ConnectOptions = {
@@ -27,6 +29,8 @@ export type ConnectOptions = {
   readonly readOnly?: boolean;
   /** The newest kind of replies to ask for; for servers that stumble over it. Default: extended. */
   readonly replies?: 'simple' | 'structured' | 'extended';
+  /** For `nbds:` URIs, instead of the files that the URI names. */
+  readonly tls?: TlsCredentials;
 };
 
 /** Opens the export that `uri` names. Fails with an NbdError or EnvError. */
@@ -35,7 +39,8 @@ export async function connect(
   uri: string | NbdUri,
   options: ConnectOptions = {},
 ): Promise<NbdDevice> {
-  const { address, exportName } = target(uri);
+  const target = typeof uri === 'string' ? parseUri(uri) : uri;
+  const { address, exportName } = target;
   const timeouts: Timeouts = {
     connectMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
     answerMs: options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS,
@@ -45,8 +50,9 @@ export async function connect(
     contexts: options.contexts ?? [],
     styleMax: styles.indexOf(options.replies ?? 'extended'),
   };
-  const open = () =>
-    openConnection(env, () => env.net.connect(address, timeouts.connectMs), wishes, timeouts);
+  const securing = await securingOf(env, target, options.tls, timeouts.connectMs);
+  const dial = () => env.net.connect(address, timeouts.connectMs);
+  const open = () => openConnection(env, dial, wishes, timeouts, securing);
   const connections = [await open()];
   try {
     const { terms } = connections[0]!;
@@ -68,24 +74,38 @@ export async function connect(
   }
 }
 
+export type ListOptions = Pick<ConnectOptions, 'connectTimeoutMs' | 'tls'>;
+
 /** The names of a server's exports; the URI's own export name does not matter. */
 export async function list(
   env: Env,
   uri: string | NbdUri,
-  timeoutMs = CONNECT_TIMEOUT_MS,
+  options: ListOptions = {},
 ): Promise<string[]> {
-  const stream = await env.net.connect(target(uri).address, timeoutMs);
+  const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+  const target = typeof uri === 'string' ? parseUri(uri) : uri;
+  const securing = await securingOf(env, target, options.tls, timeoutMs);
+  let stream = await env.net.connect(target.address, timeoutMs);
   const inbound = new Inbound(stream);
   const fail = (error: unknown) => inbound.fail(error ?? lostError(stream.peer));
-  stream.start({
+  const handlers: StreamHandlers = {
     onBytes: (view) => inbound.onBytes(view),
     onDrained: () => {},
     onEnd: () => fail(undefined),
     onClosed: fail,
-  });
+  };
+  stream.start(handlers);
+  const secure =
+    securing &&
+    (async () => {
+      stream = await securing(stream);
+      inbound.moveTo(stream);
+      stream.start(handlers);
+      return stream;
+    });
   const limit = env.clock.after(timeoutMs, () => fail(undefined));
   try {
-    return await listExports(stream, inbound);
+    return await listExports(stream, inbound, secure);
   } finally {
     limit.cancel();
     stream.destroy();
@@ -98,12 +118,19 @@ function lostError(peer: string): NbdError {
   });
 }
 
-function target(uri: string | NbdUri): NbdUri {
-  const parsed = typeof uri === 'string' ? parseUri(uri) : uri;
-  if (!parsed.tls) return parsed;
-  throw new NbdError('NBD_UNSUPPORTED', 'TLS is not supported yet', {
-    hint: 'Use a unix socket, or nbd:// over a network that you trust.',
-  });
+/** Undefined for `nbd:`; credentials in the options come before those that the URI names. */
+async function securingOf(
+  env: Env,
+  { address, tls, credentials = {} }: NbdUri,
+  given: TlsCredentials | undefined,
+  connectMs: number,
+): Promise<Securing> {
+  if (!tls) return undefined;
+  const read = given ?? (await readUriCredentials(env.files, credentials));
+  const context = env.net.tls({ role: 'client', credentials: read });
+  const hostName = credentials.hostName ?? (address.kind === 'tcp' ? address.host : undefined);
+  const timeoutMs = Math.min(connectMs, TLS_TIMEOUT_MS);
+  return (stream) => context.secure(stream, { hostName, timeoutMs });
 }
 
 /** Refuses what no device can be; answers the block sizes to keep to. */

@@ -1,11 +1,12 @@
 /** One client from its first byte to its last: handshake, transmission, flush, end. */
-import type { Env, EnvError, Stream } from '../core/index.ts';
+import type { Env, EnvError, Stream, StreamHandlers } from '../core/index.ts';
 import type { Agreement, Shared } from './agreement.ts';
 import { NbdError } from './errors.ts';
 import type { ExportTable } from './exports.ts';
 import { closedEarly, Inbound } from './inbound.ts';
-import { HANDSHAKE_TIMEOUT_MS } from './limits.ts';
-import { negotiate } from './server-handshake.ts';
+import { HANDSHAKE_TIMEOUT_MS, TLS_TIMEOUT_MS } from './limits.ts';
+import { negotiate, type Upgrade } from './server-handshake.ts';
+import type { ServerTls } from './tls.ts';
 import { Transmission } from './transmission.ts';
 
 /** What a client gets to take its last replies and close its side. */
@@ -13,27 +14,40 @@ const FAREWELL_TIMEOUT_MS = 10_000;
 
 export class Connection {
   readonly #env: Env;
-  readonly #stream: Stream;
+  #stream: Stream;
   readonly #table: ExportTable;
   readonly #shared: Shared;
+  readonly #tls: ServerTls | undefined;
   readonly #inbound: Inbound;
   readonly #closed = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   #transmission: Transmission | undefined;
   #isStopping = false;
+  #isSecuring = false;
   #isClosed = false;
   #hasEnded = false;
   #isLeaving = false;
   #trouble: EnvError | undefined;
   #lastProgress = -1;
 
-  constructor(env: Env, stream: Stream, table: ExportTable, shared: Shared) {
+  constructor(
+    env: Env,
+    stream: Stream,
+    table: ExportTable,
+    shared: Shared,
+    tls: ServerTls | undefined,
+  ) {
     this.#env = env;
     this.#stream = stream;
     this.#table = table;
     this.#shared = shared;
+    this.#tls = tls;
     this.#inbound = new Inbound(stream);
-    stream.start({
+    stream.start(this.#handlers());
+  }
+
+  #handlers(): StreamHandlers {
+    return {
       onBytes: (view) => {
         if (this.#transmission !== undefined) this.#transmission.onBytes(view);
         else this.#inbound.onBytes(view);
@@ -41,7 +55,7 @@ export class Connection {
       onDrained: () => this.#transmission?.onDrained(),
       onEnd: () => this.#onEnd(),
       onClosed: (error) => this.#onClosed(error),
-    });
+    };
   }
 
   /** Too many are connected already. */
@@ -72,6 +86,7 @@ export class Connection {
   /** Takes no more requests; resolves when the connection has ended. */
   stop(): Promise<void> {
     this.#isStopping = true;
+    if (this.#isSecuring) this.#stream.destroy();
     this.#inbound.fail(closedEarly('this server'));
     this.#transmission?.stop();
     return this.#ended.promise;
@@ -97,11 +112,34 @@ export class Connection {
       const message = `${this.#stream.peer} took longer than ${HANDSHAKE_TIMEOUT_MS} ms`;
       const hint = 'Look at the client; it may be stuck.';
       this.#inbound.fail(new NbdError('NBD_TIMEOUT', message, { hint }));
+      if (this.#isSecuring) this.#stream.destroy();
     });
     try {
-      return await negotiate(this.#stream, this.#inbound, this.#table);
+      return await negotiate(this.#stream, this.#inbound, this.#table, this.#upgrade());
     } finally {
       limit.cancel();
+    }
+  }
+
+  #upgrade(): Upgrade | undefined {
+    const tls = this.#tls;
+    return tls && { isRequired: tls.isRequired, secure: () => this.#secure(tls) };
+  }
+
+  async #secure({ tls }: ServerTls): Promise<Stream> {
+    this.#isSecuring = true;
+    try {
+      const options = { hostName: undefined, timeoutMs: TLS_TIMEOUT_MS };
+      const secured = await tls.secure(this.#stream, options);
+      this.#stream = secured;
+      this.#inbound.moveTo(secured);
+      secured.start(this.#handlers());
+      return secured;
+    } catch (error) {
+      this.#onClosed(undefined); // The stream is gone, and tells nobody.
+      throw error;
+    } finally {
+      this.#isSecuring = false;
     }
   }
 

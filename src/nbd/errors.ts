@@ -14,6 +14,8 @@ export type NbdErrorCode =
   | 'NBD_SIZE'
   /** The server does not offer what was asked for. */
   | 'NBD_UNSUPPORTED'
+  /** One side demands TLS that the other does not have, or the credentials do not fit. */
+  | 'NBD_TLS'
   /** No answer in time. */
   | 'NBD_TIMEOUT'
   /** The connection ended too early. */

@@ -10,7 +10,7 @@ type Wanted = { readonly lengthBytes: number; resolve(): void; reject(error: unk
 
 /** One reader at a time. Everything that waits fails when the stream ends or `fail` is called. */
 export class Inbound {
-  readonly #stream: Stream;
+  #stream: Stream;
   #bytes = new Uint8Array(256);
   #start = 0;
   #end = 0;
@@ -43,6 +43,13 @@ export class Inbound {
   fail(error: unknown): void {
     this.#failure ??= error;
     this.#serve();
+  }
+
+  /** From here on the bytes come from `stream`; nothing may wait. What has failed stays failed. */
+  moveTo(stream: Stream): void {
+    assert(this.waitingBytes === 0 && this.#wanted === undefined, 'nothing is left behind');
+    this.#stream = stream;
+    this.#isPaused = false;
   }
 
   /** A copy of the next bytes, as soon as they are there. */

@@ -1,7 +1,9 @@
 /** nbd: the NBD protocol, its server, its client as a Device; see README.md. */
+export * from './attach/index.ts';
 export type { NbdDevice } from './client.ts';
-export { type ConnectOptions, connect, list } from './connect.ts';
+export { type ConnectOptions, connect, type ListOptions, list } from './connect.ts';
 export { NbdError, type NbdErrorCode } from './errors.ts';
 export type { Export, ExportSource, Exports, MetaContext, StatusExtent } from './exports.ts';
 export { type NbdServer, type ServeOptions, serve } from './server.ts';
-export { formatUri, isUri, type NbdUri, parseUri } from './uri.ts';
+export { type CredentialFiles, readCredentials, type ServeTlsOptions } from './tls.ts';
+export { formatUri, isUri, type NbdUri, parseUri, type UriCredentials } from './uri.ts';

@@ -19,6 +19,10 @@ export const HANDSHAKE_BYTES_MAX = 4 * MIB;
 export const OPTIONS_MAX = 16 * KIB;
 /** From connecting to the first request. */
 export const HANDSHAKE_TIMEOUT_MS = 30_000;
+/** Agreeing on TLS, within or beside the handshake; three round trips and some arithmetic. */
+export const TLS_TIMEOUT_MS = 10_000;
+/** A file of credentials; a hundred thousand keys, or any chain of certificates. */
+export const CREDENTIALS_BYTES_MAX = 8 * MIB;
 /** Names in a LIST reply; each may be 4 KiB long. */
 export const LIST_EXPORTS_MAX = 10_000;
 /** What a handshake may have queued before it waits for the peer. */

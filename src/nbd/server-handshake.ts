@@ -18,9 +18,12 @@ import {
   OPTION_LIST_META_CONTEXT,
   OPTION_MAGIC,
   OPTION_SET_META_CONTEXT,
+  OPTION_STARTTLS,
   OPTION_STRUCTURED_REPLY,
   REPLY_ACK,
   REPLY_ERROR_INVALID,
+  REPLY_ERROR_POLICY,
+  REPLY_ERROR_TLS_REQUIRED,
   REPLY_ERROR_TOO_BIG,
   REPLY_ERROR_UNKNOWN,
   REPLY_ERROR_UNSUPPORTED,
@@ -68,19 +71,29 @@ import { STYLE_EXTENDED, STYLE_SIMPLE, STYLE_STRUCTURED } from './reply-codec.ts
 
 const nothing = new Uint8Array(0);
 
+/** How a connection becomes secure; undefined on servers without TLS. */
+export type Upgrade = {
+  readonly isRequired: boolean;
+  /** Called once; from then on the inbound bytes come from the answered stream. */
+  secure(): Promise<Stream>;
+};
+
 /** Undefined if the client left in the proper way; an NbdError says that it must be cut off. */
 export async function negotiate(
   stream: Stream,
   inbound: Inbound,
   table: ExportTable,
+  upgrade: Upgrade | undefined,
 ): Promise<Agreement | undefined> {
-  return await new Negotiation(stream, inbound, table).run();
+  return await new Negotiation(stream, inbound, table, upgrade).run();
 }
 
 class Negotiation {
-  readonly #stream: Stream;
+  #stream: Stream;
   readonly #inbound: Inbound;
   readonly #table: ExportTable;
+  readonly #upgrade: Upgrade | undefined;
+  #isSecure = false;
   #noZeroes = false;
   #style = STYLE_SIMPLE;
   #contexts: Agreement['contexts'] = [];
@@ -88,10 +101,11 @@ class Negotiation {
   #contextsOf: string | undefined;
   #receivedBytes = 0;
 
-  constructor(stream: Stream, inbound: Inbound, table: ExportTable) {
+  constructor(stream: Stream, inbound: Inbound, table: ExportTable, upgrade: Upgrade | undefined) {
     this.#stream = stream;
     this.#inbound = inbound;
     this.#table = table;
+    this.#upgrade = upgrade;
   }
 
   async run(): Promise<Agreement | undefined> {
@@ -126,6 +140,15 @@ class Negotiation {
   }
 
   async #answer(option: number, data: Uint8Array): Promise<Agreement | undefined> {
+    if (option === OPTION_STARTTLS) {
+      await this.#startTls(data);
+      return undefined;
+    }
+    if (this.#upgrade?.isRequired === true && !this.#isSecure) {
+      if (option === OPTION_EXPORT_NAME) throw broken('EXPORT_NAME without TLS');
+      this.#reply(option, REPLY_ERROR_TLS_REQUIRED);
+      return undefined;
+    }
     switch (option) {
       case OPTION_EXPORT_NAME:
         return await this.#exportName(data);
@@ -149,6 +172,25 @@ class Negotiation {
         this.#reply(option, REPLY_ERROR_UNSUPPORTED);
         return undefined;
     }
+  }
+
+  /** Whatever was agreed on in the clear may be a stranger's doing: it is forgotten. */
+  async #startTls(data: Uint8Array): Promise<void> {
+    if (data.byteLength > 0 || this.#isSecure) {
+      this.#reply(OPTION_STARTTLS, REPLY_ERROR_INVALID);
+      return;
+    }
+    if (this.#upgrade === undefined) {
+      this.#reply(OPTION_STARTTLS, REPLY_ERROR_POLICY);
+      return;
+    }
+    if (this.#inbound.waitingBytes > 0) throw broken('bytes in the clear behind STARTTLS');
+    this.#reply(OPTION_STARTTLS, REPLY_ACK);
+    this.#stream = await this.#upgrade.secure();
+    this.#isSecure = true;
+    this.#style = STYLE_SIMPLE;
+    this.#contexts = [];
+    this.#contextsOf = undefined;
   }
 
   #raise(option: number, data: Uint8Array, style: number): void {

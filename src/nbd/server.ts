@@ -7,6 +7,7 @@ import { type Exports, ExportTable } from './exports.ts';
 import { JobPool } from './jobs.ts';
 import { CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, SERVER_HELD_BYTES_MAX } from './limits.ts';
 import { SlabPool } from './slabs.ts';
+import { type ServerTls, type ServeTlsOptions, serverTls } from './tls.ts';
 import { formatUri } from './uri.ts';
 
 export type ServeOptions = {
@@ -17,6 +18,8 @@ export type ServeOptions = {
   /** Payload bytes that all connections hold together. */
   readonly heldBytesMax?: number;
   readonly connectionsMax?: number;
+  /** Without it the server speaks in the clear only. */
+  readonly tls?: ServeTlsOptions;
 };
 
 /** Disposing it closes it. The devices stay the caller's. */
@@ -48,6 +51,7 @@ class Server implements NbdServer {
   readonly #options: ServeOptions;
   readonly #table: ExportTable;
   readonly #shared: Shared;
+  readonly #tls: ServerTls | undefined;
   readonly #connections = new Set<Connection>();
   #listener: Listener | undefined;
   #sweep: Timer | undefined;
@@ -58,6 +62,7 @@ class Server implements NbdServer {
     this.#options = options;
     this.#table = new ExportTable(options.exports);
     const budget = new Budget(options.heldBytesMax ?? SERVER_HELD_BYTES_MAX);
+    this.#tls = options.tls && serverTls(env.net, options.tls);
     this.#shared = { slabs: new SlabPool(), jobs: new JobPool(), budget };
   }
 
@@ -77,7 +82,7 @@ class Server implements NbdServer {
   }
 
   uriOf(exportName: string): string {
-    return formatUri({ address: this.address, tls: false, exportName });
+    return formatUri({ address: this.address, tls: this.#tls?.isRequired === true, exportName });
   }
 
   get connectionCount(): number {
@@ -86,7 +91,7 @@ class Server implements NbdServer {
 
   #accept(stream: Stream): void {
     const limit = this.#options.connectionsMax ?? CONNECTIONS_MAX;
-    const connection = new Connection(this.#env, stream, this.#table, this.#shared);
+    const connection = new Connection(this.#env, stream, this.#table, this.#shared, this.#tls);
     if (this.#connections.size >= limit || this.#closing !== undefined) {
       connection.refuse();
       return;

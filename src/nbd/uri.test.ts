@@ -19,6 +19,7 @@ const good: Record<string, ReturnType<typeof parseUri>> = {
     address: tcp('2001:db8::1', 1),
     tls: true,
     exportName: 'a b',
+    credentials: { user: 'user' },
   },
   'nbd://[fe80::1%25eth0]/': { address: tcp('fe80::1%eth0', 10809), tls: false, exportName: '' },
   'nbd:///x': { address: tcp('localhost', 10809), tls: false, exportName: 'x' },
@@ -32,6 +33,13 @@ const good: Record<string, ReturnType<typeof parseUri>> = {
     address: unix('s=1'),
     tls: true,
     exportName: 'e',
+    credentials: { user: 'alice', preSharedKeys: 'f' },
+  },
+  'nbds://host/?tls-certificates=%2Fetc/pki&tls-hostname=disk.lan&tls-verify-peer=false': {
+    address: tcp('host', 10809),
+    tls: true,
+    exportName: '',
+    credentials: { certificates: '/etc/pki', hostName: 'disk.lan', verifyPeer: false },
   },
 };
 
@@ -64,6 +72,7 @@ for (const text of [
   `nbd://host/${'x'.repeat(4097)}`,
   'nbd+vsock://2/disk',
   'nbd://host/a#b',
+  'nbds://host/?tls-verify-peer=no',
 ]) {
   test(`"${text.slice(0, 40)}" is refused with NBD_URI`, () => {
     assert.throws(() => parseUri(text), { code: 'NBD_URI' });
@@ -89,8 +98,19 @@ test('what is written is read back the same', () => {
       plain,
     ),
   );
+  const word = name.filter((text) => text !== '');
+  const credentials = fc
+    .record(
+      { user: word, certificates: word, preSharedKeys: word, hostName: word },
+      { ...plain, requiredKeys: [] },
+    )
+    .filter((all) => Object.keys(all).length > 0);
+  const uris = fc.oneof(
+    fc.record({ address, tls: fc.boolean(), exportName: name }, plain),
+    fc.record({ address, tls: fc.constant(true), exportName: name, credentials }, plain),
+  );
   fc.assert(
-    fc.property(fc.record({ address, tls: fc.boolean(), exportName: name }, plain), (uri) => {
+    fc.property(uris, (uri) => {
       assert.deepEqual(parseUri(formatUri(uri)), uri);
     }),
   );

@@ -9,6 +9,20 @@ export type NbdUri = {
   readonly tls: boolean;
   /** Empty: the server's default export. */
   readonly exportName: string;
+  /** What the URI says about TLS; absent if it says nothing. */
+  readonly credentials?: UriCredentials;
+};
+
+/** Local files that a URI of a person may name; see the NBD URI document, "Query parameters". */
+export type UriCredentials = {
+  /** The user of a pre-shared key. */
+  readonly user?: string;
+  /** A directory with ca-cert.pem, and client-cert.pem and client-key.pem if there are any. */
+  readonly certificates?: string;
+  readonly preSharedKeys?: string;
+  /** What the server's certificate must be for, if not the address. */
+  readonly hostName?: string;
+  readonly verifyPeer?: false;
 };
 
 /** The kernel's limit for a unix socket's path, with its final zero byte. */
@@ -28,7 +42,9 @@ export function parseUri(text: string): NbdUri {
   }
   const parameters = parseQuery(text, query);
   if (transport.toLowerCase() === 'vsock') throw uriError(text, 'vsock is not supported');
-  if (transport === '') return { address: tcpAddress(text, authority), tls, exportName };
+  const credentials = tls ? uriCredentials(text, authority, parameters) : undefined;
+  const rest = { tls, exportName, ...(credentials && { credentials }) };
+  if (transport === '') return { address: tcpAddress(text, authority), ...rest };
   // With a user (TLS) an authority is allowed, its host never.
   if (authority.replace(/^[^@]*@/, '') !== '') {
     throw uriError(text, 'a unix socket has no host: write nbd+unix:///EXPORT?socket=PATH');
@@ -38,7 +54,31 @@ export function parseUri(text: string): NbdUri {
   if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
     throw uriError(text, `the socket's path is longer than ${SOCKET_PATH_BYTES_MAX} bytes`);
   }
-  return { address: { kind: 'unix', path: socket }, tls, exportName };
+  return { address: { kind: 'unix', path: socket }, ...rest };
+}
+
+function uriCredentials(
+  text: string,
+  authority: string,
+  parameters: ReadonlyMap<string, string>,
+): UriCredentials | undefined {
+  const said = (value: string | undefined) => (value === '' ? undefined : value);
+  const user = said(/^([^@]*)@/.exec(authority)?.[1]);
+  const certificates = said(parameters.get('tls-certificates'));
+  const preSharedKeys = said(parameters.get('tls-psk-file'));
+  const hostName = said(parameters.get('tls-hostname'));
+  const verify = parameters.get('tls-verify-peer');
+  if (verify !== undefined && verify !== 'true' && verify !== 'false') {
+    throw uriError(text, 'tls-verify-peer is true or false');
+  }
+  const credentials: UriCredentials = {
+    ...(user !== undefined && { user: decode(text, user) }),
+    ...(certificates !== undefined && { certificates }),
+    ...(preSharedKeys !== undefined && { preSharedKeys }),
+    ...(hostName !== undefined && { hostName }),
+    ...(verify === 'false' && { verifyPeer: false as const }),
+  };
+  return Object.keys(credentials).length > 0 ? credentials : undefined;
 }
 
 export function isUri(text: string): boolean {
@@ -46,16 +86,27 @@ export function isUri(text: string): boolean {
 }
 
 /** The inverse of `parseUri`; the default port is left out. */
-export function formatUri({ address, tls, exportName }: NbdUri): string {
+export function formatUri({ address, tls, exportName, credentials = {} }: NbdUri): string {
   const scheme = tls ? 'nbds' : 'nbd';
   const name = encodeURIComponent(exportName);
-  if (address.kind === 'unix') {
-    const path = address.path.split('/').map(encodeURIComponent).join('/');
-    return `${scheme}+unix:///${name}?socket=${path}`;
-  }
+  const { user } = credentials;
+  const userPart = user === undefined ? '' : `${encodeURIComponent(user)}@`;
+  const parameters = [
+    ['socket', address.kind === 'unix' ? address.path : undefined],
+    ['tls-certificates', credentials.certificates],
+    ['tls-psk-file', credentials.preSharedKeys],
+    ['tls-hostname', credentials.hostName],
+    ['tls-verify-peer', credentials.verifyPeer === false ? 'false' : undefined],
+  ].flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${encodePath(value)}`]));
+  const query = parameters.length > 0 ? `?${parameters.join('&')}` : '';
+  if (address.kind === 'unix') return `${scheme}+unix://${userPart}/${name}${query}`;
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;
   const port = address.port === DEFAULT_PORT ? '' : `:${address.port}`;
-  return `${scheme}://${host}${port}/${name}`;
+  return `${scheme}://${userPart}${host}${port}/${name}${query}`;
+}
+
+function encodePath(path: string): string {
+  return path.split('/').map(encodeURIComponent).join('/');
 }
 
 function tcpAddress(text: string, authority: string): Address {

@@ -96,7 +96,7 @@ for (const [name, peer] of Object.entries(peers)) {
     }
     assert.ok(device.contexts.includes('base:allocation') !== (device.replies === 'simple'));
     await assert.rejects(connect(env, `nbds+unix:///?socket=${place.path('socket')}`), {
-      code: 'NBD_UNSUPPORTED',
+      code: 'NBD_TLS',
     });
   });
 }

@@ -11,6 +11,7 @@ import type { Address, Listener, Net, Stream } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { posixName, toEnvError } from './posix-error.ts';
 import { canTakeHandles, socketOptions, streamOf, takeOver } from './stream.ts';
+import { nodeTls } from './tls.ts';
 
 /** Connections that the kernel keeps while the process is busy; the kernel may lower it. */
 const BACKLOG_MAX = 1024;
@@ -19,7 +20,7 @@ const BACKLOG_MAX = 1024;
 const PROBE_TIMEOUT_MS = 1_000;
 
 export function nodeNet(): Net {
-  return { listen, connect };
+  return { listen, connect, tls: nodeTls };
 }
 
 async function listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {

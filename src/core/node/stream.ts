@@ -1,14 +1,15 @@
 /** A socket of Node's as a Stream: reads land in one reused buffer, writes are gathered. */
 import { connect, createServer, Socket, type SocketConstructorOpts } from 'node:net';
 import type { Stream, StreamHandlers } from '../env.ts';
-import type { EnvError } from '../errors.ts';
-import { toEnvError } from './posix-error.ts';
+import { EnvError } from '../errors.ts';
+import { failureName, linuxCalls } from './linux-calls.ts';
+import { posixError, toEnvError } from './posix-error.ts';
 
 /** As much as a unix socket holds by default (208 KiB), rounded up to a power of two. */
 const READ_BUFFER_BYTES = 256 * 1024;
 
 /** Bytes waiting for the kernel from which on `write` answers false. */
-const QUEUED_BYTES_MAX = 1024 * 1024;
+export const QUEUED_BYTES_MAX = 1024 * 1024;
 
 /** A peer that vanished without a word is noticed after this and the kernel's nine probes. */
 const KEEP_ALIVE_DELAY_MS = 60_000;
@@ -49,6 +50,7 @@ class Reader {
 
 /** Node's types hide what `new Socket` takes over; the self-test below guards this use. */
 type WithHandle = { _handle: unknown };
+type WithDescriptor = { _handle?: { fd?: number } | null };
 
 /** For sockets that exist already and read through `data` events. */
 export function streamOf(socket: Socket, peer: string): Stream {
@@ -82,6 +84,22 @@ function moveHandle(accepted: Socket, reader: Reader): Socket {
   from._handle = null;
   accepted.destroy(); // Only tells the listener that this one is no longer its concern.
   return socket;
+}
+
+/**
+ * Takes the socket out of a stream, as a descriptor that is the caller's to close; the stream ends
+ * without a word to the peer. Nothing that the peer has yet to send may have been asked for.
+ */
+export function takeSocket(stream: Stream): number {
+  if (stream instanceof SocketStream) return stream.detach();
+  throw new EnvError('ENV_UNSUPPORTED', `${stream.peer} is no socket of this system`, {
+    hint: 'Only plain TCP and unix sockets can be handed to the kernel.',
+  });
+}
+
+/** Gives up a stream for TLS: its handlers hear nothing more. Undefined if it is not of Node's. */
+export function release(stream: Stream): Socket | undefined {
+  return stream instanceof SocketStream ? stream.release() : undefined;
 }
 
 let handlesWork: Promise<boolean> | undefined;
@@ -145,6 +163,7 @@ class SocketStream implements Stream {
   readonly #reader: Reader;
   #full = false;
   #failure: EnvError | undefined;
+  #isReleased = false;
 
   constructor(socket: Socket, peer: string, reader: Reader) {
     this.#socket = socket;
@@ -160,14 +179,20 @@ class SocketStream implements Stream {
     const socket = this.#socket;
     this.#reader.handlers = handlers;
     socket.on('drain', () => {
-      if (!this.#full) return;
+      if (!this.#full || this.#isReleased) return;
       this.#full = false;
       handlers.onDrained();
     });
-    socket.on('end', () => handlers.onEnd());
-    socket.on('close', () => handlers.onClosed(this.#failure));
+    socket.on('end', () => this.#isReleased || handlers.onEnd());
+    socket.on('close', () => this.#isReleased || handlers.onClosed(this.#failure));
     if (socket.closed) queueMicrotask(() => handlers.onClosed(this.#failure));
     else socket.resume();
+  }
+
+  release(): Socket {
+    this.#isReleased = true;
+    this.#reader.handlers = undefined;
+    return this.#socket;
   }
 
   write(buffers: readonly Uint8Array[], written?: () => void): boolean {
@@ -205,5 +230,16 @@ class SocketStream implements Stream {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  detach(): number {
+    // Stops the reading, so that not one byte more is taken from the socket.
+    this.#socket.pause();
+    const fd = (this.#socket as unknown as WithDescriptor)._handle?.fd ?? -1;
+    if (fd < 0) throw posixError('EBADF', 'take the socket of', this.peer);
+    const copy = linuxCalls().duplicate(fd);
+    if (copy < 0) throw posixError(failureName(copy), 'take the socket of', this.peer);
+    this.#socket.destroy(); // Closes its own number of the socket, which stays open.
+    return copy;
   }
 }
