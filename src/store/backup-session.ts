@@ -185,6 +185,12 @@ export class BackupSession implements AsyncDisposable {
     }
   }
 
+  /** Seals what was taken in so far, for the next run to take up. Nothing may be put after it. */
+  async keep(): Promise<void> {
+    await this.writer.settled();
+    await this.#builder.finish();
+  }
+
   /** Without commit: sealed packs stay, for the next run to take up. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.writer.settled().catch(() => undefined);

@@ -18,8 +18,6 @@ const JOBS_IN_FLIGHT = 4;
 export type PackFindings = {
   readonly count: number;
   readonly orphans: number;
-  /** Packs of which something is wrong, so that trees are not blamed for it again. */
-  readonly damaged: ReadonlySet<string>;
 };
 
 export async function checkPacks(run: CheckRun): Promise<PackFindings> {
@@ -35,17 +33,14 @@ export async function checkPacks(run: CheckRun): Promise<PackFindings> {
       }
     });
   }
-  const damaged = new Set<string>();
   for (const packId of named) {
-    const before = run.problems.length;
     await run.part(packKey(packId), () => checkPack(run, packId, expected.get(packId)));
-    if (run.problems.length > before) damaged.add(packId);
   }
   let orphans = 0;
   for await (const { key } of repository.objects.list('packs/')) {
     if (!named.has(key.slice(key.lastIndexOf('/') + 1))) orphans++;
   }
-  return { count: named.size, orphans, damaged };
+  return { count: named.size, orphans };
 }
 
 async function checkPack(
@@ -54,7 +49,10 @@ async function checkPack(
   fingerprints: Uint8Array | undefined,
 ): Promise<void> {
   const { objects } = run.repository;
-  const table = await readPackTable(objects, packId);
+  const table = await readPackTable(objects, packId).catch((error) => {
+    run.damagedPack(packId);
+    throw error;
+  });
   const key = packKey(packId);
   if (fingerprints !== undefined) {
     const same = equalBytes(packFingerprints(packId, table).fingerprints, fingerprints);
@@ -97,6 +95,7 @@ async function readFrames(run: CheckRun, index: ChunkIndex, span: Span): Promise
   } catch (error) {
     // One frame at a time tells which one it is.
     if (span.to - span.from === 1) {
+      run.damagedFrame(span.packId, span.from);
       run.note(packKey(span.packId), located(error, span));
       return;
     }

@@ -14,16 +14,13 @@ type Digest = Uint8Array | undefined;
 const MISSING_MAX = 10;
 
 /** Returns how many chunks were looked up. Nodes shared by snapshots are walked once. */
-export async function checkTrees(
-  run: CheckRun,
-  damagedPacks: ReadonlySet<string>,
-): Promise<number> {
+export async function checkTrees(run: CheckRun): Promise<number> {
   const seen = new Set<string>();
   let chunks = 0;
   for (const snapshot of run.repository.snapshots()) {
     const name = `${snapshot.volume}@${snapshot.id.slice(0, 8)}`;
     await run.part(name, async () => {
-      chunks += await checkTree(run, snapshot, name, seen, damagedPacks);
+      chunks += await checkTree(run, snapshot, name, seen);
     });
   }
   return chunks;
@@ -34,7 +31,6 @@ async function checkTree(
   snapshot: Snapshot,
   name: string,
   seen: Set<string>,
-  damagedPacks: ReadonlySet<string>,
 ): Promise<number> {
   const { reader } = run.repository;
   const index = await run.repository.index();
@@ -86,7 +82,7 @@ async function checkTree(
       if (found !== undefined && !fits) {
         throw damagedObject(name, `the chunk at ${offsetBytes} is not ${lengthBytes} bytes long`);
       }
-      if (found !== undefined && !damagedPacks.has(found.packId)) continue;
+      if (found !== undefined && !run.isDamaged(found)) continue;
       if (missing++ >= MISSING_MAX) continue;
       const chunk = `chunk ${toHex(id).slice(0, 16)} of ${name} at ${offsetBytes}`;
       const damaged = found && damagedObject(found.packId, `it holds ${chunk}`);

@@ -5,6 +5,7 @@ import { ObjectError } from '../objects/index.ts';
 import { checkLog } from './check-log.ts';
 import { checkPacks } from './check-packs.ts';
 import { checkTrees } from './check-trees.ts';
+import type { Location } from './chunk-index.ts';
 import type { Repository } from './repository.ts';
 import { checkSuperblocks, superblockKeys } from './superblock.ts';
 
@@ -33,6 +34,8 @@ export class CheckRun {
   readonly repository: Repository;
   readonly options: CheckOptions;
   readonly problems: Problem[] = [];
+  /** Packs of which no frame can be found, and frames that do not decode. */
+  readonly #damaged = new Map<string, Set<number> | 'whole'>();
   objects = 0;
   readBytes = 0;
 
@@ -46,6 +49,22 @@ export class CheckRun {
     if (this.problems.some((problem) => problem.message === error.message)) return;
     const code = error instanceof ObjectError ? `STORE_${error.code.slice(7)}` : error.code;
     this.problems.push({ object, code, message: error.message });
+  }
+
+  damagedPack(packId: string): void {
+    this.#damaged.set(packId, 'whole');
+  }
+
+  damagedFrame(packId: string, frame: number): void {
+    const known = this.#damaged.get(packId) ?? new Set<number>();
+    this.#damaged.set(packId, known);
+    if (known !== 'whole') known.add(frame);
+  }
+
+  /** Whether the copy lies in something that was found to be damaged. */
+  isDamaged({ packId, table, ordinal }: Location): boolean {
+    const damage = this.#damaged.get(packId);
+    return damage === 'whole' || (damage?.has(table.frameOf(ordinal)) ?? false);
   }
 
   /** Runs one part; what goes wrong in it is noted, and the check goes on. */
@@ -72,7 +91,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   }
   await checkLog(run);
   const packs = await checkPacks(run);
-  const chunks = await checkTrees(run, packs.damaged);
+  const chunks = await checkTrees(run);
   return {
     problems: run.problems,
     snapshots: repository.snapshots().length,

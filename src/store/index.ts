@@ -2,6 +2,7 @@
 export { type BackupOptions, BackupSession, type CommitFacts } from './backup-session.ts';
 export { type CheckOptions, type CheckReport, check, type Problem } from './check.ts';
 export type { ChunkIndex, Location } from './chunk-index.ts';
+export { ChunkReader } from './chunk-reader.ts';
 export { type ChangedExtent, diffTrees } from './diff.ts';
 export { StoreError, type StoreErrorCode } from './errors.ts';
 export { Arena, FramePlan } from './frame-plan.ts';

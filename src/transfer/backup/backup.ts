@@ -75,7 +75,12 @@ export async function backup(
   });
   const { writer } = session;
   const run = new BackupRun(device, writer, repository.superblock.chunkBytes, request);
-  await run.all(pool);
+  try {
+    await run.all(pool);
+  } catch (error) {
+    if (hasCode(error, 'TRANSFER_INTERRUPTED')) await session.keep();
+    throw error;
+  }
   const snapshot = await session.commit({
     source: request.changeSource,
     origin: request.origin,

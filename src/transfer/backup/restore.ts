@@ -1,10 +1,11 @@
 /** Restores a snapshot to a device: chunks are read pack by pack, verified, and written in place. */
-import { type CodecPool, codecPool } from '../../codec/index.ts';
+import { CodecError, type CodecPool, codecPool } from '../../codec/index.ts';
 import { type Env, type FerryError, toHex } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   Arena,
   type ChunkIndex,
+  ChunkReader,
   eachChunk,
   FramePlan,
   LEAF_BYTES,
@@ -190,9 +191,21 @@ class RestoreRun {
       used += lengthBytes;
     }
     const range = { memory: target, at: 0, lengthBytes: used };
-    await this.#pool.run<'decode'>({ kind: 'decode', plan: plan.finish(), outputs, target: range });
+    const job = { kind: 'decode', plan: plan.finish(), outputs, target: range } as const;
+    try {
+      await this.#pool.run<'decode'>(job);
+    } catch (error) {
+      if (error instanceof CodecError) await this.#blame(wanted);
+      throw error;
+    }
     await this.#write(wanted, new Uint8Array(target, 0, used));
     this.writtenBytes += used;
+  }
+
+  /** A job that fails does not say which pack is damaged; reading chunk by chunk does. */
+  async #blame(wanted: readonly Wanted[]): Promise<void> {
+    const chunks = new ChunkReader(this.#repository.objects, this.#index);
+    for (const { at } of wanted) await chunks.bytes(at);
   }
 
   /** Neighbours go in one write. */
