@@ -10,6 +10,7 @@ import {
   type TableEntry,
   text,
 } from '../spec.ts';
+import { attachCommands } from './attach.ts';
 
 export const mountSpec = {
   name: 'mount',
@@ -67,4 +68,5 @@ export const exportSpec = {
 export const servingCommands: readonly TableEntry[] = [
   entry(mountSpec, () => import('../commands/mount.ts')),
   entry(exportSpec, () => import('../commands/export.ts')),
+  ...attachCommands,
 ];
