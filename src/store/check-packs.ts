@@ -107,8 +107,14 @@ async function readFrames(run: CheckRun, index: ChunkIndex, span: Span): Promise
 
 function located(error: unknown, { packId, table, from }: Span): unknown {
   if (!(error instanceof Error)) return error;
-  const where = `frame ${from} at ${table.frameOffset[from]}: ${error.message}`;
+  const where = `frame ${from} at ${table.frameOffset[from]}: ${detail(error, packId)}`;
   return damagedObject(packKey(packId), where, error);
+}
+
+/** What went wrong, without the pack's name in front. */
+function detail({ message }: Error, packId: string): string {
+  const prefix = `${packKey(packId)} is damaged: `;
+  return message.startsWith(prefix) ? message.slice(prefix.length) : message;
 }
 
 async function decodeSpan(run: CheckRun, index: ChunkIndex, span: Span): Promise<void> {

@@ -1,7 +1,7 @@
 /** Checks manifests: every node resolves, every chunk is in a pack, every digest is right. */
-import { equalBytes, fromHex, toHex } from '../core/index.ts';
+import { ExtentSet, equalBytes, fromHex } from '../core/index.ts';
 import type { CheckRun } from './check.ts';
-import { damagedObject, missingObject } from './errors.ts';
+import { damagedObject, StoreError } from './errors.ts';
 import { treeHeight } from './geometry.ts';
 import { FANOUT } from './limits.ts';
 import { eachChunk } from './pieces.ts';
@@ -10,17 +10,17 @@ import type { Child, Tree } from './tree-reader.ts';
 
 type Digest = Uint8Array | undefined;
 
-/** Missing chunks named per snapshot; more would only repeat themselves. */
-const MISSING_MAX = 10;
+/** Lost ranges named per snapshot; the others are only counted. */
+const RANGES_SHOWN_MAX = 10;
 
 /** Returns how many chunks were looked up. Nodes shared by snapshots are walked once. */
 export async function checkTrees(run: CheckRun): Promise<number> {
-  const seen = new Set<string>();
+  const whole = new Set<string>();
   let chunks = 0;
   for (const snapshot of run.repository.snapshots()) {
     const name = `${snapshot.volume}@${snapshot.id.slice(0, 8)}`;
     await run.part(name, async () => {
-      chunks += await checkTree(run, snapshot, name, seen);
+      chunks += await checkTree(run, snapshot, name, whole);
     });
   }
   return chunks;
@@ -30,14 +30,15 @@ async function checkTree(
   run: CheckRun,
   snapshot: Snapshot,
   name: string,
-  seen: Set<string>,
+  whole: Set<string>,
 ): Promise<number> {
   const { reader } = run.repository;
   const index = await run.repository.index();
   const tree = treeOf(snapshot);
   let chunks = 0;
-  let missing = 0;
+  const lost = new ExtentSet();
   await walk(treeHeight(tree.geometry), 0, tree.root);
+  if (lost.totalBytes > 0) run.note(name, lostRanges(name, lost));
   const digest = await reader.volumeDigest(tree);
   if (!equalBytes(digest, fromHex(snapshot.digest, 32)!)) {
     throw damagedObject(name, 'its manifest does not have the digest that the log names');
@@ -47,12 +48,15 @@ async function checkTree(
   async function walk(level: number, at: number, reference: Child): Promise<void> {
     if (reference === undefined) return;
     const key = `${reference.record}:${reference.ordinal}`;
-    if (seen.has(key)) return;
-    seen.add(key);
-    if (level === 0) {
-      await checkLeaf(tree, at, reference);
-      return;
-    }
+    if (whole.has(key)) return;
+    const lostBefore = lost.totalBytes;
+    if (level === 0) await checkLeaf(tree, at, reference);
+    else await checkInner(level, at, reference);
+    // What has lost something is walked again for every snapshot, so that each is named.
+    if (lost.totalBytes === lostBefore) whole.add(key);
+  }
+
+  async function checkInner(level: number, at: number, reference: NonNullable<Child>) {
     const inner = await reader.children(tree, level, at, reference);
     for (const [position, child] of inner.children.entries()) {
       const below = at * FANOUT + position;
@@ -83,10 +87,17 @@ async function checkTree(
         throw damagedObject(name, `the chunk at ${offsetBytes} is not ${lengthBytes} bytes long`);
       }
       if (found !== undefined && !run.isDamaged(found)) continue;
-      if (missing++ >= MISSING_MAX) continue;
-      const chunk = `chunk ${toHex(id).slice(0, 16)} of ${name} at ${offsetBytes}`;
-      const damaged = found && damagedObject(found.packId, `it holds ${chunk}`);
-      run.note(name, damaged ?? missingObject(chunk));
+      lost.add(offsetBytes, lengthBytes);
     }
   }
+}
+
+function lostRanges(name: string, lost: ExtentSet): StoreError {
+  const shown = [...lost].slice(0, RANGES_SHOWN_MAX);
+  const ranges = shown.map((extent) => `${extent.lengthBytes} at ${extent.offsetBytes}`).join(', ');
+  const more = lost.count > shown.length ? ` and ${lost.count - shown.length} more ranges` : '';
+  const message = `${name} has lost ${lost.totalBytes} bytes to damage: ${ranges}${more}`;
+  return new StoreError('STORE_DAMAGED', message, {
+    hint: 'Restore what is whole, and back the volume up again.',
+  });
 }

@@ -21,7 +21,9 @@ export const run: Run<typeof checkSpec> = async (context, { readData }) => {
   progress.finish();
   const { problems } = report;
   for (const problem of problems) {
-    output.item('problem', problem, `${problem.object}: ${problem.message}`);
+    const { object, message } = problem;
+    // Most messages begin with the object's name.
+    output.item('problem', problem, message.startsWith(object) ? message : `${object}: ${message}`);
   }
   const { snapshots, packs, chunks, readBytes, orphanPacks } = report;
   output.summary(
