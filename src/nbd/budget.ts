@@ -15,7 +15,8 @@ export class Budget {
   }
 
   hasRoomFor(lengthBytes: number): boolean {
-    return this.heldBytes + lengthBytes <= this.#maxBytes;
+    // What is longer than the whole budget gets its turn when nobody holds anything.
+    return this.heldBytes === 0 || this.heldBytes + lengthBytes <= this.#maxBytes;
   }
 
   hold(lengthBytes: number): void {
