@@ -1,0 +1,105 @@
+/**
+ * The golden repositories: what they hold, and how today's writer makes them under a fixed seed.
+ * The committed bytes are never written anew: they stand for repositories that people have.
+ */
+import { createHash } from 'node:crypto';
+import { type Env, nodeEnv } from '../../src/core/index.ts';
+import { memory } from '../../src/device/index.ts';
+import type { ObjectStore } from '../../src/objects/index.ts';
+import { Repository, type Snapshot } from '../../src/store/index.ts';
+import { backup } from '../../src/transfer/backup/index.ts';
+
+export type GoldenVersion = { readonly volume: string; readonly bytes: Uint8Array };
+export type Golden = {
+  readonly name: string;
+  readonly chunkBytes: number;
+  readonly versions: readonly GoldenVersion[];
+};
+
+const KiB = 1024;
+
+/** Time and randomness that are the same in every run, and no threads. */
+export function goldenEnv(seed: string): Env {
+  const env = nodeEnv();
+  let draws = 0;
+  let hours = 0;
+  return {
+    ...env,
+    clock: { ...env.clock, wallMs: () => Date.UTC(2024, 0, 1, hours++) },
+    random: {
+      fill(target) {
+        const options = { outputLength: target.byteLength };
+        target.set(createHash('shake256', options).update(`${seed} ${draws++}`).digest());
+      },
+    },
+    workers: { ...env.workers, parallelism: 0 },
+  };
+}
+
+function noise(lengthBytes: number, seed: number): Uint8Array {
+  return createHash('shake256', { outputLength: lengthBytes }).update(`${seed}`).digest();
+}
+
+/** Lines like those of a table: they compress well, and each chunk is another. */
+function table(lengthBytes: number, from: number): Uint8Array {
+  let text = '';
+  for (let row = from; text.length < lengthBytes; row++) {
+    text += `account ${row} holds ${(row * 7919) % 10_000} since day ${row % 365}\n`;
+  }
+  return new TextEncoder().encode(text).subarray(0, lengthBytes);
+}
+
+/** Text, zstd's dictionary magic, a run between zero margins, noise, holes, an odd size. */
+function firstVersion(chunkBytes: number): Uint8Array {
+  const bytes = new Uint8Array(5 * chunkBytes + 3 * 64 * KiB + 777);
+  bytes.set(table(2 * chunkBytes, 1));
+  bytes.set([0x37, 0xa4, 0x30, 0xec], chunkBytes);
+  bytes.set(table(600, 5000), 3 * chunkBytes + 1000);
+  bytes.set(table(700, 9000), bytes.byteLength - 700);
+  return bytes;
+}
+
+function versions(chunkBytes: number): GoldenVersion[] {
+  const first = firstVersion(chunkBytes);
+  const second = first.slice();
+  second.set(table(30, 777), 500);
+  second.set(table(30, 888), chunkBytes + 500);
+  second.set(noise(3000, 1), 4 * chunkBytes);
+  const third = second.slice(0, second.byteLength - 100_000);
+  third.set(table(30, 999), 900);
+  third.fill(0, chunkBytes, chunkBytes + 300);
+  const fourth = new Uint8Array(9 * 1024 * KiB + 5);
+  fourth.set(third);
+  fourth.set(table(100, 31), 8 * 1024 * KiB + 5000);
+  return [
+    { volume: 'disk', bytes: first },
+    { volume: 'disk', bytes: second },
+    { volume: 'copy', bytes: second.slice(0, 70_000) },
+    { volume: 'empty', bytes: new Uint8Array(0) },
+    { volume: 'disk', bytes: third },
+    { volume: 'disk', bytes: fourth },
+  ];
+}
+
+export const goldens: readonly Golden[] = [
+  { name: 'chunks-64k', chunkBytes: 64 * KiB, versions: versions(64 * KiB) },
+  { name: 'chunks-4k', chunkBytes: 4 * KiB, versions: versions(4 * KiB) },
+];
+
+/** Writes a golden repository with today's writer. */
+export async function writeGolden(objects: ObjectStore, golden: Golden): Promise<Snapshot[]> {
+  const env = goldenEnv(golden.name);
+  await Repository.init(env, objects, { chunkBytes: golden.chunkBytes });
+  const repository = await Repository.open(env, objects);
+  const snapshots: Snapshot[] = [];
+  for (const { volume, bytes } of golden.versions) {
+    await using device = memory(volume, bytes.byteLength);
+    for (let at = 0; at < bytes.byteLength; at += 4096) {
+      const part = bytes.subarray(at, at + 4096);
+      if (part.some((byte) => byte !== 0)) await device.write(part, at, 0);
+    }
+    const request = { volume, origin: 'golden', changeSource: 'full', packTargetBytes: 20_000 };
+    snapshots.push((await backup(env, repository, device, request)).snapshot);
+  }
+  return snapshots;
+}
