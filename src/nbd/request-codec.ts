@@ -140,7 +140,7 @@ export class RequestDecoder {
       }
       if (!this.#parked) {
         at = this.#header(view, at);
-        if (!this.#parked) return at;
+        if (!this.#parked) return this.#dead ? view.byteLength : at;
       }
       const next = this.#start(view, at);
       if (next < 0) return at;

@@ -90,13 +90,14 @@ export class Transmission implements RequestSink, JobOwner {
 
   onBytes(view: Uint8Array): void {
     this.progress += 1;
+    if (this.#isEnding) return;
     if (this.#rest !== undefined) {
       this.#rest = Uint8Array.from(Buffer.concat([this.#rest, view]));
       return;
     }
-    if (this.#isEnding) return;
     const usedBytes = this.#decoder.feed(view);
-    if (usedBytes < view.byteLength || this.#decoder.isParked) {
+    if (this.#isEnding) this.#rest = undefined;
+    else if (usedBytes < view.byteLength || this.#decoder.isParked) {
       this.#rest = view.slice(usedBytes);
       this.#stream.pause();
     }

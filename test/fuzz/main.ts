@@ -5,9 +5,10 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { target as nbd } from './nbd.suite.ts';
+import { target as nbdDecoders } from './nbd-decoders.suite.ts';
 import type { FuzzTarget } from './target.ts';
 
-const targets: Readonly<Record<string, FuzzTarget>> = { nbd };
+const targets: Readonly<Record<string, FuzzTarget>> = { nbd, 'nbd-decoders': nbdDecoders };
 
 type Total = { seconds: number; trials: number; nextSeed: number };
 
