@@ -56,7 +56,9 @@ export type FrameRecord = {
   readonly rawBytes: number;
   /** Empty for a plain record. */
   readonly parents: readonly ParentReference[];
-  /** Plain: where its bytes begin in the plain section. Patch: where its patch begins in the frame. */
+  /**
+   * Plain: where its bytes begin in the plain section. Patch: where its patch begins in the frame.
+   */
   readonly at: number;
   /** Plain: the bytes it has there, fewer than `rawBytes` if its margins are zero. */
   readonly storedBytes: number;

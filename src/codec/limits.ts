@@ -14,7 +14,9 @@ export const FRAME_RAW_MAX = 1024 * KiB;
 /** What all records of one frame come to with their zero margins: unfolding one has an end. */
 export const FRAME_UNFOLDED_MAX = 8192 * KiB;
 
-/** Where the writer closes a frame. Larger compresses better, smaller answers a small read sooner. */
+/**
+ * Where the writer closes a frame. Larger compresses better, smaller answers a small read sooner.
+ */
 export const FRAME_RAW_TARGET = 512 * KiB;
 
 /** A frame of 4 KiB chunks holds 256; metadata records may be shorter. */

@@ -87,7 +87,8 @@ export interface Device extends AsyncDisposable {
 
   /**
    * True: all of `source` is stored, as if `write` had settled, and nothing of it is kept, so that
-   * a caller may lend memory for the call alone. False: nothing is known to be stored; call `write`.
+   * a caller may lend memory for the call alone. False: nothing is known to be stored; call
+   * `write`.
    */
   writeAtOnce?(source: Uint8Array, offsetBytes: number): boolean;
 

@@ -15,8 +15,8 @@ export type ChangedExtent = {
 type Side = { readonly tree: Tree; readonly reference: Child };
 
 /**
- * Ranges of `newer` whose content is not that of `older`, ascending, adjacent ones joined; what only
- * the older one has (it was larger) is not told. Cost: O(changed x log size).
+ * Ranges of `newer` whose content is not that of `older`, ascending, adjacent ones joined; what
+ * only the older one has (it was larger) is not told. Cost: O(changed x log size).
  */
 export async function* diffTrees(
   reader: TreeReader,

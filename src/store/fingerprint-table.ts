@@ -1,6 +1,6 @@
 /**
- * The first tier of the index: an open-addressing hash table of 16-byte entries in flat memory, from
- * 8-byte fingerprints to places. A hit is only a candidate; the full id decides.
+ * The first tier of the index: an open-addressing hash table of 16-byte entries in flat memory,
+ * from 8-byte fingerprints to places. A hit is only a candidate; the full id decides.
  */
 import assert from 'node:assert/strict';
 

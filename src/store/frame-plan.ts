@@ -1,4 +1,6 @@
-/** Plans how to decode chunks: which frames to read, and in which order patches meet their parents. */
+/**
+ * Plans how to decode chunks: which frames to read, and in which order patches meet their parents.
+ */
 import assert from 'node:assert/strict';
 import {
   bytesOf,

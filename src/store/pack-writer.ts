@@ -24,7 +24,9 @@ export class PackWriter implements AsyncDisposable {
     this.#objects = objects;
   }
 
-  /** Appends a frame that holds the announced records from `firstRecord` on. Calls do not overlap. */
+  /**
+   * Appends a frame that holds the announced records from `firstRecord` on. Calls do not overlap.
+   */
   async appendFrame(frame: Uint8Array, firstRecord: number): Promise<void> {
     assert(firstRecord < this.table.count, 'a frame without announced records');
     if (this.#writer === undefined) {

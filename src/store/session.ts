@@ -1,6 +1,6 @@
 /**
- * Sessions: what a writer has stored before it commits, so that the next one takes it up if this one
- * is cut off.
+ * Sessions: what a writer has stored before it commits, so that the next one takes it up if this
+ * one is cut off.
  */
 import { type Random, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';

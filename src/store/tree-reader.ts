@@ -1,4 +1,6 @@
-/** Reads manifest nodes: follows records, bases and children, and gives whole leaves and digests. */
+/**
+ * Reads manifest nodes: follows records, bases and children, and gives whole leaves and digests.
+ */
 import { SHA256_BYTES } from '../core/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import { damagedObject, type StoreError } from './errors.ts';

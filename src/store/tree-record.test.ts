@@ -1,4 +1,6 @@
-/** Goal: tree records come back as they were, and hostile ones are refused or read within bounds. */
+/**
+ * Goal: tree records come back as they were, and hostile ones are refused or read within bounds.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,4 +1,6 @@
-/** Writes a manifest: only what differs from the parent's, as patches of its nodes where that pays. */
+/**
+ * Writes a manifest: only what differs from the parent's, as patches of its nodes where that pays.
+ */
 import assert from 'node:assert/strict';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
 import { childCount, type Geometry, nodeCount, treeHeight } from './geometry.ts';

@@ -1,6 +1,6 @@
 /**
- * The volume digest: SHA-256 over canonical 64 KiB chunks of plain content, as a tree. It depends on
- * nothing but the volume's bytes, so replicas, copies and restores compare it.
+ * The volume digest: SHA-256 over canonical 64 KiB chunks of plain content, as a tree. It depends
+ * on nothing but the volume's bytes, so replicas, copies and restores compare it.
  */
 import { SHA256_BYTES, sha256 } from '../core/index.ts';
 import { childCount, coveredBytes, type Geometry, treeHeight } from './geometry.ts';

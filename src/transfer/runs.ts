@@ -1,4 +1,6 @@
-/** Cuts a device into aligned runs of data and emptiness, by what the device says of its extents. */
+/**
+ * Cuts a device into aligned runs of data and emptiness, by what the device says of its extents.
+ */
 import assert from 'node:assert/strict';
 import type { Extent } from '../core/index.ts';
 import type { Device, ExtentKind } from '../device/index.ts';

@@ -40,7 +40,9 @@ export function originOf(source: string): string {
   return toHex(sha256(new TextEncoder().encode(place)).subarray(0, 16));
 }
 
-/** A file's base name without extension, an export's name; what cannot name a volume is replaced. */
+/**
+ * A file's base name without extension, an export's name; what cannot name a volume is replaced.
+ */
 export function defaultVolumeName(source: string): string {
   const place = isUri(source) ? uriPath(source) : source;
   const base = path.basename(place);

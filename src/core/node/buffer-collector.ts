@@ -1,11 +1,13 @@
 /**
- * Keeps a thread's dead buffers from piling up: V8 lets memory outside its heap grow by 64 MiB before
- * it collects, in each thread, and a codec makes half a megabyte of it per call.
+ * Keeps a thread's dead buffers from piling up: V8 lets memory outside its heap grow by 64 MiB
+ * before it collects, in each thread, and a codec makes half a megabyte of it per call.
  */
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
-/** A collection of such a small heap takes 5 to 10 ms; this many bytes take a codec 80 ms to make. */
+/**
+ * A collection of such a small heap takes 5 to 10 ms; this many bytes take a codec 80 ms to make.
+ */
 const DEAD_BYTES_MAX = 24 * 1024 * 1024;
 
 /** Asking costs 0.1 ms: not after every message. */

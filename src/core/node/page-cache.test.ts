@@ -1,4 +1,6 @@
-/** Goal: what is said to be done at once is done, and everything else is left to the thread pool. */
+/**
+ * Goal: what is said to be done at once is done, and everything else is left to the thread pool.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';

@@ -2,7 +2,9 @@
 import type { Repository } from '../../store/index.ts';
 import { TransferError } from '../errors.ts';
 
-/** TRANSFER_VOLUME_TAKEN if another source has this name; a name that was asked for is not checked. */
+/**
+ * TRANSFER_VOLUME_TAKEN if another source has this name; a name that was asked for is not checked.
+ */
 export function checkOwner(repository: Repository, volume: string, origin: string): void {
   const newest = repository.latest(volume);
   if (newest === undefined || newest.origin === origin) return;
