@@ -14,6 +14,8 @@ export type Golden = {
   readonly name: string;
   readonly chunkBytes: number;
   readonly versions: readonly GoldenVersion[];
+  /** Parts of the format that it must have, by the names of the reader in test/. */
+  readonly parts: readonly string[];
 };
 
 const KiB = 1024;
@@ -81,9 +83,16 @@ function versions(chunkBytes: number): GoldenVersion[] {
   ];
 }
 
+const parts = ['plain', 'patch', 'run', 'inner', 'leaf with a base'];
+
 export const goldens: readonly Golden[] = [
-  { name: 'chunks-64k', chunkBytes: 64 * KiB, versions: versions(64 * KiB) },
-  { name: 'chunks-4k', chunkBytes: 4 * KiB, versions: versions(4 * KiB) },
+  { name: 'chunks-64k', chunkBytes: 64 * KiB, versions: versions(64 * KiB), parts },
+  {
+    name: 'chunks-4k',
+    chunkBytes: 4 * KiB,
+    versions: versions(4 * KiB),
+    parts: [...parts, 'digest'],
+  },
 ];
 
 /** Writes a golden repository with today's writer. */
