@@ -1,4 +1,4 @@
-/** Goal: after a power cut at any moment every committed snapshot is there, and the next run works. */
+/** Goal: after a power cut at any moment every committed snapshot is there, and backups go on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Draws, hash32, type SimulatedDisk, simulatedEnv } from '../../../sim/index.ts';

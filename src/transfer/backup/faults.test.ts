@@ -77,7 +77,8 @@ for (const code of ['OBJECT_NO_SPACE', 'OBJECT_IO'] as const) {
     [true, false],
     [false, true],
   ] as const) {
-    const how = `${code}${applied ? ', after it took effect' : ''}${lasting ? ', and all later' : ''}`;
+    const when = applied ? ', after it took effect' : '';
+    const how = `${code}${when}${lasting ? ', and all later' : ''}`;
     test(`any Nth call of a backup fails with ${how}: the same open repository goes on`, async () => {
       let number = 1;
       for (; ; number++) {
