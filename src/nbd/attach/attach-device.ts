@@ -123,6 +123,7 @@ class KernelDevice implements AttachedDevice {
   readonly #index: number;
   #isConnected = true;
   #isUnwanted = false;
+  #detaching: Promise<boolean> | undefined;
 
   constructor(parts: Parts, index: number, facts: Facts) {
     this.#parts = parts;
@@ -176,7 +177,15 @@ class KernelDevice implements AttachedDevice {
     }
   }
 
-  async #tryDetach(): Promise<boolean> {
+  /** One try at a time: one that disconnects would let another's flush fail. */
+  #tryDetach(): Promise<boolean> {
+    this.#detaching ??= this.#detachIfFree().finally(() => {
+      this.#detaching = undefined;
+    });
+    return this.#detaching;
+  }
+
+  async #detachIfFree(): Promise<boolean> {
     const { env, kernel, driver } = this.#parts;
     if (!(await isAttached(env, this.#index))) return true;
     if (kernel.isBusy(this.path)) return false;

@@ -114,7 +114,7 @@ export function decodeMessages(bytes: Uint8Array): NetlinkMessage[] {
     messages.push({
       type,
       sequence: view.getUint32(at + 8, true),
-      error: isError ? -view.getInt32(at + HEADER_BYTES, true) : 0,
+      error: isError ? 0 - view.getInt32(at + HEADER_BYTES, true) : 0,
       command: isError ? 0 : view.getUint8(at + HEADER_BYTES),
       attributes: isError ? [] : decodeAttributes(body),
     });
