@@ -23,9 +23,12 @@ export interface Clock {
   monotonicMs(): number;
   /** Milliseconds since 1970 as the host believes; for people only, no safety rests on it. */
   wallMs(): number;
-  /** Runs `run` once after `delayMs`; a pending timer does not keep the process alive. */
-  after(delayMs: number, run: () => void): Timer;
+  /** Runs `run` once after `delayMs`. */
+  after(delayMs: number, run: () => void, options?: TimerOptions): Timer;
 }
+
+/** Without `keepsProcess` a process may end though the timer is pending. */
+export type TimerOptions = { readonly keepsProcess?: boolean };
 
 export interface Timer {
   /** Harmless when the timer has fired or was cancelled. */

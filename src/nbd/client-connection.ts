@@ -17,6 +17,16 @@ const DEADLINE_CHECKS = 4;
 /** What a server gets to close its side after DISC. */
 const GOODBYE_TIMEOUT_MS = 5_000;
 
+/** Is told how a connection fares. */
+export interface ConnectionWatcher {
+  /** It succeeded, and its caller has not been told yet: its buffer is still there. */
+  onDone(operation: Operation): void;
+  /** Nothing is in flight any more. */
+  onIdle(): void;
+  /** The connection has ended; `operations` are unsettled, and the watcher's from here on. */
+  onLost(connection: ClientConnection, operations: readonly Operation[], reason: unknown): void;
+}
+
 /** Turns a connection's stream into a secure one; undefined if nobody asked for TLS. */
 export type Securing = ((stream: Stream) => Promise<Stream>) | undefined;
 
@@ -61,6 +71,7 @@ export class ClientConnection implements ReplySink {
   #failure: unknown;
   #isClosed = false;
   #timer: Timer | undefined;
+  watcher: ConnectionWatcher | undefined;
 
   constructor(env: Env, stream: Stream, timeouts: Timeouts) {
     this.#env = env;
@@ -81,6 +92,15 @@ export class ClientConnection implements ReplySink {
 
   get terms(): Terms {
     return this.#terms!;
+  }
+
+  /** Why it is not usable. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   get isUsable(): boolean {
@@ -128,11 +148,13 @@ export class ClientConnection implements ReplySink {
 
   /** Settles when the server has answered; then nobody looks at the operation's buffer any more. */
   submit(operation: Operation): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#lost());
-    if (this.#queue.length >= OPERATIONS_QUEUED_MAX) {
+    const isFull = this.#queue.length >= OPERATIONS_QUEUED_MAX;
+    if (this.#failure !== undefined || isFull) {
       const message = `${this.#stream.peer}: more than ${OPERATIONS_QUEUED_MAX} calls wait`;
       const hint = 'Wait for some before making more.';
-      return Promise.reject(new DeviceError('DEVICE_IO', message, { hint }));
+      const full = new DeviceError('DEVICE_IO', message, { hint });
+      operation.reject(this.#failure === undefined ? full : this.lostError());
+      return operation.settled;
     }
     operation.startedMs = this.#env.clock.monotonicMs();
     if (this.#count >= REQUESTS_IN_FLIGHT_MAX) this.#queue.push(operation);
@@ -239,10 +261,17 @@ export class ClientConnection implements ReplySink {
     this.#slots[slot] = undefined;
     this.#free.push(slot);
     this.#count -= 1;
-    if (operation.error === 0) operation.resolve();
-    else operation.reject(deviceError(operation.error, this.#stream.peer));
+    this.#finish(operation);
     const next = this.#queue.shift();
     if (next !== undefined) this.#start(next);
+    else if (this.#count === 0) this.watcher?.onIdle();
+  }
+
+  #finish(operation: Operation): void {
+    if (operation.error === 0) {
+      this.watcher?.onDone(operation);
+      operation.resolve();
+    } else operation.reject(deviceError(operation.error, this.#stream.peer));
   }
 
   #armTimer(): void {
@@ -280,11 +309,18 @@ export class ClientConnection implements ReplySink {
     this.#queue = [];
     this.#unsent = [];
     this.#count = 0;
-    for (const operation of operations) operation?.reject(this.#lost());
+    const unanswered: Operation[] = [];
+    for (const operation of operations) {
+      if (operation?.isAnswered === true) this.#finish(operation);
+      else if (operation !== undefined) unanswered.push(operation);
+    }
+    if (this.watcher !== undefined) this.watcher.onLost(this, unanswered, this.#failure);
+    else for (const operation of unanswered) operation.reject(this.lostError());
     this.#closed.resolve();
   }
 
-  #lost(): DeviceError {
+  /** For calls that cannot be made good. */
+  lostError(): DeviceError {
     const reason = this.#failure instanceof Error ? this.#failure.message : 'it ended';
     const code = this.#isClosed ? 'DEVICE_CLOSED' : 'DEVICE_IO';
     return new DeviceError(code, `the connection to ${this.#stream.peer} is lost: ${reason}`, {

@@ -12,12 +12,10 @@ import {
   FUA,
   NO_HOLE,
 } from '../device/index.ts';
-import type { ClientConnection } from './client-connection.ts';
 import type { Terms } from './client-handshake.ts';
 import {
   BASE_ALLOCATION,
   COMMAND_BLOCK_STATUS,
-  COMMAND_FLUSH,
   COMMAND_READ,
   COMMAND_TRIM,
   COMMAND_WRITE,
@@ -37,6 +35,7 @@ import {
   TRANSMISSION_SEND_WRITE_ZEROES,
 } from './constants.ts';
 import type { StatusExtent } from './exports.ts';
+import type { Lanes } from './lanes.ts';
 import { EFFECT_BYTES_MAX } from './limits.ts';
 import { Operation, type OperationOptions } from './operation.ts';
 import { STYLE_EXTENDED } from './reply-codec.ts';
@@ -59,7 +58,7 @@ export interface NbdDevice extends Device {
 /** By style, see reply-codec.ts. */
 export const styles = ['simple', 'structured', 'extended'] as const;
 
-/** `connect` makes it, from connections that agreed on the same terms. */
+/** `connect` makes it, with connections that agreed on `terms`. */
 export class Client implements NbdDevice {
   readonly name: string;
   readonly sizeBytes: number;
@@ -70,19 +69,17 @@ export class Client implements NbdDevice {
   readonly description: string;
   readonly contexts: readonly string[];
   readonly replies: 'simple' | 'structured' | 'extended';
-  readonly #connections: readonly ClientConnection[];
+  readonly #lanes: Lanes;
   readonly #terms: Terms;
-  #hasFailedFlush = false;
-  #closing: Promise<unknown> | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(
-    connections: readonly ClientConnection[],
+    lanes: Lanes,
+    terms: Terms,
     blockSizes: BlockSizes,
-    exportName: string,
-    readOnly: boolean,
+    { exportName, readOnly }: { readonly exportName: string; readonly readOnly: boolean },
   ) {
-    const { terms } = connections[0]!;
-    this.#connections = connections;
+    this.#lanes = lanes;
     this.#terms = terms;
     this.name = `nbd:${exportName}`;
     this.sizeBytes = terms.sizeBytes;
@@ -135,12 +132,11 @@ export class Client implements NbdDevice {
   }
 
   async flush(): Promise<void> {
-    if (this.#hasFailedFlush) throw this.#flushError(undefined);
+    if (this.#lanes.hasFailedFlush) throw this.#flushError(undefined);
     if (!this.durable) return;
     try {
-      await this.#submit({ command: COMMAND_FLUSH, flags: 0, offsetBytes: 0, lengthBytes: 0 });
+      await this.#lanes.flush();
     } catch (error) {
-      this.#hasFailedFlush = true;
       throw this.#flushError(error);
     }
   }
@@ -199,8 +195,8 @@ export class Client implements NbdDevice {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= Promise.all(this.#connections.map((connection) => connection.close()));
-    return this.#closing.then(() => {});
+    this.#closing ??= this.#lanes.close();
+    return this.#closing;
   }
 
   async #query(
@@ -221,7 +217,7 @@ export class Client implements NbdDevice {
       offsetBytes,
       lengthBytes: Math.min(lengthBytes, this.#effectBytesMax()),
     });
-    await this.#pick().submit(operation);
+    await this.#lanes.submit(operation);
     const extents = operation.statuses.get(id);
     if (extents !== undefined) return extents;
     throw new DeviceError('DEVICE_IO', `${this.name} said nothing about ${context}`, {
@@ -229,18 +225,8 @@ export class Client implements NbdDevice {
     });
   }
 
-  /** The connection that has least to do. */
-  #pick(): ClientConnection {
-    let best = this.#connections[0]!;
-    for (const connection of this.#connections) {
-      if (!connection.isUsable) return connection; // One lost is all lost: it says why.
-      if (connection.load < best.load) best = connection;
-    }
-    return best;
-  }
-
   #submit(options: OperationOptions): Promise<void> {
-    return this.#pick().submit(new Operation(options));
+    return this.#lanes.submit(new Operation(options));
   }
 
   #fuaFlag(flags: number): number {

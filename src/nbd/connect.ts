@@ -1,21 +1,36 @@
 /** Opens a server's export: connects, checks what the server claims, and makes a Device of it. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Env, StreamHandlers, TlsCredentials } from '../core/index.ts';
 import type { BlockSizes } from '../device/index.ts';
 import { Client, type NbdDevice, styles } from './client.ts';
-import { openConnection, type Securing, type Timeouts } from './client-connection.ts';
+import {
+  type ClientConnection,
+  openConnection,
+  type Securing,
+  type Timeouts,
+} from './client-connection.ts';
 import { listExports, type Terms, type Wishes } from './client-handshake.ts';
-import { TRANSMISSION_CAN_MULTI_CONN, TRANSMISSION_HAS_FLAGS } from './constants.ts';
+import {
+  TRANSMISSION_CAN_MULTI_CONN,
+  TRANSMISSION_HAS_FLAGS,
+  TRANSMISSION_READ_ONLY,
+  TRANSMISSION_SEND_FLUSH,
+} from './constants.ts';
 import { NbdError } from './errors.ts';
 import { Inbound } from './inbound.ts';
+import { Lanes } from './lanes.ts';
 import {
   ANSWER_TIMEOUT_MS,
+  CALL_TIMEOUT_MS,
   CLIENT_CONNECTIONS_MAX,
   CONNECT_TIMEOUT_MS,
   PAYLOAD_BYTES_MAX,
+  RECONNECT_TIMEOUT_MS,
   TLS_TIMEOUT_MS,
 } from './limits.ts';
 import { readUriCredentials } from './tls.ts';
 import { type NbdUri, parseUri } from './uri.ts';
+import { WriteLog } from './write-log.ts';
 
 export type ConnectOptions = {
   /** Several are used only if the server says that they see each other's writes. Default 1. */
@@ -23,6 +38,12 @@ export type ConnectOptions = {
   readonly connectTimeoutMs?: number;
   /** From a call until its answer; then the connection is given up. */
   readonly answerTimeoutMs?: number;
+  /**
+   * How long a server may be away: until then, calls wait, and what was in flight is sent again.
+   * Acknowledged writes are kept in memory (64 MiB at most) until they are flushed, and written
+   * again too. 0: a lost connection fails the device.
+   */
+  readonly reconnectTimeoutMs?: number;
   /** Meta contexts to ask for beside `base:allocation`, see `status`. */
   readonly contexts?: readonly string[];
   /** Changes nothing at the server, whatever it would permit. */
@@ -53,25 +74,50 @@ export async function connect(
   const securing = await securingOf(env, target, options.tls, timeouts.connectMs);
   const dial = () => env.net.connect(address, timeouts.connectMs);
   const open = () => openConnection(env, dial, wishes, timeouts, securing);
-  const connections = [await open()];
+  const first = await open();
+  const { terms } = first;
+  const again = () => openSame(open, terms);
+  const connections = [first];
   try {
-    const { terms } = connections[0]!;
     const sizes = checkTerms(terms, exportName);
     const isShared = (terms.flags & TRANSMISSION_CAN_MULTI_CONN) !== 0;
     const wanted = Math.min(isShared ? (options.connections ?? 1) : 1, CLIENT_CONNECTIONS_MAX);
-    while (connections.length < wanted) {
-      const next = await open();
-      connections.push(next);
-      if (next.terms.sizeBytes === terms.sizeBytes && next.terms.flags === terms.flags) continue;
-      throw new NbdError('NBD_PROTOCOL', 'two connections see two different exports', {
-        hint: 'The export was changed meanwhile; try again.',
-      });
-    }
-    return new Client(connections, sizes, exportName, options.readOnly === true);
+    while (connections.length < wanted) connections.push(await again());
+    const readOnly = options.readOnly === true || (terms.flags & TRANSMISSION_READ_ONLY) !== 0;
+    const canFlush = (terms.flags & TRANSMISSION_SEND_FLUSH) !== 0;
+    const reconnectMs = options.reconnectTimeoutMs ?? RECONNECT_TIMEOUT_MS;
+    const lanes = new Lanes(connections, {
+      env,
+      open: again,
+      reconnectMs,
+      callMs: Math.max(CALL_TIMEOUT_MS, timeouts.answerMs + reconnectMs),
+      log: readOnly || !canFlush || reconnectMs === 0 ? undefined : new WriteLog(),
+    });
+    return new Client(lanes, terms, sizes, { exportName, readOnly });
   } catch (error) {
     for (const connection of connections) connection.abandon();
     throw error;
   }
+}
+
+/** One more connection to what must be the same export still. */
+async function openSame(
+  open: () => Promise<ClientConnection>,
+  { sizeBytes, flags, style, blockSizes, contexts }: Terms,
+): Promise<ClientConnection> {
+  const next = await open();
+  const other = next.terms;
+  const isSame =
+    other.sizeBytes === sizeBytes &&
+    other.flags === flags &&
+    other.style === style &&
+    isDeepStrictEqual(other.blockSizes, blockSizes) &&
+    isDeepStrictEqual(other.contexts, contexts);
+  if (isSame) return next;
+  next.abandon();
+  throw new NbdError('NBD_PROTOCOL', 'two connections see two different exports', {
+    hint: 'The export was changed meanwhile; open it again.',
+  });
 }
 
 export type ListOptions = Pick<ConnectOptions, 'connectTimeoutMs' | 'tls'>;

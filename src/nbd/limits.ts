@@ -55,6 +55,20 @@ export const REQUESTS_IN_FLIGHT_MAX = 256;
 export const CONNECT_TIMEOUT_MS = 30_000;
 /** Client: a server that answers nothing for so long while requests wait is taken for dead. */
 export const ANSWER_TIMEOUT_MS = 60_000;
+/** Client: how long a server may be away before its device fails for good. */
+export const RECONNECT_TIMEOUT_MS = 60_000;
+/** Client: between two tries to reach it: short for a restart, longer for a reboot. */
+export const RECONNECT_FIRST_PAUSE_MS = 50;
+export const RECONNECT_PAUSE_MAX_MS = 2_000;
+/** Client: a call, however often its connection was lost. */
+export const CALL_TIMEOUT_MS = 300_000;
+/** Client: a request that was in flight at so many losses in a row may well be their cause. */
+export const REPLAYS_MAX = 5;
+/** Client: acknowledged writes kept until they are flushed; at half of it a flush is sent. */
+export const WRITE_LOG_BYTES_MAX = 64 * MIB;
+export const WRITE_LOG_ENTRIES_MAX = 16 * KIB;
+/** Client: writes of the log in flight at once; each is compared with all of them. */
+export const REPEATS_AT_ONCE = 64;
 /** Client: bytes of an option's reply; descriptions and error texts are not longer. */
 export const OPTION_REPLY_BYTES_MAX = 64 * KIB;
 /** Client: replies to one option, as many as a long export list has. */
@@ -72,3 +86,7 @@ export const EFFECT_BYTES_MAX = 1024 * MIB;
 
 assert(HELD_BYTES_MAX > PAYLOAD_BYTES_MAX, 'the largest request must fit');
 assert(OPTION_BYTES_MAX > 2 * NAME_BYTES_MAX, 'a name and a query must fit into an option');
+assert(CONNECT_TIMEOUT_MS < ANSWER_TIMEOUT_MS, 'a try to connect ends before a request is late');
+assert(CONNECT_TIMEOUT_MS < RECONNECT_TIMEOUT_MS, 'there is time for a second try');
+assert(ANSWER_TIMEOUT_MS + RECONNECT_TIMEOUT_MS < CALL_TIMEOUT_MS, 'a late call is sent again');
+assert(REPEATS_AT_ONCE <= REQUESTS_IN_FLIGHT_MAX, 'what is written again need not wait');

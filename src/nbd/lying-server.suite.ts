@@ -50,7 +50,7 @@ export async function withServer(
     void peer.ended.then(() => peer.stream.end());
     void converse(peer, manner).catch(() => {}); // The client has left, as it should.
   });
-  const timeouts = { connectTimeoutMs: 5_000, answerTimeoutMs: 20_000 };
+  const timeouts = { connectTimeoutMs: 5_000, answerTimeoutMs: 20_000, reconnectTimeoutMs: 0 };
   try {
     await use((options = {}) =>
       connect(env, { address, tls: false, exportName: '' }, { ...timeouts, ...options }),

@@ -49,7 +49,7 @@ export class Operation {
   readonly lengthBytes: number;
   readonly target: Uint8Array | undefined;
   readonly source: Uint8Array | undefined;
-  readonly coverage = new Coverage();
+  coverage = new Coverage();
   readonly statuses = new Map<number, readonly StatusExtent[]>();
   readonly #settled = Promise.withResolvers<void>();
   /** The server's number; 0 while nothing went wrong. */
@@ -58,6 +58,11 @@ export class Operation {
   /** The kernel still reads from `source`. */
   isBeingSent = false;
   isAnswered = false;
+  /** When the caller asked, however often it was sent since. */
+  callStartedMs = 0;
+  replays = 0;
+  /** No call of anybody's, but a write that is made again after a loss. */
+  isRepeat = false;
 
   constructor(options: OperationOptions) {
     this.command = options.command;
@@ -70,6 +75,15 @@ export class Operation {
 
   get settled(): Promise<void> {
     return this.#settled.promise;
+  }
+
+  /** Forgets what a lost connection said, to be sent on another. */
+  reset(): void {
+    this.coverage = new Coverage();
+    this.statuses.clear();
+    this.error = 0;
+    this.isBeingSent = false;
+    this.isAnswered = false;
   }
 
   /** The first error counts. */

@@ -302,7 +302,7 @@ test('closing answers what is in flight, and cuts off what never ends', async ()
   await closing;
   assert.equal(server.connectionCount, 0);
   const stuckServer = await serveDevice(device);
-  const stuck = await connect(env, stuckServer.uri);
+  const stuck = await connect(env, stuckServer.uri, { reconnectTimeoutMs: 0 });
   const lost = assert.rejects(async () => stuck.read(new Uint8Array(4096), 4096), {
     code: 'DEVICE_CLOSED',
   });

@@ -154,7 +154,8 @@ test('a server that fails reads and dies is an error, not wrong bytes', async (c
     ...['error-pread=EIO', 'error-pread-rate=100%', 'error-pwrite=ENOSPC', 'error-pwrite-rate=1'],
   ]);
   await server.socket(socket);
-  await using device = await connect(env, `nbd+unix:///?socket=${socket}`);
+  const options = { reconnectTimeoutMs: 0 };
+  await using device = await connect(env, `nbd+unix:///?socket=${socket}`, options);
   const target = new Uint8Array(4096);
   await assert.rejects(async () => device.read(target, 0), { code: 'DEVICE_IO' });
   await assert.rejects(async () => device.write(target, 0, 0), { code: 'DEVICE_NO_SPACE' });

@@ -6,14 +6,14 @@ export function nodeClock(): Clock {
   return {
     monotonicMs: () => performance.now(),
     wallMs: () => Date.now(),
-    after(delayMs, run) {
+    after(delayMs, run, { keepsProcess = false } = {}) {
       let timer: NodeJS.Timeout;
       let leftMs = delayMs;
       function arm(): void {
         const stepMs = Math.min(leftMs, TIMER_DELAY_MAX_MS);
         leftMs -= stepMs;
         timer = setTimeout(() => (leftMs > 0 ? arm() : run()), stepMs);
-        timer.unref();
+        if (!keepsProcess) timer.unref();
       }
       arm();
       return { cancel: () => clearTimeout(timer) };
