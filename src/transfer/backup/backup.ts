@@ -36,6 +36,8 @@ export type BackupRequest = {
 export type BackupResult = {
   readonly snapshot: Snapshot;
   readonly parent: Snapshot | undefined;
+  /** The newest snapshot, if its manifest could not be read and so was not compared with. */
+  readonly damagedParent?: Snapshot;
   readonly stats: WriterStats;
   readonly readBytes: number;
   /** Ranges that the source said are empty, so that they were not read. */
@@ -56,15 +58,48 @@ const RESCUE_BYTES = 4096;
 /** More than this, and the disk needs a rescue, not a backup. */
 const UNREADABLE_EXTENTS_MAX = 1000;
 
+/** Nor may more than this be lost in all, or this share of what was read, whichever is more. */
+const UNREADABLE_BYTES_MAX = 16 * 1024 * 1024;
+const UNREADABLE_SHARE_MAX = 1 / 100;
+
+/** So many blocks without one that can be read: the disk is gone, it has no bad places. */
+const FAILURES_IN_A_ROW_MAX = 1024;
+
+/**
+ * Everything is compared with the newest snapshot, or only `since.changed` with `since.parent`. If
+ * the manifest to compare with is damaged, the snapshot is made without it: it takes longer, and
+ * heals what the source still has. TRANSFER_*, DEVICE_* and what the store says; nothing is
+ * committed then.
+ */
 export async function backup(
   env: Env,
   repository: Repository,
   device: Device,
   request: BackupRequest,
 ): Promise<BackupResult> {
+  const parent = request.since?.parent ?? repository.latest(request.volume);
+  try {
+    return await backupSince(env, repository, device, request, parent);
+  } catch (error) {
+    if (parent === undefined || request.since !== undefined || !isDamage(error)) throw error;
+    const result = await backupSince(env, repository, device, request, undefined);
+    return { ...result, damagedParent: parent };
+  }
+}
+
+function isDamage(error: unknown): boolean {
+  return hasCode(error, 'STORE_DAMAGED') || hasCode(error, 'STORE_MISSING');
+}
+
+async function backupSince(
+  env: Env,
+  repository: Repository,
+  device: Device,
+  request: BackupRequest,
+  parent: Snapshot | undefined,
+): Promise<BackupResult> {
   const threads = device.sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
   await using pool = codecPool(env, threads);
-  const parent = request.since?.parent ?? repository.latest(request.volume);
   const { sizeBytes } = device;
   await using session = await repository.beginBackup({
     volume: request.volume,
@@ -111,6 +146,8 @@ class BackupRun {
   skippedBytes = 0;
   /** In the order in which reads end, which is not always that of the volume. */
   readonly unreadable: UnreadableExtent[] = [];
+  #unreadableBytes = 0;
+  #failuresInARow = 0;
 
   constructor(device: Device, writer: SnapshotWriter, chunkBytes: number, request: BackupRequest) {
     this.#device = device;
@@ -175,6 +212,7 @@ class BackupRun {
     const target = batch.bytes.subarray(0, lengthBytes);
     try {
       await this.#device.read(target, offsetBytes);
+      this.#failuresInARow = 0;
     } catch (error) {
       if (!hasCode(error, 'DEVICE_IO')) throw error;
       await this.#rescue(target, offsetBytes);
@@ -190,6 +228,7 @@ class BackupRun {
       const part = target.subarray(at, Math.min(target.byteLength, at + step));
       try {
         await this.#device.read(part, offsetBytes + at);
+        this.#failuresInARow = 0;
       } catch (error) {
         if (!hasCode(error, 'DEVICE_IO')) throw error;
         part.fill(0);
@@ -199,19 +238,36 @@ class BackupRun {
   }
 
   #note(offsetBytes: number, lengthBytes: number, cause: unknown): void {
+    this.#unreadableBytes += lengthBytes;
+    this.#failuresInARow++;
     const last = this.unreadable.at(-1);
     if (last !== undefined && last.offsetBytes + last.lengthBytes === offsetBytes) {
       const joined = { ...last, lengthBytes: last.lengthBytes + lengthBytes };
       this.unreadable[this.unreadable.length - 1] = joined;
-      return;
+    } else this.unreadable.push({ offsetBytes, lengthBytes });
+    this.#checkLoss(cause);
+  }
+
+  /** A disk that dies must not become a snapshot of zeroes, which the next ones build upon. */
+  #checkLoss(cause: unknown): void {
+    const lost = this.#unreadableBytes;
+    if (this.#failuresInARow >= FAILURES_IN_A_ROW_MAX) {
+      const what = `${this.#failuresInARow} reads in a row failed`;
+      throw this.#unusable(what, 'Look whether it is still connected; if it fails, ', cause);
     }
-    if (this.unreadable.length >= UNREADABLE_EXTENTS_MAX) {
-      throw new TransferError(
-        'TRANSFER_UNREADABLE',
-        `${this.#device.name}: more than ${UNREADABLE_EXTENTS_MAX} places cannot be read`,
-        { hint: 'Rescue the disk first (ddrescue), then back the copy up.', cause },
-      );
+    if (lost > Math.max(UNREADABLE_BYTES_MAX, this.readBytes * UNREADABLE_SHARE_MAX)) {
+      throw this.#unusable(`${lost} of its bytes cannot be read`, '', cause);
     }
-    this.unreadable.push({ offsetBytes, lengthBytes });
+    if (this.unreadable.length > UNREADABLE_EXTENTS_MAX) {
+      const what = `more than ${UNREADABLE_EXTENTS_MAX} places cannot be read`;
+      throw this.#unusable(what, '', cause);
+    }
+  }
+
+  #unusable(what: string, first: string, cause: unknown): TransferError {
+    const rescue = 'rescue the disk first (ddrescue), then back the copy up.';
+    const hint = first === '' ? `R${rescue.slice(1)}` : first + rescue;
+    const message = `${this.#device.name}: ${what}; nothing was committed`;
+    return new TransferError('TRANSFER_UNREADABLE', message, { hint, cause });
   }
 }

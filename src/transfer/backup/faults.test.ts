@@ -306,6 +306,38 @@ test('a source that cannot be read at all is given up, and nothing is committed'
   assert.equal((await open(env, objects)).snapshots().length, 1);
 });
 
+for (const [how, lost, sizeMiB] of [
+  ['falls off the bus', (offset: number) => offset >= 2 ** 20, 6],
+  ['loses half of every 64 KiB', (offset: number) => offset % 65536 >= 32768, 40],
+] as const) {
+  test(`a source that ${how} in mid-backup never becomes a snapshot of zeroes`, async () => {
+    const { objects, expected } = await repositoryWith([first]);
+    const device = await failingDevice(noise(sizeMiB * 2 ** 20, 1), (offset, length) =>
+      lost(offset) || lost(offset + length - 1) ? deviceError('DEVICE_IO') : undefined,
+    );
+    const run = backup(env, await open(env, objects), device, {
+      ...wanted,
+      packTargetBytes: 2 ** 20,
+    });
+    await assert.rejects(run, { code: 'TRANSFER_UNREADABLE', hint: /escue the disk first/ });
+    await verifyAll(env, objects, expected);
+    assert.equal((await open(env, objects)).snapshots().length, 1);
+  });
+}
+
+test('a source with one long bad place below the limits is backed up all the same', async () => {
+  const objects = memoryStore('bad place');
+  await Repository.init(env, objects);
+  const bytes = noise(6 * 2 ** 20, 3);
+  const from = 2 ** 20;
+  const until = from + 1023 * 4096;
+  const device = await failingDevice(bytes, (offset, length) =>
+    offset < until && offset + length > from ? deviceError('DEVICE_IO') : undefined,
+  );
+  const { snapshot } = await backup(env, await open(env, objects), device, wanted);
+  assert.deepEqual(snapshot.unreadable, [{ offsetBytes: from, lengthBytes: until - from }]);
+});
+
 test('a source that shrinks while it is read fails the backup; the next one works', async () => {
   const { objects, expected } = await repositoryWith([first]);
   const bytes = noise(3 * 2 ** 20, 6);
