@@ -56,8 +56,16 @@ export interface FileStat {
   readonly inode: number;
 }
 
+export type OpenFileOptions = {
+  /**
+   * Transfers pass the page cache by: offsets and lengths must be multiples of the medium's sector.
+   * ENV_INVALID or ENV_UNSUPPORTED where the file system or this host cannot.
+   */
+  readonly directIo?: boolean;
+};
+
 export interface Files {
-  open(path: string, mode: OpenMode): Promise<OpenFile>;
+  open(path: string, mode: OpenMode, options?: OpenFileOptions): Promise<OpenFile>;
   /** Follows symbolic links. ENV_NOT_FOUND if there is nothing. */
   stat(path: string): Promise<FileStat>;
   /** Like `stat`, but a symbolic link is answered for itself, as `other`, and not followed. */

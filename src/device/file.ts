@@ -10,6 +10,7 @@ import {
 import {
   type Answer,
   anyBlockSizes,
+  type BlockSizes,
   checkRange,
   checkWritable,
   type Device,
@@ -25,17 +26,22 @@ import { ExtentList } from './extent-list.ts';
 import { FlushGroup } from './flush-group.ts';
 import { PUNCH_BYTES_MAX, ZERO_WRITE_BYTES } from './limits.ts';
 
-export type OpenFileOptions = { readonly readOnly: boolean };
+export type OpenFileOptions = {
+  readonly readOnly: boolean;
+  /** Passes the host's page cache by; requests are whole sectors then, see `blockSizes`. */
+  readonly directIo?: boolean;
+};
 
 /** A file or block device that is there, at its real size. */
 export async function openFile(
   files: Files,
   path: string,
-  { readOnly }: OpenFileOptions,
+  { readOnly, directIo = false }: OpenFileOptions,
 ): Promise<Device> {
-  return opening(path, async () =>
-    adopt(await files.open(path, readOnly ? 'read' : 'update'), readOnly),
-  );
+  return opening(path, async () => {
+    const file = await files.open(path, readOnly ? 'read' : 'update', { directIo });
+    return adopt(file, readOnly, directIo ? directSectorBytes : 1);
+  });
 }
 
 /** A new, empty file of `sizeBytes`, all hole; DEVICE_EXISTS if the name is taken. */
@@ -89,9 +95,22 @@ async function resized(file: OpenFile, sizeBytes: number): Promise<Device> {
   return new FileDevice(file, sizeBytes, false);
 }
 
-async function adopt(file: OpenFile, readOnly: boolean): Promise<Device> {
+/** The sector that every disk takes; older ones would take less. */
+const directSectorBytes = 4096;
+
+async function adopt(file: OpenFile, readOnly: boolean, sectorBytes = 1): Promise<Device> {
   const { sizeBytes } = await orClose(file, () => file.stat());
-  if (Number.isSafeInteger(sizeBytes)) return new FileDevice(file, sizeBytes, readOnly);
+  if (sizeBytes % sectorBytes !== 0) {
+    await file.close();
+    throw new DeviceError(
+      'DEVICE_SIZE',
+      `${file.path} has ${sizeBytes} bytes, no multiple of ${sectorBytes}`,
+      { hint: 'Direct transfers need whole sectors; do without --direct-io.' },
+    );
+  }
+  if (Number.isSafeInteger(sizeBytes)) {
+    return new FileDevice(file, sizeBytes, readOnly, sectorBytes);
+  }
   await file.close();
   throw new DeviceError('DEVICE_SIZE', `${file.path} is too large`, {
     hint: 'Volumes of 2^53 bytes (8 PiB) and more are not supported.',
@@ -115,7 +134,7 @@ let zeroes: Uint8Array | undefined;
 class FileDevice implements Device {
   readonly name: string;
   readonly sizeBytes: number;
-  readonly blockSizes = anyBlockSizes;
+  readonly blockSizes: BlockSizes;
   readonly readOnly: boolean;
   readonly durable = true;
   readonly #file: OpenFile;
@@ -124,10 +143,11 @@ class FileDevice implements Device {
   #punches = true;
   #closing: Promise<void> | undefined;
 
-  constructor(file: OpenFile, sizeBytes: number, readOnly: boolean) {
+  constructor(file: OpenFile, sizeBytes: number, readOnly: boolean, sectorBytes = 1) {
     this.name = nameOf(file.path);
     this.sizeBytes = sizeBytes;
     this.readOnly = readOnly;
+    this.blockSizes = { ...anyBlockSizes, minimumBytes: sectorBytes };
     this.#file = file;
     this.#flushes = new FlushGroup(this.name, () => file.sync());
   }

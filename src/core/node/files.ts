@@ -1,6 +1,14 @@
 /** Files on the real disk: positional reads and writes with callbacks, every error typed. */
 import fs from 'node:fs';
-import type { FileKind, FileLock, FileStat, Files, OpenFile, OpenMode } from '../env.ts';
+import type {
+  FileKind,
+  FileLock,
+  FileStat,
+  Files,
+  OpenFile,
+  OpenFileOptions,
+  OpenMode,
+} from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { errnoName, LOCK_EXCLUSIVE_NOW, native } from './native.ts';
 import { NodeFile, statOf } from './open-file.ts';
@@ -60,10 +68,14 @@ export function nodeFiles(): Files {
   };
 }
 
-async function open(path: string, mode: OpenMode): Promise<OpenFile> {
+async function open(
+  path: string,
+  mode: OpenMode,
+  { directIo = false }: OpenFileOptions = {},
+): Promise<OpenFile> {
   const verb = verbOf[mode];
   // Without O_NONBLOCK the opening of a FIFO would wait for its other end for ever.
-  const flags = flagsOf[mode] | O_NOCTTY | O_NONBLOCK;
+  const flags = flagsOf[mode] | O_NOCTTY | O_NONBLOCK | (directIo ? directFlag(path) : 0);
   const fd = await call<number>(verb, path, (done) => fs.open(path, flags, 0o666, done));
   try {
     const stats = await call<fs.Stats>('examine', path, (done) => fs.fstat(fd, done));
@@ -74,11 +86,19 @@ async function open(path: string, mode: OpenMode): Promise<OpenFile> {
         hint: 'Name a regular file or a block device; pipes and terminals have no offsets.',
       });
     }
-    return new NodeFile(path, fd, kind);
+    return new NodeFile(path, fd, kind, directIo);
   } catch (error) {
     fs.close(fd, () => undefined);
     throw error;
   }
+}
+
+function directFlag(path: string): number {
+  const flag = fs.constants.O_DIRECT as number | undefined; // Linux only.
+  if (flag !== undefined && native() !== undefined) return flag;
+  throw new EnvError('ENV_UNSUPPORTED', `cannot open ${path} for direct transfers on this system`, {
+    hint: 'They need Linux and the optional native part (koffi); do without --direct-io.',
+  });
 }
 
 async function stat(path: string): Promise<FileStat> {

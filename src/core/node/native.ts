@@ -3,13 +3,15 @@ import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { INTERRUPTED_RETRIES_MAX } from '../limits.ts';
 
-/** Each answers 0 or more, or minus an error number of this system. */
+/** Each answers 0 or more, or, unless it says otherwise, minus an error number of this system. */
 export type Native = {
   seek(fd: number, offsetBytes: number, whence: number): number;
   allocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
   lock(fd: number, operation: number): number;
-  /** Fills `target` as far as the page cache can without waiting (preadv2(2), RWF_NOWAIT). */
+  /** Fills `target` as far as the page cache can without waiting (preadv2(2), RWF_NOWAIT); or -1. */
   readCached(fd: number, target: Uint8Array, offsetBytes: number): number;
+  /** Where in memory `bytes` begin. */
+  addressOf(bytes: Uint8Array): number;
 };
 
 // Linux numbers (lseek(2), fallocate(2), flock(2)); those of flock hold on macOS too.
@@ -46,19 +48,22 @@ function load(): Native | null {
   try {
     const koffi = createRequire(import.meta.url)('koffi') as Koffi;
     const libc = koffi.load(null);
+    const addressOf = (bytes: Uint8Array): number => Number(koffi.address(bytes));
     const bind = (prototype: string): Call =>
       retryInterrupted(libc.func(prototype), () => koffi.errno());
     const lock = bind('int flock(int, int)');
     if (process.platform === 'darwin') {
-      return { lock, seek: unsupported, allocate: unsupported, readCached: unsupported };
+      const absent = { seek: unsupported, allocate: unsupported, readCached: unsupported };
+      return { lock, addressOf, ...absent };
     }
     // On 32-bit systems the plain names take a 32-bit offset.
     const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
     return {
       lock,
+      addressOf,
       seek: bind(`int64_t lseek${wide}(int, int64_t, int)`),
       allocate: bind(`int fallocate${wide}(int, int, int64_t, int64_t)`),
-      readCached: bindReadCached(koffi, libc),
+      readCached: bindReadCached(addressOf, libc),
     };
   } catch {
     return null; // No prebuilt binary for this system: callers have a way without it.
@@ -66,7 +71,10 @@ function load(): Native | null {
 }
 
 /** One buffer, described once: an object per call would cost as much as the call. */
-function bindReadCached(koffi: Koffi, libc: { func(prototype: string): unknown }) {
+function bindReadCached(
+  addressOf: (bytes: Uint8Array) => number,
+  libc: { func(prototype: string): unknown },
+) {
   // The vector is two words of 64 bits, written in halves below.
   if (process.arch !== 'x64' && process.arch !== 'arm64') return unsupported;
   let read: (fd: number, vector: Uint32Array, count: 1, at: number, flags: number) => number;
@@ -82,15 +90,14 @@ function bindReadCached(koffi: Koffi, libc: { func(prototype: string): unknown }
     const { buffer } = target;
     let address = addresses.get(buffer);
     if (address === undefined) {
-      address = Number(koffi.address(new Uint8Array(buffer)));
+      address = addressOf(new Uint8Array(buffer));
       addresses.set(buffer, address);
     }
     const start = address + target.byteOffset;
     vector[0] = start % 2 ** 32;
     vector[1] = Math.floor(start / 2 ** 32);
     vector[2] = target.byteLength;
-    const answer = read(fd, vector, 1, offsetBytes, NO_WAITING);
-    return answer >= 0 ? answer : -koffi.errno();
+    return read(fd, vector, 1, offsetBytes, NO_WAITING);
   };
 }
 

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import type { FileDone, FileKind, FileStat, OpenFile } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { INTERRUPTED_RETRIES_MAX, TRANSFER_BYTES_MAX } from '../limits.ts';
+import { BOUNCE_BYTES, bounces } from './bounce.ts';
 import {
   errnoName,
   native,
@@ -30,15 +31,16 @@ const cannotPunch: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOSYS', 'EINVA
 export class NodeFile implements OpenFile {
   readonly path: string;
   readonly #kind: FileKind;
-  readonly #pageCache: PageCache;
+  /** Absent: transfers pass it by. */
+  readonly #pageCache: PageCache | undefined;
   #fd: number;
   #closing: Promise<void> | undefined;
 
-  constructor(path: string, fd: number, kind: FileKind) {
+  constructor(path: string, fd: number, kind: FileKind, isDirect = false) {
     this.path = path;
     this.#fd = fd;
     this.#kind = kind;
-    this.#pageCache = new PageCache(fd, kind);
+    this.#pageCache = isDirect ? undefined : new PageCache(fd, kind);
   }
 
   async stat(): Promise<FileStat> {
@@ -48,19 +50,21 @@ export class NodeFile implements OpenFile {
   }
 
   read(target: Uint8Array, offsetBytes: number, done: FileDone): void {
-    this.#transfer('read from', fs.read, target, offsetBytes, done, 0);
+    if (this.#pageCache === undefined) this.#readDirect(target, offsetBytes, done);
+    else this.#transfer('read from', fs.read, target, offsetBytes, done, 0);
   }
 
   write(source: Uint8Array, offsetBytes: number, done: FileDone): void {
-    this.#transfer('write to', fs.write, source, offsetBytes, done, 0);
+    if (this.#pageCache === undefined) this.#writeDirect(source, offsetBytes, done);
+    else this.#transfer('write to', fs.write, source, offsetBytes, done, 0);
   }
 
   readAtOnce(target: Uint8Array, offsetBytes: number): boolean {
-    return this.#fd >= 0 && this.#pageCache.read(target, offsetBytes);
+    return this.#fd >= 0 && this.#pageCache?.read(target, offsetBytes) === true;
   }
 
   writeAtOnce(source: Uint8Array, offsetBytes: number): boolean {
-    return this.#fd >= 0 && this.#pageCache.write(source, offsetBytes);
+    return this.#fd >= 0 && this.#pageCache?.write(source, offsetBytes) === true;
   }
 
   sync(): Promise<void> {
@@ -117,6 +121,31 @@ export class NodeFile implements OpenFile {
     return offsetBytes < sizeBytes
       ? { offsetBytes, lengthBytes: sizeBytes - offsetBytes }
       : undefined;
+  }
+
+  #readDirect(target: Uint8Array, offsetBytes: number, done: FileDone): void {
+    const length = Math.min(target.byteLength, BOUNCE_BYTES);
+    bounces.take((bounce) => {
+      const part = bounce.subarray(0, length);
+      const copied: FileDone = (error, count) => {
+        target.set(bounce.subarray(0, count));
+        bounces.giveBack(bounce);
+        done(error, count);
+      };
+      this.#transfer('read from', fs.read, part, offsetBytes, copied, 0);
+    });
+  }
+
+  #writeDirect(source: Uint8Array, offsetBytes: number, done: FileDone): void {
+    const length = Math.min(source.byteLength, BOUNCE_BYTES);
+    bounces.take((bounce) => {
+      bounce.set(source.subarray(0, length));
+      const written: FileDone = (error, count) => {
+        bounces.giveBack(bounce);
+        done(error, count);
+      };
+      this.#transfer('write to', fs.write, bounce.subarray(0, length), offsetBytes, written, 0);
+    });
   }
 
   #transfer(
