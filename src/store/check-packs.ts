@@ -1,8 +1,9 @@
 /** Checks packs and index segments: tables always, every frame and record on demand. */
+import { CodecError } from '../codec/index.ts';
 import { equalBytes, FormatError, toHex } from '../core/index.ts';
 import type { CheckRun } from './check.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { damagedObject } from './errors.ts';
+import { damagedObject, StoreError } from './errors.ts';
 import { Arena, FramePlan } from './frame-plan.ts';
 import { checkPackHeader, packKey, readPackTable } from './pack-file.ts';
 import { PACK_HEADER_BYTES, type PackTable, RECORD_TREE } from './pack-table.ts';
@@ -95,6 +96,10 @@ async function readFrames(run: CheckRun, index: ChunkIndex, span: Span): Promise
   } catch (error) {
     // One frame at a time tells which one it is.
     if (span.to - span.from === 1) {
+      if (!isDamage(error)) {
+        run.note(packKey(span.packId), error);
+        return;
+      }
       run.damagedFrame(span.packId, span.from);
       run.note(packKey(span.packId), located(error, span));
       return;
@@ -103,6 +108,12 @@ async function readFrames(run: CheckRun, index: ChunkIndex, span: Span): Promise
       await readFrames(run, index, { ...span, from: frame, to: frame + 1 });
     }
   }
+}
+
+/** A store that fails, or a thread that dies, says nothing about the bytes. */
+function isDamage(error: unknown): boolean {
+  if (error instanceof CodecError) return error.code !== 'CODEC_WORKER';
+  return error instanceof StoreError || error instanceof FormatError;
 }
 
 function located(error: unknown, { packId, table, from }: Span): unknown {

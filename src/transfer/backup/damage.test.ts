@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { FerryError, nodeEnv } from '../../core/index.ts';
-import { memoryStore, type ObjectStore } from '../../objects/index.ts';
+import { faultStore, memoryStore, type ObjectStore } from '../../objects/index.ts';
 import { type CheckReport, Repository, type Snapshot } from '../../store/index.ts';
 import {
   backUp,
@@ -292,4 +292,18 @@ test('both superblocks gone: it is no repository', async () => {
   content.delete('superblock/1');
   const objects = await fill(memoryStore('a'), content);
   await assert.rejects(open(env, objects), { code: 'STORE_NOT_A_REPOSITORY' });
+});
+
+test('a store that fails while it is checked is told as such, not as damage', async () => {
+  const inner = await fill(memoryStore('a'), small.content);
+  const frames = faultStore(inner, ({ operation, key, number }) =>
+    operation === 'get-range' && key.startsWith('packs/') && number > 40
+      ? { code: 'OBJECT_IO' }
+      : undefined,
+  );
+  const report = await checked(env, await open(env, frames));
+  assert(report.problems.length > 0);
+  for (const { code } of report.problems) assert.equal(code, 'STORE_IO');
+  const whole = await checked(env, await open(env, inner));
+  assert.deepEqual(whole.problems, []);
 });
