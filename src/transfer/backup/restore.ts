@@ -1,12 +1,11 @@
-/** Restores a snapshot to a device: chunks are read pack by pack, verified, and written in place. */
+/** Restores a snapshot to a device: chunks are decoded in jobs, verified, and written in place. */
 import { CodecError, type CodecPool, codecPool } from '../../codec/index.ts';
-import { type Env, type FerryError, toHex } from '../../core/index.ts';
+import type { Env } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   Arena,
   type ChunkIndex,
   ChunkReader,
-  eachChunk,
   FramePlan,
   LEAF_BYTES,
   type Location,
@@ -14,11 +13,11 @@ import {
   type Repository,
   Slots,
   type Snapshot,
-  StoreError,
   treeOf,
 } from '../../store/index.ts';
 import { checkInterrupted, TransferError } from '../errors.ts';
 import type { OnProgress } from '../progress.ts';
+import { chunksOf, findChunk, type NamedChunk } from './prepare-restore.ts';
 
 export type RestoreOptions = {
   /** The target reads as zero everywhere: holes need not be written. */
@@ -106,11 +105,7 @@ class RestoreRun {
     const tree = treeOf(this.#snapshot);
     try {
       for await (const { index, leaf } of leaves(this.#repository.reader, tree)) {
-        const found: { offsetBytes: number; lengthBytes: number; id: Uint8Array }[] = [];
-        eachChunk(leaf, index, (offsetBytes, lengthBytes, id) => {
-          found.push({ offsetBytes, lengthBytes, id });
-        });
-        for (const chunk of found) await this.#want(chunk);
+        for (const chunk of chunksOf(leaf, index)) await this.#want(chunk);
         this.#report(index * LEAF_BYTES);
       }
       await this.#start();
@@ -131,13 +126,9 @@ class RestoreRun {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  async #want(chunk: { offsetBytes: number; lengthBytes: number; id: Uint8Array }): Promise<void> {
-    const answer = this.#index.find(chunk.id);
-    const at = answer instanceof Promise ? await answer : answer;
-    if (at === undefined) throw missingChunk(this.#index, chunk.id, chunk.offsetBytes);
-    if (at.table.rawBytes[at.ordinal] !== chunk.lengthBytes) {
-      throw wrongLength(at, chunk.lengthBytes, chunk.offsetBytes);
-    }
+  async #want(chunk: NamedChunk): Promise<void> {
+    const found = findChunk(this.#index, chunk);
+    const at = found instanceof Promise ? await found : found;
     const last = this.#wanted.at(-1);
     if (last !== undefined) {
       const full = this.#wantedBytes + chunk.lengthBytes > JOB_BYTES;
@@ -228,20 +219,4 @@ class RestoreRun {
 
 function sameFrame(a: Location, b: Location): boolean {
   return a.pack === b.pack && a.table.frameOf(a.ordinal) === b.table.frameOf(b.ordinal);
-}
-
-function missingChunk(index: ChunkIndex, id: Uint8Array, offsetBytes: number): FerryError {
-  return index.absent(`chunk ${toHex(id).slice(0, 16)}, wanted at ${offsetBytes},`);
-}
-
-function wrongLength(
-  { table, ordinal }: Location,
-  wanted: number,
-  offsetBytes: number,
-): FerryError {
-  const found = table.rawBytes[ordinal];
-  const what = `the manifest wants ${wanted} bytes at ${offsetBytes}, its chunk has ${found}`;
-  return new StoreError('STORE_DAMAGED', what, {
-    hint: 'Run `ferry check --read-data` to see what is affected.',
-  });
 }
