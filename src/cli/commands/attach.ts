@@ -116,9 +116,14 @@ function describe(sizeBytes: number, readOnly: boolean): string {
 }
 
 function open({ env }: Context, source: string, values: AttachValues): Promise<Device> {
-  const { readOnly, connections, timeout } = values;
+  const { readOnly, connections } = values;
   if (!isUri(source)) return openSource(env, source, { readOnly });
-  return connect(env, source, { connections, readOnly, answerTimeoutMs: timeout * 1000 });
+  return connect(env, source, {
+    connections,
+    readOnly,
+    answerTimeoutMs: values.timeout * 1000,
+    reconnectTimeoutMs: values.reconnect * 1000,
+  });
 }
 
 async function untilTakenAway(

@@ -8,7 +8,7 @@ export const attachSpec = {
     'With DEVICE, the NBD driver of the Linux kernel makes it a disk; needs root. With --fuse,',
     'PATH becomes a file of its size and content, on which losetup and file systems work; no',
     'driver is needed, and fusermount3 serves users other than root. Either goes away on SIGINT',
-    'or SIGTERM; what is in use then stays until it no longer is. A disk outlives a server that',
+    'or SIGTERM; what is in use then stays until it no longer is. Both outlive a server that',
     'restarts.',
   ].join('\n'),
   arguments: {
@@ -33,7 +33,7 @@ export const attachSpec = {
       min: 1,
       max: 86_400,
     }),
-    reconnect: count('SECONDS', 'with DEVICE: how long requests wait for a lost server', '300', {
+    reconnect: count('SECONDS', 'how long requests wait for a server that went away', '60', {
       min: 1,
       max: 86_400,
     }),
