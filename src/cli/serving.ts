@@ -1,7 +1,7 @@
 /** Serves one device over NBD until the command is told to stop. */
 import type { Address } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
-import type { NbdServer } from '../nbd/index.ts';
+import type { NbdServer, ServeTlsOptions } from '../nbd/index.ts';
 import type { Context } from './context.ts';
 import { serveAt } from './listen.ts';
 import type { Fields } from './output.ts';
@@ -14,6 +14,7 @@ export type Serving = {
   readonly description: string;
   readonly readOnly: boolean;
   readonly listen: Address | undefined;
+  readonly tls: ServeTlsOptions | undefined;
   /** More for programs, and for people. */
   readonly fields: Fields;
   readonly note: string;
@@ -27,6 +28,7 @@ export async function serveUntilStopped(context: Context, serving: Serving): Pro
   await using server = await serveAt(env, settings, serving.listen, {
     name,
     exports,
+    ...(serving.tls && { tls: serving.tls }),
     onTrouble: (peer, error) => output.detail(`${peer}: ${messageOf(error)}`),
   });
   const uri = server.uriOf(name);

@@ -26,8 +26,11 @@ import {
   FLAG_REQ_ONE,
   STATUS_HOLE,
   STATUS_ZERO,
+  TRANSMISSION_CAN_MULTI_CONN,
   TRANSMISSION_READ_ONLY,
   TRANSMISSION_ROTATIONAL,
+  TRANSMISSION_SEND_CACHE,
+  TRANSMISSION_SEND_DF,
   TRANSMISSION_SEND_FAST_ZERO,
   TRANSMISSION_SEND_FLUSH,
   TRANSMISSION_SEND_FUA,
@@ -40,6 +43,13 @@ import { EFFECT_BYTES_MAX } from './limits.ts';
 import { Operation, type OperationOptions } from './operation.ts';
 import { STYLE_EXTENDED } from './reply-codec.ts';
 
+export type NbdFeatures = Readonly<
+  Record<
+    'readOnly' | 'flush' | 'fua' | 'trim' | 'zero' | 'fastZero' | 'cache' | 'df' | 'multiConn',
+    boolean
+  >
+>;
+
 /** Disposing it says goodbye to the server. */
 export interface NbdDevice extends Device {
   readonly description: string;
@@ -47,6 +57,9 @@ export interface NbdDevice extends Device {
   readonly contexts: readonly string[];
   /** What was agreed on. */
   readonly replies: 'simple' | 'structured' | 'extended';
+  readonly tls: boolean;
+  /** What the server says that it can do, whatever this device makes of it. */
+  readonly features: NbdFeatures;
   /** Describes a prefix of the range in a granted context; at least one extent. */
   status(
     context: string,
@@ -57,6 +70,12 @@ export interface NbdDevice extends Device {
 
 /** By style, see reply-codec.ts. */
 export const styles = ['simple', 'structured', 'extended'] as const;
+
+type ClientOptions = {
+  readonly exportName: string;
+  readonly readOnly: boolean;
+  readonly tls: boolean;
+};
 
 /** `connect` makes it, with connections that agreed on `terms`. */
 export class Client implements NbdDevice {
@@ -69,6 +88,8 @@ export class Client implements NbdDevice {
   readonly description: string;
   readonly contexts: readonly string[];
   readonly replies: 'simple' | 'structured' | 'extended';
+  readonly tls: boolean;
+  readonly features: NbdFeatures;
   readonly #lanes: Lanes;
   readonly #terms: Terms;
   #closing: Promise<void> | undefined;
@@ -77,7 +98,7 @@ export class Client implements NbdDevice {
     lanes: Lanes,
     terms: Terms,
     blockSizes: BlockSizes,
-    { exportName, readOnly }: { readonly exportName: string; readonly readOnly: boolean },
+    { exportName, readOnly, tls }: ClientOptions,
   ) {
     this.#lanes = lanes;
     this.#terms = terms;
@@ -89,6 +110,18 @@ export class Client implements NbdDevice {
     this.description = terms.description;
     this.contexts = [...terms.contexts.keys()];
     this.replies = styles[terms.style]!;
+    this.tls = tls;
+    this.features = {
+      readOnly: this.#can(TRANSMISSION_READ_ONLY),
+      flush: this.durable,
+      fua: this.#can(TRANSMISSION_SEND_FUA),
+      trim: this.#can(TRANSMISSION_SEND_TRIM),
+      zero: this.#can(TRANSMISSION_SEND_WRITE_ZEROES),
+      fastZero: this.#can(TRANSMISSION_SEND_FAST_ZERO),
+      cache: this.#can(TRANSMISSION_SEND_CACHE),
+      df: this.#can(TRANSMISSION_SEND_DF),
+      multiConn: this.#can(TRANSMISSION_CAN_MULTI_CONN),
+    };
     this.hints = {
       rotational: this.#can(TRANSMISSION_ROTATIONAL),
       fastZero: this.#can(TRANSMISSION_SEND_FAST_ZERO),

@@ -93,7 +93,7 @@ export async function connect(
       callMs: Math.max(CALL_TIMEOUT_MS, timeouts.answerMs + reconnectMs),
       log: readOnly || !canFlush || reconnectMs === 0 ? undefined : new WriteLog(),
     });
-    return new Client(lanes, terms, sizes, { exportName, readOnly });
+    return new Client(lanes, terms, sizes, { exportName, readOnly, tls: target.tls });
   } catch (error) {
     for (const connection of connections) connection.abandon();
     throw error;

@@ -1,6 +1,6 @@
 /** nbd: the NBD protocol, its server, its client as a Device; see README.md. */
 export * from './attach/index.ts';
-export type { NbdDevice } from './client.ts';
+export type { NbdDevice, NbdFeatures } from './client.ts';
 export { type ConnectOptions, connect, type ListOptions, list } from './connect.ts';
 export { NbdError, type NbdErrorCode } from './errors.ts';
 export type { Export, ExportSource, Exports, MetaContext, StatusExtent } from './exports.ts';

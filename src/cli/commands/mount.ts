@@ -1,5 +1,6 @@
 /** `ferry mount`: serves a snapshot over NBD; with --rw, writes go to a layer beside it. */
 import { dirname } from 'node:path';
+import type { ServeTlsOptions } from '../../nbd/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../store/index.ts';
 import { backup } from '../../transfer/backup/index.ts';
 import { type Mount, mount } from '../../transfer/mount/index.ts';
@@ -12,10 +13,13 @@ import { formatSize } from '../sizes.ts';
 import type { Run, Values } from '../spec.ts';
 import { makeStateDirectory } from '../state-directory.ts';
 import type { mountSpec } from '../table/serving.ts';
+import { serveTlsOf } from '../tls-options.ts';
 
-export const run: Run<typeof mountSpec> = async (context, values) => {
+export const run: Run<typeof mountSpec> = async (context, given) => {
   const { env, settings } = context;
-  const wish = wishOf(values);
+  const wish = wishOf(given);
+  // Before anything is made: it may be refused.
+  const values = { ...given, secured: await serveTlsOf(env.files, given, 'ferry mount') };
   await using repository = await repositoryOf(context);
   const snapshot = repository.resolve(wish.snapshot);
   const commitTo = wish.commit === '' ? snapshot.volume : wish.commit;
@@ -37,6 +41,7 @@ export const run: Run<typeof mountSpec> = async (context, values) => {
 };
 
 type MountValues = Values<typeof mountSpec>;
+type Wanted = MountValues & { readonly secured: ServeTlsOptions | undefined };
 
 /** `--commit VOL@SNAP` at the end means `VOL@SNAP --commit`: nobody names both the same way. */
 function wishOf(values: MountValues): { snapshot: string; commit: string | undefined } {
@@ -63,7 +68,7 @@ async function serveMounted(
   context: Context,
   { device, continued }: Mount,
   snapshot: Snapshot,
-  { listen, rw }: MountValues,
+  { listen, rw, secured }: Wanted,
   note: string,
 ): Promise<void> {
   await serveUntilStopped(context, {
@@ -72,6 +77,7 @@ async function serveMounted(
     description: `${snapshotName(snapshot)} of ${formatTime(snapshot.time)}`,
     readOnly: !rw,
     listen,
+    tls: secured,
     fields: { id: snapshot.id, volume: snapshot.volume, continued },
     note: continued ? `${note}, going on with the writes of an earlier mount` : note,
   });
@@ -81,7 +87,7 @@ type Writable = {
   readonly snapshot: Snapshot;
   /** The volume that gets the snapshots; undefined if none are to be made. */
   readonly commitTo: string | undefined;
-  readonly values: MountValues;
+  readonly values: Wanted;
 };
 
 async function serveWritable(

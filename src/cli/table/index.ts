@@ -2,6 +2,7 @@
 import type { TableEntry } from '../spec.ts';
 import { backupCommands } from './backup.ts';
 import { imageCommands } from './images.ts';
+import { nbdCommands } from './nbd.ts';
 import { repositoryCommands } from './repository.ts';
 import { servingCommands } from './serving.ts';
 import { shellCommands } from './shell.ts';
@@ -11,7 +12,7 @@ export type CommandGroup = { readonly title: string; readonly entries: readonly 
 /** In the order of help. */
 export const commandGroups: readonly CommandGroup[] = [
   { title: 'Backup', entries: backupCommands },
-  { title: 'Serving', entries: servingCommands },
+  { title: 'Serving', entries: [...servingCommands, ...nbdCommands] },
   { title: 'Repository', entries: repositoryCommands },
   { title: 'Images', entries: imageCommands },
   { title: 'Shell', entries: shellCommands },
