@@ -1,10 +1,11 @@
 /** Opens what a person names: a path, or `memory:SIZE`. */
 import { type Files, parseSize, SIZE_FORM } from '../core/index.ts';
 import { type Device, DeviceError } from './device.ts';
-import { openFile } from './file.ts';
+import { type OpenFileOptions, openFile } from './file.ts';
 import { memory } from './memory.ts';
 
-export type OpenDeviceOptions = { readonly readOnly: boolean };
+/** `directIo` means nothing to memory. */
+export type OpenDeviceOptions = OpenFileOptions;
 
 const MEMORY = 'memory:';
 

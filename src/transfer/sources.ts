@@ -1,7 +1,13 @@
 /** Opens what a person names as source or target: a path, `memory:SIZE`, an NBD URI. */
 import path from 'node:path';
 import { type Env, sha256, toHex } from '../core/index.ts';
-import { type Device, openDevice, openTarget, type Target } from '../device/index.ts';
+import {
+  type Device,
+  type OpenDeviceOptions,
+  openDevice,
+  openTarget,
+  type Target,
+} from '../device/index.ts';
 import { connect, isUri } from '../nbd/index.ts';
 import { TransferError } from './errors.ts';
 
@@ -11,10 +17,10 @@ const NBD_CONNECTIONS = 4;
 export async function openSource(
   env: Env,
   source: string,
-  options: { readonly readOnly: boolean },
+  { readOnly, directIo = false }: OpenDeviceOptions,
 ): Promise<Device> {
-  if (isUri(source)) return connect(env, source, { connections: NBD_CONNECTIONS, ...options });
-  return openDevice(env.files, source, options);
+  if (!isUri(source)) return openDevice(env.files, source, { readOnly, directIo });
+  return connect(env, source, { connections: NBD_CONNECTIONS, readOnly });
 }
 
 /** For writing a volume of `sizeBytes`; a file is made or emptied, all else keeps what it holds. */

@@ -10,7 +10,6 @@ import {
   type TableEntry,
   text,
 } from '../spec.ts';
-import { tlsOptions } from '../tls-options.ts';
 import { attachCommands } from './attach.ts';
 
 export const mountSpec = {
@@ -33,7 +32,6 @@ export const mountSpec = {
     listen,
     commit: optionalText('VOL', '', 'with --rw: keep the changes as a snapshot of VOL, or its own'),
     continue: flag('take up the layer that an earlier mount left'),
-    ...tlsOptions,
   },
   examples: [
     'ferry mount web@latest',
@@ -59,13 +57,12 @@ export const exportSpec = {
     }),
     listen,
     readOnly: flag('let clients read only', { short: 'r' }),
-    ...tlsOptions,
+    directIo: flag('pass the page cache of this host by (O_DIRECT)'),
   },
   examples: [
     'ferry export disk.img',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',
-    'ferry export disk.img --listen 0.0.0.0:10809 --tls require --tls-psk keys.psk',
   ],
 } as const;
 
