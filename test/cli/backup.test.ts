@@ -1,6 +1,6 @@
 /** Goal: the main job as a person does it: init, backup, change, backup, list, compare, restore. */
 import assert from 'node:assert/strict';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { DeviceError, memory } from '../../src/device/index.ts';
 import { serve } from '../../src/nbd/index.ts';
@@ -229,5 +229,15 @@ test('a snapshot that does not exist leaves the target as it was', async () => {
     'STORE_SNAPSHOT_NOT_FOUND',
   );
   assert.equal((await here.failure(1, 'restore', 'no', 'precious')).code, 'STORE_VOLUME_NOT_FOUND');
+  assert.equal(await readFile(here.path('precious'), 'utf8'), 'precious');
+});
+
+test('a snapshot whose packs are gone leaves the target as it was', async () => {
+  await using here = await prepared();
+  await here.ok('backup', 'disk.img');
+  await writeFile(here.path('precious'), 'precious');
+  const packs = here.path('repo/packs');
+  for (const group of await readdir(packs)) await rm(`${packs}/${group}`, { recursive: true });
+  await here.failure(20, 'restore', 'disk', 'precious');
   assert.equal(await readFile(here.path('precious'), 'utf8'), 'precious');
 });

@@ -1,5 +1,5 @@
 /** `ferry restore`: writes a snapshot to a target, bit for bit. */
-import { restore, verifyRestored } from '../../transfer/backup/index.ts';
+import { prepareRestore, restore, verifyRestored } from '../../transfer/backup/index.ts';
 import { openRestoreTarget } from '../../transfer/index.ts';
 import { interruption } from '../interrupted.ts';
 import { repositoryOf, snapshotName } from '../repository.ts';
@@ -13,8 +13,8 @@ export const run: Run<typeof restoreSpec> = async (context, values) => {
   const snapshot = repository.resolve(values.snapshot);
   const name = snapshotName(snapshot);
   const { sizeBytes } = snapshot;
-  // A repository that cannot be read is noticed before the target loses what it holds.
-  await repository.index();
+  // What cannot be restored is noticed before the target loses what it holds.
+  await prepareRestore(repository, snapshot, { signal });
   const target = await openRestoreTarget(env, values.target, sizeBytes);
   await using device = target.device;
   const startMs = env.clock.monotonicMs();
