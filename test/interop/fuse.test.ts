@@ -1,4 +1,4 @@
-/** Goal: a file that `ferry attach --fuse` makes bears loop devices and file systems, and ends well. */
+/** Goal: a file of `ferry attach --fuse` bears loop devices and file systems, and ends well. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';

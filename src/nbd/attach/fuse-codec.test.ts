@@ -1,4 +1,4 @@
-/** Goal: requests are decoded exactly or not at all, and replies are laid out as in linux/fuse.h. */
+/** Goal: requests are decoded exactly or not at all; replies are laid out as in linux/fuse.h. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
