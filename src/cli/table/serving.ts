@@ -10,6 +10,7 @@ import {
   type TableEntry,
   text,
 } from '../spec.ts';
+import { tlsOptions } from '../tls-options.ts';
 import { attachCommands } from './attach.ts';
 
 export const mountSpec = {
@@ -32,6 +33,7 @@ export const mountSpec = {
     listen,
     commit: optionalText('VOL', '', 'with --rw: keep the changes as a snapshot of VOL, or its own'),
     continue: flag('take up the layer that an earlier mount left'),
+    ...tlsOptions,
   },
   examples: [
     'ferry mount web@latest',
@@ -58,11 +60,13 @@ export const exportSpec = {
     listen,
     readOnly: flag('let clients read only', { short: 'r' }),
     directIo: flag('pass the page cache of this host by (O_DIRECT)'),
+    ...tlsOptions,
   },
   examples: [
     'ferry export disk.img',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',
+    'ferry export disk.img --listen 0.0.0.0:10809 --tls require --tls-psk keys.psk',
   ],
 } as const;
 
