@@ -6,6 +6,8 @@ import { parseArgs } from 'node:util';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
+import { envRows } from './nbd.env.ts';
+import { manyConnections } from './nbd.many.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
 
 const VOLUME_BYTES = 1024 * 1024 * 1024;
@@ -14,7 +16,7 @@ const MEGABYTE = 1_000_000;
 const COPY_BYTES = VOLUME_BYTES / 2;
 
 export const bench: Bench = {
-  summary: 'the NBD server under fio and nbdcopy, beside nbdkit [--seconds N] [--only WORD]',
+  summary: 'the NBD server under fio and nbdcopy, beside nbdkit [--seconds N] [--only "file: "]',
   run,
 };
 
@@ -47,14 +49,17 @@ function fioRow(mode: Row['mode'], blockBytes: number, depth: number, connection
 
 type Subject = { readonly name: string; start(socket: string): Running };
 
-/** The server under test runs with the Node that runs this. */
+/** The server under test is the command that users start. */
 function subjectsOf(device: 'memory' | 'file', folder: string, nbdkit: string | undefined) {
-  const script = join(import.meta.dirname, 'nbd.server.ts');
+  const ferry = join(import.meta.dirname, '../bin/ferry');
   const path = (name: string) => join(folder, `${name}.img`);
-  const source = device === 'memory' ? `memory:${VOLUME_BYTES}` : `file:${path('own')}`;
+  const source = device === 'memory' ? `memory:${VOLUME_BYTES}` : path('own');
   const plugin = device === 'memory' ? ['memory', String(VOLUME_BYTES)] : ['file', path('peer')];
   const subjects: Subject[] = [
-    { name: OWN_SUBJECT, start: (socket) => start(process.execPath, [script, socket, source]) },
+    {
+      name: OWN_SUBJECT,
+      start: (socket) => start(ferry, ['export', source, '--listen', `unix:${socket}`]),
+    },
   ];
   if (nbdkit !== undefined) {
     subjects.push({
@@ -81,7 +86,9 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
   if (nbdkit === undefined) report.absent('nbdkit', 'not installed; Debian: nbdkit');
   const folder = mkdtempSync(join(tmpdir(), 'ferry-bench-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const wantedAtAll = (start: string) => start.startsWith(values.only.slice(0, start.length));
   for (const device of ['memory', 'file'] as const) {
+    if (!wantedAtAll(`${device}: `)) continue;
     const subjects = subjectsOf(device, folder, nbdkit);
     await using place = await serving(folder, device, subjects);
     const wanted = (name: string) => `${device}: ${name}`.includes(values.only);
@@ -95,6 +102,8 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
     if (nbdcopy !== undefined) await copies(context, nbdcopy);
     if (fio !== undefined) await fioRows(context, fio, seconds);
   }
+  if (wantedAtAll('env: ')) await envRows(report, options, folder, Number(values.seconds));
+  if (wantedAtAll('many: ')) await manyConnections(report, options, folder);
   report.note('unix socket; the server, the client and the rest of the machine share its cores');
 }
 
