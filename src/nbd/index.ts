@@ -4,6 +4,7 @@ export type { NbdDevice, NbdFeatures } from './client.ts';
 export { type ConnectOptions, connect, type ListOptions, list } from './connect.ts';
 export { NbdError, type NbdErrorCode } from './errors.ts';
 export type { Export, ExportSource, Exports, MetaContext, StatusExtent } from './exports.ts';
+export { fitted } from './fitted.ts';
 export { type NbdServer, type ServeOptions, serve } from './server.ts';
 export { type CredentialFiles, readCredentials, type ServeTlsOptions } from './tls.ts';
 export { formatUri, isUri, type NbdUri, parseUri, type UriCredentials } from './uri.ts';

@@ -10,6 +10,7 @@ import {
 } from '../device/index.ts';
 import { connect, isUri } from '../nbd/index.ts';
 import { TransferError } from './errors.ts';
+import { anyLengthTarget } from './restore-target.ts';
 
 /** Connections to an NBD server that says that they see each other's writes. */
 const NBD_CONNECTIONS = 4;
@@ -23,14 +24,18 @@ export async function openSource(
   return connect(env, source, { connections: NBD_CONNECTIONS, readOnly });
 }
 
-/** For writing a volume of `sizeBytes`; a file is made or emptied, all else keeps what it holds. */
+/**
+ * For writing a volume of `sizeBytes`, in any lengths; a file is made or emptied, all else keeps
+ * what it holds.
+ */
 export async function openRestoreTarget(
   env: Env,
   target: string,
   sizeBytes: number,
 ): Promise<Target> {
   if (isUri(target)) {
-    return { device: await openSource(env, target, { readOnly: false }), zeroed: false };
+    const device = await openSource(env, target, { readOnly: false });
+    return { device: anyLengthTarget(device), zeroed: false };
   }
   if (target.startsWith('memory:')) {
     throw new TransferError('TRANSFER_TARGET', `${target} would be forgotten at once`, {
