@@ -58,18 +58,23 @@ function tap(stream: Stream, recording: Recording): Stream {
 /** Some of everything that a client can ask; `draws` decides nothing when it is absent. */
 export async function useDevice(device: NbdDevice, draws?: Draws): Promise<void> {
   const at = (limit: number): number => (draws === undefined ? 4096 : draws.below(limit));
-  await Promise.all([
-    device.write(new Uint8Array(700).fill(7), at(9000), 0),
-    device.write(new Uint8Array(100).fill(9), 65_536 + at(9000), 1),
+  await together([
+    () => device.write(new Uint8Array(700).fill(7), at(9000), 0),
+    () => device.write(new Uint8Array(100).fill(9), 65_536 + at(9000), 1),
   ]);
   await device.flush();
   await device.zero(5000, 8192, 0);
-  await Promise.all([
-    device.read(new Uint8Array(1000), 4000),
-    device.read(new Uint8Array(3), VOLUME_BYTES - 3),
-    device.extents(VOLUME_BYTES, 0, 100),
+  await together([
+    () => device.read(new Uint8Array(1000), 4000),
+    () => device.read(new Uint8Array(3), VOLUME_BYTES - 3),
+    () => device.extents(VOLUME_BYTES, 0, 100),
   ]);
   await device.trim(4096, 0, 0);
+}
+
+/** A device may throw at once, of which the calls before it must not be left without a listener. */
+async function together(acts: readonly (() => unknown)[]): Promise<void> {
+  await Promise.all(acts.map(async (act) => act()));
 }
 
 /** One recording per form of replies, and one of a client that lists. */
