@@ -190,17 +190,21 @@ test('a backup that is aborted at any moment leaves nothing that the next one re
 test('what a run that was cut had stored is adopted by another, and by no other volume', async () => {
   const { objects, expected } = await repositoryWith([first]);
   const large = noise(3 * 2 ** 20, 9);
-  const { objects: failing, arm } = armed(objects);
+  let sealed = 0;
+  const failing = faultStore(objects, ({ operation, key }) => {
+    // The session tells of a pack right behind its commit: two are let through, and told.
+    if (sealed === 2 && key.startsWith('packs/')) return { code: 'OBJECT_IO' };
+    if (operation === 'commit' && key.startsWith('packs/')) sealed++;
+    return undefined;
+  });
   const dying = await open(env, failing);
-  arm(30, { code: 'OBJECT_IO' }, true);
   await assert.rejects(backUp(env, dying, large, PACK), { code: 'OBJECT_IO' });
   const other = await backUp(env, await open(env, objects), first, { volume: 'other' });
   expected.set(other.snapshot.id, first);
   assert.equal(other.adoptedPacks, 0);
   const next = await backUp(env, await open(env, objects), large, PACK);
   expected.set(next.snapshot.id, large);
-  assert(next.adoptedPacks >= 5, `${next.adoptedPacks} packs`);
-  assert(next.snapshot.storedBytes < large.byteLength / 2, 'most of it was there');
+  assert.equal(next.adoptedPacks, 2);
   await verifyAll(env, objects, expected);
   assert.equal((await checked(env, await open(env, objects))).orphanPacks, 0);
 });
