@@ -1,87 +1,79 @@
 /** The file that keeps which blocks of a copy-on-write device have been written. */
+import { Bitmap, crc32, type Files, type OpenFile, readFully, writeFully } from '../core/index.ts';
 import {
-  Bitmap,
-  ByteReader,
-  ByteWriter,
-  crc32,
-  type Files,
-  FormatError,
-  hasCode,
-  type OpenFile,
-  readFully,
-  writeFully,
-} from '../core/index.ts';
+  checkHeader,
+  damagedMap,
+  encodeHeader,
+  HEADER_BYTES,
+  type MapHeader,
+} from './block-map-header.ts';
 import { blockCount } from './copy-on-write.ts';
-import { DeviceError } from './device.ts';
-import { COPY_BLOCK_BYTES, IDENTITY_BYTES_MAX } from './limits.ts';
+import { MAP_PAGES_PER_READ } from './limits.ts';
 
 /*
- * Layout, little-endian: one header page, then the bitmap in pages.
- *   0   8  "FERRYCOW"
- *   8   2  version, 1
- *   10  4  bytes per block, 4096
- *   14  8  size of the base in bytes
- *   22  v  varint length and bytes of the base's identity (UTF-8)
- *   4092 4 CRC-32 of the 4092 bytes before; what is between is zero
- *   4096   bit i of the 32-bit word w: block 32 * w + i lies in the layer; padded to a page
+ * After the header the bitmap in pages, all of them twice: first every page's copy 0, then every
+ * page's copy 1. A page, little-endian:
+ *   0    4092  bit i of the 32-bit word w of page p: block 32 * (1023 * p + w) + i lies in the layer
+ *   4092 4     CRC-32 of these bytes, exclusive-or that of 4092 zeroes
+ * A page that was never written is a hole, and so a right one.
  *
- * Bits are only ever set, and reach the file after the content that they stand for is durable. A
- * page that a power cut has torn is therefore still right: each of its bits is old or new, and both
- * tell the truth.
+ * Bits are only ever set, and reach the file after the content that they stand for is durable. So a
+ * copy whose CRC-32 is right tells the truth, if not all of it, and the bits of both are joined. One
+ * copy is durable before the other is touched: whatever a power cut or the medium does to one of
+ * them, the other has all that was promised. If both are wrong, the layer is refused.
  */
-const MAGIC = 'FERRYCOW';
-const VERSION = 1;
 const PAGE_BYTES = 4096;
-const PAGE_WORDS = PAGE_BYTES / 4;
-const PAGE_BITS = PAGE_BYTES * 8;
+const PAGE_WORDS = PAGE_BYTES / 4 - 1;
+const BITS_BYTES = PAGE_WORDS * 4;
+const PAGE_BITS = PAGE_WORDS * 32;
+const EMPTY_PAGE = new Uint8Array(PAGE_BYTES);
+const ZEROES_CRC = crc32(EMPTY_PAGE.subarray(0, BITS_BYTES));
 
-export type BlockMapOptions = {
-  readonly path: string;
-  /** What the layer lies over; a map of another one is refused. */
-  readonly identity: string;
-  readonly sizeBytes: number;
-};
+type Copy = 0 | 1;
 
 export class BlockMap {
   readonly bitmap: Bitmap;
   readonly #file: OpenFile;
   #dirtyPages: Set<number>;
+  /** Of pages taken up and not written since: the copy that may not be durable. */
+  #doubtful: Map<number, Copy>;
 
-  private constructor(file: OpenFile, bitmap: Bitmap, dirtyPages: Set<number>) {
+  private constructor(file: OpenFile, bitmap: Bitmap, doubtful: Map<number, Copy>) {
     this.#file = file;
     this.bitmap = bitmap;
-    this.#dirtyPages = dirtyPages;
+    // What was read may be in the kernel's memory alone: the process before was killed ahead of
+    // its sync, or that sync failed. So the first flush writes these pages again.
+    this.#dirtyPages = new Set(doubtful.keys());
+    this.#doubtful = doubtful;
   }
 
   /**
    * Makes an empty map, under a name beside `path` first: it is there whole or not at all.
    * The directory is the caller's to sync.
    */
-  static async create(files: Files, options: BlockMapOptions): Promise<void> {
-    const pages = Math.ceil(blockCount(options.sizeBytes) / PAGE_BITS);
-    const temporary = `${options.path}.new`;
+  static async create(files: Files, header: MapHeader): Promise<void> {
+    const temporary = `${header.path}.new`;
     const file = await files.open(temporary, 'write');
     try {
       await file.truncate(0);
-      await file.truncate((1 + pages) * PAGE_BYTES);
-      await writeFully(file, encodeHeader(options), 0);
+      await file.truncate(copyOffset(2, 0, pageCount(header.sizeBytes)));
+      await writeFully(file, encodeHeader(header), 0);
       await file.sync();
     } finally {
       await file.close();
     }
-    await files.rename(temporary, options.path);
+    await files.rename(temporary, header.path);
   }
 
   /** ENV_NOT_FOUND if there is none; DEVICE_LAYER if it is damaged or belongs to another base. */
-  static async open(files: Files, options: BlockMapOptions): Promise<BlockMap> {
-    const file = await files.open(options.path, 'update');
+  static async open(files: Files, header: MapHeader): Promise<BlockMap> {
+    const file = await files.open(header.path, 'update');
     try {
-      const header = new Uint8Array(PAGE_BYTES);
-      const headerBytes = await readFully(file, header, 0);
-      checkHeader(header.subarray(0, headerBytes), options);
-      const bitmap = new Bitmap(blockCount(options.sizeBytes));
-      await load(file, bitmap, options.path);
-      return new BlockMap(file, bitmap, pagesWithBits(bitmap));
+      const bytes = new Uint8Array(HEADER_BYTES);
+      const headerBytes = await readFully(file, bytes, 0);
+      checkHeader(bytes.subarray(0, headerBytes), header);
+      const bitmap = new Bitmap(blockCount(header.sizeBytes));
+      return new BlockMap(file, bitmap, await load(file, bitmap, header));
     } catch (error) {
       await file.close();
       throw error;
@@ -99,114 +91,111 @@ export class BlockMap {
    * those that are set while it runs may stand for content that it does not cover.
    */
   async flush(syncContent: () => Promise<void>): Promise<void> {
-    const pages = [...this.#dirtyPages].sort((a, b) => a - b).map((page) => this.#copyPage(page));
+    const pages = [...this.#dirtyPages].sort((a, b) => a - b);
+    const contents = pages.map((page) => this.#encodePage(page));
     this.#dirtyPages = new Set();
     await syncContent();
     if (pages.length === 0) return;
-    for (const { offsetBytes, bytes } of pages) await writeFully(this.#file, bytes, offsetBytes);
-    await this.#file.sync();
+    const pagesPerCopy = Math.ceil(this.bitmap.size / PAGE_BITS);
+    for (const second of [false, true]) {
+      for (const [index, page] of pages.entries()) {
+        const first = this.#doubtful.get(page) ?? 0;
+        const copy = second ? 1 - first : first;
+        await writeFully(this.#file, contents[index]!, copyOffset(copy, page, pagesPerCopy));
+      }
+      await this.#file.sync();
+    }
+    this.#doubtful.clear();
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
 
-  #copyPage(page: number): { offsetBytes: number; bytes: Uint8Array } {
+  #encodePage(page: number): Uint8Array {
     const bytes = new Uint8Array(PAGE_BYTES);
     const view = new DataView(bytes.buffer);
     const words = this.bitmap.words;
     const from = page * PAGE_WORDS;
     const count = Math.min(PAGE_WORDS, words.length - from);
     for (let i = 0; i < count; i++) view.setUint32(i * 4, words[from + i]!, true);
-    return { offsetBytes: (1 + page) * PAGE_BYTES, bytes };
+    view.setUint32(BITS_BYTES, checkOf(bytes), true);
+    return bytes;
   }
 }
 
-function encodeHeader({ identity, sizeBytes }: BlockMapOptions): Uint8Array {
-  const identityBytes = new TextEncoder().encode(identity);
-  if (identityBytes.byteLength > IDENTITY_BYTES_MAX) {
-    throw new DeviceError('DEVICE_LAYER', `an identity of ${identityBytes.byteLength} bytes`, {
-      hint: `Use a digest: at most ${IDENTITY_BYTES_MAX} bytes are kept.`,
-    });
+function pageCount(sizeBytes: number): number {
+  return Math.ceil(blockCount(sizeBytes) / PAGE_BITS);
+}
+
+function copyOffset(copy: number, page: number, pagesPerCopy: number): number {
+  return HEADER_BYTES + (copy * pagesPerCopy + page) * PAGE_BYTES;
+}
+
+function checkOf(page: Uint8Array): number {
+  return (crc32(page.subarray(0, BITS_BYTES)) ^ ZEROES_CRC) >>> 0;
+}
+
+/** Joins both copies of every page to `bitmap`; answers the doubtful copy of each that is used. */
+async function load(
+  file: OpenFile,
+  bitmap: Bitmap,
+  { path, sizeBytes }: MapHeader,
+): Promise<Map<number, Copy>> {
+  const doubtful = new Map<number, Copy>();
+  const pagesPerCopy = pageCount(sizeBytes);
+  const read = async (copy: Copy, page: number, count: number): Promise<Uint8Array> => {
+    const bytes = new Uint8Array(count * PAGE_BYTES);
+    const got = await readFully(file, bytes, copyOffset(copy, page, pagesPerCopy));
+    if (got === bytes.byteLength) return bytes;
+    throw damagedMap(path, `copy ${copy} of its pages is cut short`);
+  };
+  for (let from = 0; from < pagesPerCopy; from += MAP_PAGES_PER_READ) {
+    const count = Math.min(MAP_PAGES_PER_READ, pagesPerCopy - from);
+    const copies = [await read(0, from, count), await read(1, from, count)] as const;
+    for (let page = from; page < from + count; page++) {
+      const at = (page - from) * PAGE_BYTES;
+      const [one, other] = copies.map((bytes) => bytes.subarray(at, at + PAGE_BYTES));
+      const same = Buffer.compare(one!, other!) === 0;
+      if (same && isEmpty(one!)) continue;
+      const right = [one!, other!].filter(isRight);
+      if (right.length === 0) {
+        throw damagedMap(path, `both copies of page ${page} have a wrong CRC-32`);
+      }
+      for (const bytes of right) join(bitmap, page, bytes, path);
+      // Copy 0 is written first. If they differ, the end may have come before it was synced; if
+      // they are the same, or copy 1 is torn, before that one was.
+      doubtful.set(page, same || !isRight(other!) ? 1 : 0);
+    }
   }
-  const writer = new ByteWriter(PAGE_BYTES);
-  writer.put(new TextEncoder().encode(MAGIC));
-  writer.u16(VERSION);
-  writer.u32(COPY_BLOCK_BYTES);
-  writer.u53(sizeBytes);
-  writer.varint(identityBytes.byteLength);
-  writer.put(identityBytes);
-  writer.put(new Uint8Array(PAGE_BYTES - 4 - writer.length));
-  writer.u32(crc32(writer.view()));
-  return writer.view();
+  return doubtful;
 }
 
-function checkHeader(header: Uint8Array, { path, identity, sizeBytes }: BlockMapOptions): void {
-  const other = readHeader(header, path);
-  if (other.identity === identity && other.sizeBytes === sizeBytes) return;
-  throw new DeviceError(
-    'DEVICE_LAYER',
-    `${path} belongs to ${other.identity} (${other.sizeBytes} bytes), ` +
-      `not to ${identity} (${sizeBytes} bytes)`,
-    { hint: 'Continue it over its own base, or start a new layer elsewhere.' },
-  );
+function isRight(page: Uint8Array): boolean {
+  return viewOf(page).getUint32(BITS_BYTES, true) === checkOf(page);
 }
 
-function readHeader(header: Uint8Array, path: string): { identity: string; sizeBytes: number } {
-  try {
-    const reader = new ByteReader(header);
-    const magic = new TextDecoder('latin1').decode(reader.take(MAGIC.length));
-    if (magic !== MAGIC) throw new FormatError('it does not begin like a map of a layer');
-    const version = reader.u16();
-    if (version !== VERSION) throw new FormatError(`version ${version} is not known`);
-    if (header.byteLength < PAGE_BYTES) throw new FormatError('the header is cut short');
-    const crc = new ByteReader(header.subarray(PAGE_BYTES - 4)).u32();
-    if (crc !== crc32(header.subarray(0, PAGE_BYTES - 4))) throw new FormatError('a wrong CRC-32');
-    const blockBytes = reader.u32();
-    if (blockBytes !== COPY_BLOCK_BYTES) throw new FormatError(`blocks of ${blockBytes} bytes`);
-    const sizeBytes = reader.u53();
-    const lengthBytes = reader.count(IDENTITY_BYTES_MAX, 'the length of the identity');
-    const identity = new TextDecoder().decode(reader.take(lengthBytes));
-    return { identity, sizeBytes };
-  } catch (error) {
-    if (!hasCode(error, 'FORMAT_INVALID')) throw error;
-    throw damaged(path, (error as FormatError).message, error);
+function isEmpty(page: Uint8Array): boolean {
+  return Buffer.compare(page, EMPTY_PAGE) === 0;
+}
+
+function viewOf(page: Uint8Array): DataView {
+  return new DataView(page.buffer, page.byteOffset, page.byteLength);
+}
+
+function join(bitmap: Bitmap, page: number, bytes: Uint8Array, path: string): void {
+  const { words, size } = bitmap;
+  const view = viewOf(bytes);
+  for (let i = 0; i < PAGE_WORDS; i++) {
+    const bits = view.getUint32(i * 4, true);
+    if (bits === 0) continue;
+    const word = page * PAGE_WORDS + i;
+    // Bits behind the last block must be clear, as Bitmap has them.
+    if (word * 32 + 32 - Math.clz32(bits) > size) {
+      throw damagedMap(path, 'it marks blocks behind the end');
+    }
+    words[word] = words[word]! | bits;
   }
-}
-
-/**
- * What was read may be in the kernel's memory alone: the process before was killed ahead of its
- * sync, or that sync failed. So the first flush writes these pages again.
- */
-function pagesWithBits(bitmap: Bitmap): Set<number> {
-  const pages = new Set<number>();
-  for (let block = bitmap.nextSet(0); block < bitmap.size; ) {
-    const page = Math.floor(block / PAGE_BITS);
-    pages.add(page);
-    block = bitmap.nextSet(Math.min(bitmap.size, (page + 1) * PAGE_BITS));
-  }
-  return pages;
-}
-
-async function load(file: OpenFile, bitmap: Bitmap, path: string): Promise<void> {
-  const bytes = new Uint8Array(Math.ceil(bitmap.size / PAGE_BITS) * PAGE_BYTES);
-  const got = await readFully(file, bytes, PAGE_BYTES);
-  if (got < bytes.byteLength) throw damaged(path, `${bytes.byteLength - got} bytes are missing`);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0; i < bitmap.words.length; i++) bitmap.words[i] = view.getUint32(i * 4, true);
-  // The bits behind the last block must be clear, as Bitmap has them.
-  const unused = bitmap.words.length * 32 - bitmap.size;
-  const last = bitmap.words.at(-1) ?? 0;
-  if (unused > 0 && last >>> (32 - unused) !== 0) {
-    throw damaged(path, 'it marks blocks behind the end');
-  }
-}
-
-function damaged(path: string, why: string, cause?: unknown): DeviceError {
-  return new DeviceError('DEVICE_LAYER', `${path} is damaged: ${why}`, {
-    hint: 'What was written through this layer cannot be told from its base any more.',
-    cause,
-  });
 }
 
 /** The directory that holds `path`. */

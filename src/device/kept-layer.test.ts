@@ -79,11 +79,13 @@ test('a layer of another base, size, version or with damage is refused and left 
   await assert.rejects(open('refused', { sizeBytes: 9 * BLOCK }), refused);
   const damages: Record<string, (bytes: Buffer) => Uint8Array> = {
     'wrong magic': (bytes) => bytes.fill('X', 0, 1),
-    'newer version': (bytes) => bytes.fill(2, 8, 9),
+    'flipped bit in the version': (bytes) => bytes.fill(3, 8, 9),
     'flipped bit in the identity': (bytes) => bytes.fill(bytes[25]! ^ 1, 25, 26),
-    'bit behind the end': (bytes) => bytes.fill(0x04, BLOCK + 1, BLOCK + 2),
+    'flipped bit in both copies of the marks': (bytes) =>
+      bytes.fill(1, BLOCK, BLOCK + 1).fill(1, 2 * BLOCK, 2 * BLOCK + 1),
     'cut header': (bytes) => bytes.subarray(0, 100),
     'cut bits': (bytes) => bytes.subarray(0, BLOCK + 100),
+    'cut second copy of the bits': (bytes) => bytes.subarray(0, 3 * BLOCK - 1),
     empty: (bytes) => bytes.subarray(0, 0),
   };
   for (const [what, damage] of Object.entries(damages)) {

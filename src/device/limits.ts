@@ -17,3 +17,6 @@ export const IDENTITY_BYTES_MAX = 2048;
 
 /** Unit of copying up and of marks in a copy-on-write device: the block of change tracking. */
 export const COPY_BLOCK_BYTES = 4096;
+
+/** Pages of a kept layer's map that are read at once: 1 MiB, few calls also for large maps. */
+export const MAP_PAGES_PER_READ = 256;
