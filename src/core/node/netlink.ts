@@ -45,7 +45,6 @@ export function openNetlink(): Netlink {
     throw error;
   }
   const target = new Uint8Array(MESSAGE_BYTES_MAX);
-  const targetLater = new Uint8Array(MESSAGE_BYTES_MAX);
   return {
     send: (message) => void check(calls.send(fd, message), 'send to'),
     receive() {
@@ -55,8 +54,10 @@ export function openNetlink(): Netlink {
       return target.slice(0, check(answer, 'receive from'));
     },
     async receiveSoon() {
-      const bytes = await calls.receiveLater(fd, targetLater);
-      return bytes > 0 ? targetLater.slice(0, bytes) : undefined;
+      if (!isOpen) return undefined;
+      const own = new Uint8Array(MESSAGE_BYTES_MAX); // Two may wait at once.
+      const bytes = await calls.receiveLater(fd, own);
+      return bytes > 0 ? own.subarray(0, bytes) : undefined;
     },
     join(group) {
       const number = new Uint8Array(Int32Array.of(group).buffer);

@@ -236,7 +236,11 @@ class SocketStream implements Stream {
     // Stops the reading, so that not one byte more is taken from the socket.
     this.#socket.pause();
     const fd = (this.#socket as unknown as WithDescriptor)._handle?.fd ?? -1;
-    if (fd < 0) throw posixError('EBADF', 'take the socket of', this.peer);
+    if (fd < 0) {
+      throw new EnvError('ENV_UNSUPPORTED', `the socket of ${this.peer} has no number to hand on`, {
+        hint: 'It is closed, or this version of Node does not tell; use another one.',
+      });
+    }
     const copy = linuxCalls().duplicate(fd);
     if (copy < 0) throw posixError(failureName(copy), 'take the socket of', this.peer);
     this.#socket.destroy(); // Closes its own number of the socket, which stays open.
