@@ -10,11 +10,13 @@ cd "$root"
 tarball=$scratch/$(npm pack --silent --pack-destination "$scratch" | tail -n 1)
 mkdir "$scratch/user" && cd "$scratch/user"
 npm init --yes >/dev/null
-npm install --silent --no-audit --no-fund "$tarball"
+# By the machine's own npm and Node, which know its proxies; that Node may be too old to run ferry.
+npm install --loglevel=error --no-audit --no-fund "$tarball" >/dev/null
 
 # A machine whose `node` is new enough, with nothing else of the clone in reach.
 mkdir "$scratch/bin" && ln -s "$node24" "$scratch/bin/node"
 export PATH=$scratch/bin:$PATH
+
 ferry=$scratch/user/node_modules/.bin/ferry
 export FERRY_REPO=$scratch/repository FERRY_CACHE_DIR=$scratch/cache FERRY_STATE_DIR=$scratch/state
 
@@ -32,5 +34,14 @@ echo changed | dd of=disk.img bs=1M seek=21 conv=notrunc status=none
 "$ferry" backup ./disk.img --name disk
 "$ferry" restore disk@latest ./restored.img
 cmp disk.img restored.img
+coproc mount { exec "$ferry" mount disk@latest --json; }
+mounted=$mount_PID
+read -r ready <&"${mount[0]}"
+uri=$(node --print 'JSON.parse(process.argv[1]).uri' "$ready")
+"$ferry" backup "$uri" --name copy
+kill "$mounted" && wait "$mounted"
+"$ferry" restore copy@latest ./copied.img
+cmp disk.img copied.img
+"$ferry" analyze ./disk.img >/dev/null
 "$ferry" check --read-data
-echo 'packed package: backup and restore are identical'
+echo 'packed package: backup, mount and restore are identical'
