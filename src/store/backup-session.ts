@@ -108,7 +108,7 @@ export class BackupSession implements AsyncDisposable {
     options: BackupOptions,
     ended: () => void,
   ): Promise<BackupSession> {
-    const { objects, index, log } = parts;
+    const { objects, index } = parts;
     const sessions: FoundSession[] = [];
     const indexed: string[] = [];
     for (const found of await findSessions(objects, options.volume)) {
@@ -120,7 +120,8 @@ export class BackupSession implements AsyncDisposable {
     async function adopt({ state }: FoundSession): Promise<string[]> {
       const packs: string[] = [];
       for (const pack of state.packs) {
-        if (log.state.loosePacks.has(pack)) continue;
+        // What the index knew before is in the log already.
+        if (index.hasPack(pack) && !indexed.includes(pack)) continue;
         try {
           if (!index.hasPack(pack)) {
             index.addTable(pack, await readPackTable(objects, pack));
@@ -128,8 +129,9 @@ export class BackupSession implements AsyncDisposable {
           }
           packs.push(pack);
         } catch (error) {
-          // A pack that did not survive is stored again.
           if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+          // A later pack may stand on this one, which did not survive.
+          break;
         }
       }
       return packs;
@@ -179,7 +181,9 @@ export class BackupSession implements AsyncDisposable {
   async #cleanUp(): Promise<void> {
     try {
       await this.#session.end();
-      for (const { key } of this.#adopted) await this.#parts.objects.remove(key);
+      for (const { keys } of this.#adopted) {
+        for (const key of keys) await this.#parts.objects.remove(key);
+      }
     } catch (error) {
       if (!(error instanceof ObjectError)) throw error;
     }

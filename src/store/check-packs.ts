@@ -1,19 +1,22 @@
 /** Checks packs and index segments: tables always, every frame and record on demand. */
 import { CodecError } from '../codec/index.ts';
 import { equalBytes, FormatError, toHex } from '../core/index.ts';
+import { boundedPlans } from './bounded-plans.ts';
 import type { CheckRun } from './check.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject, StoreError } from './errors.ts';
-import { Arena, FramePlan } from './frame-plan.ts';
+import { Arena, frameHeldBytes } from './frame-plan.ts';
 import { checkPackHeader, packKey, readPackTable } from './pack-file.ts';
 import { PACK_HEADER_BYTES, type PackTable, RECORD_TREE } from './pack-table.ts';
 import { packFingerprints, readSegment, segmentKey } from './segment.ts';
+import { Slots } from './slots.ts';
 import { readTree } from './tree-loader.ts';
 
-/** Frames of one decode job. */
+/** Frames of one decode job, and the memory they may need; their parents' come on top. */
 const FRAMES_PER_JOB = 8;
+const JOB_HELD_BYTES = 4 * 1024 * 1024;
 
-/** Jobs that wait for a thread. */
+/** Jobs that run or wait for a thread. */
 const JOBS_IN_FLIGHT = 4;
 
 export type PackFindings = {
@@ -34,8 +37,9 @@ export async function checkPacks(run: CheckRun): Promise<PackFindings> {
       }
     });
   }
+  const arenas = new Slots(Array.from({ length: JOBS_IN_FLIGHT }, () => new Arena()));
   for (const packId of named) {
-    await run.part(packKey(packId), () => checkPack(run, packId, expected.get(packId)));
+    await run.part(packKey(packId), () => checkPack(run, packId, expected.get(packId), arenas));
   }
   let orphans = 0;
   for await (const { key } of repository.objects.list('packs/')) {
@@ -48,6 +52,7 @@ async function checkPack(
   run: CheckRun,
   packId: string,
   fingerprints: Uint8Array | undefined,
+  arenas: Slots<Arena>,
 ): Promise<void> {
   const { objects } = run.repository;
   const table = await readPackTable(objects, packId).catch((error) => {
@@ -68,31 +73,56 @@ async function checkPack(
     throw error;
   }
   run.progress(PACK_HEADER_BYTES);
-  if (run.options.readData) await readPack(run, packId, table);
+  if (run.options.readData) await readPack(run, packId, table, arenas);
 }
 
 /** Decodes every record; each damaged frame is named by itself. */
-async function readPack(run: CheckRun, packId: string, table: PackTable): Promise<void> {
+async function readPack(
+  run: CheckRun,
+  packId: string,
+  table: PackTable,
+  arenas: Slots<Arena>,
+): Promise<void> {
   const index = await run.repository.index();
   const pack = index.packNumber(packId);
   if (pack === undefined) return;
   const running = new Set<Promise<void>>();
-  for (let frame = 0; frame < table.frameFirst.length; frame += FRAMES_PER_JOB) {
-    const end = Math.min(table.frameFirst.length, frame + FRAMES_PER_JOB);
-    const job = readFrames(run, index, { packId, pack, table, from: frame, to: end }).finally(() =>
-      running.delete(job),
-    );
+  for (let from = 0; from < table.frameFirst.length; ) {
+    const to = spanEnd(table, from);
+    const arena = await arenas.take();
+    const span = { packId, pack, table, from, to };
+    const job = readFrames(run, index, span, arena).finally(() => {
+      arenas.give(arena);
+      running.delete(job);
+    });
+    from = to;
     running.add(job);
     if (running.size >= JOBS_IN_FLIGHT) await Promise.race(running);
   }
   await Promise.all(running);
 }
 
+function spanEnd(table: PackTable, from: number): number {
+  let held = frameHeldBytes(table, from);
+  let end = from + 1;
+  while (end < table.frameFirst.length && end - from < FRAMES_PER_JOB) {
+    held += frameHeldBytes(table, end);
+    if (held > JOB_HELD_BYTES) break;
+    end++;
+  }
+  return end;
+}
+
 type Span = { packId: string; pack: number; table: PackTable; from: number; to: number };
 
-async function readFrames(run: CheckRun, index: ChunkIndex, span: Span): Promise<void> {
+async function readFrames(
+  run: CheckRun,
+  index: ChunkIndex,
+  span: Span,
+  arena: Arena,
+): Promise<void> {
   try {
-    await decodeSpan(run, index, span);
+    await decodeSpan(run, index, span, arena);
   } catch (error) {
     // One frame at a time tells which one it is.
     if (span.to - span.from === 1) {
@@ -105,7 +135,7 @@ async function readFrames(run: CheckRun, index: ChunkIndex, span: Span): Promise
       return;
     }
     for (let frame = span.from; frame < span.to; frame++) {
-      await readFrames(run, index, { ...span, from: frame, to: frame + 1 });
+      await readFrames(run, index, { ...span, from: frame, to: frame + 1 }, arena);
     }
   }
 }
@@ -128,10 +158,15 @@ function detail({ message }: Error, packId: string): string {
   return message.startsWith(prefix) ? message.slice(prefix.length) : message;
 }
 
-async function decodeSpan(run: CheckRun, index: ChunkIndex, span: Span): Promise<void> {
+async function decodeSpan(
+  run: CheckRun,
+  index: ChunkIndex,
+  span: Span,
+  arena: Arena,
+): Promise<void> {
   const { objects } = run.repository;
   const { packId, pack, table } = span;
-  const plan = new FramePlan(objects, index, new Arena());
+  const chunks: Location[] = [];
   let bytes = 0;
   for (let frame = span.from; frame < span.to; frame++) {
     bytes += table.frameBytes[frame]!;
@@ -140,11 +175,12 @@ async function decodeSpan(run: CheckRun, index: ChunkIndex, span: Span): Promise
       const location: Location = { pack, packId, ordinal, table };
       if (table.kinds[ordinal] === RECORD_TREE) {
         await readTree(objects, location, toHex(table.id(ordinal)));
-      } else await plan.add(location);
+      } else chunks.push(location);
     }
   }
   const target = { memory: new SharedArrayBuffer(0), at: 0, lengthBytes: 0 };
-  const job = { kind: 'decode', plan: plan.finish(), outputs: [], target } as const;
-  await run.options.pool.run<'decode'>(job);
+  for await (const { plan } of boundedPlans(objects, index, arena, chunks)) {
+    await run.options.pool.run<'decode'>({ kind: 'decode', plan, outputs: [], target });
+  }
   run.progress(bytes);
 }

@@ -2,7 +2,7 @@
 import { ExtentSet, equalBytes, fromHex } from '../core/index.ts';
 import type { CheckRun } from './check.ts';
 import { damagedObject, StoreError } from './errors.ts';
-import { treeHeight } from './geometry.ts';
+import { coveredBytes, treeHeight } from './geometry.ts';
 import { FANOUT } from './limits.ts';
 import { eachChunk } from './pieces.ts';
 import { type Snapshot, treeOf } from './snapshot.ts';
@@ -47,7 +47,8 @@ async function checkTree(
 
   async function walk(level: number, at: number, reference: Child): Promise<void> {
     if (reference === undefined) return;
-    const key = `${reference.record}:${reference.ordinal}`;
+    const covered = coveredBytes(tree.geometry, level, at);
+    const key = `${reference.record}:${reference.ordinal}:${covered}`;
     if (whole.has(key)) return;
     const lostBefore = lost.totalBytes;
     if (level === 0) await checkLeaf(tree, at, reference);

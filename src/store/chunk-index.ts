@@ -2,10 +2,10 @@
 import { equalBytes, type FerryError, SHA256_BYTES } from '../core/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
-import { missingObject } from './errors.ts';
+import { missingObject, StoreError } from './errors.ts';
 import { FingerprintTable } from './fingerprint-table.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
-import { readPackTable } from './pack-file.ts';
+import { packKey, readPackTable } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK } from './pack-table.ts';
 
 /** Where a stored copy is: a pack of this index, and the record's number in it. */
@@ -31,7 +31,7 @@ export class ChunkIndex {
   readonly #dropped = new Set<number>();
   readonly #mask: number;
   /** Packs and segments that the log names and that could not be read, with the reason. */
-  unreadable: ReadonlyMap<string, FerryError> = new Map();
+  readonly unreadable = new Map<string, FerryError>();
 
   constructor(objects: ObjectStore, { bits }: FingerprintBits = { bits: 32 }) {
     this.#objects = objects;
@@ -71,6 +71,16 @@ export class ChunkIndex {
     this.#dropped.add(number);
     this.#open.delete(number);
     this.#tables.delete(number);
+  }
+
+  /** The pack is named but lost or damaged: other copies of what it held may still serve. */
+  losePack(packId: string, error: FerryError): void {
+    this.unreadable.set(packKey(packId), error);
+    this.dropPack(packId);
+  }
+
+  packIds(): string[] {
+    return [...this.#packNumbers.keys()];
   }
 
   /** The open pack `number` is on disk now. */
@@ -160,7 +170,8 @@ export class ChunkIndex {
     for (let at = 0; at < candidates.length; at += 2) {
       const pack = candidates[at]!;
       const ordinal = candidates[at + 1]!;
-      const table = await this.table(pack);
+      const table = await this.#tableUnlessLost(pack);
+      if (table === undefined) continue;
       if (table.depths[ordinal]! >= depthBelow || table.checksums[ordinal] !== checksum) continue;
       if (table.kinds[ordinal] !== RECORD_CHUNK) continue;
       if (!equalBytes(table.id(ordinal).subarray(0, 8), prefix)) continue;
@@ -193,9 +204,21 @@ export class ChunkIndex {
   async #bestLater(candidates: number[], matches: Matches): Promise<Location | undefined> {
     let best: Location | undefined;
     for (let at = 0; at < candidates.length; at += 2) {
-      best = this.#better(best, candidates, at, await this.table(candidates[at]!), matches);
+      const table = await this.#tableUnlessLost(candidates[at]!);
+      if (table !== undefined) best = this.#better(best, candidates, at, table, matches);
     }
     return best;
+  }
+
+  /** A lost pack costs what only it held; a store that fails is another matter. */
+  async #tableUnlessLost(pack: number): Promise<PackTable | undefined> {
+    try {
+      return await this.table(pack);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      this.losePack(this.#packIds[pack]!, error);
+      return undefined;
+    }
   }
 
   #better(

@@ -29,6 +29,7 @@ export class ChunkReader {
   readonly #frames = new ByteCache<string, OpenFrame>(FRAME_CACHE_BYTES);
   readonly #patches = new ByteCache<string, Uint8Array>(FRAME_CACHE_BYTES / 4);
   readonly #loading = new Map<string, Promise<OpenFrame>>();
+  readonly #patching = new Map<string, Promise<Uint8Array>>();
 
   constructor(objects: ObjectStore, index: ChunkIndex) {
     this.#objects = objects;
@@ -51,7 +52,8 @@ export class ChunkReader {
   bytes(location: Location): Uint8Array | Promise<Uint8Array> {
     const { table, ordinal, pack } = location;
     if (table.depths[ordinal] !== 0) {
-      return this.#patches.get(`${pack}:${ordinal}`) ?? this.#patched(location);
+      const name = `${pack}:${ordinal}`;
+      return this.#patches.get(name) ?? this.#patching.get(name) ?? this.#patch(name, location);
     }
     const frameNumber = table.frameOf(ordinal);
     const open = this.#frames.get(`${pack}/${frameNumber}`);
@@ -75,6 +77,13 @@ export class ChunkReader {
       open.verified[number] = 1;
     }
     return bytes;
+  }
+
+  /** Several readers of one patch share the work; a failure is not remembered. */
+  #patch(name: string, location: Location): Promise<Uint8Array> {
+    const patching = this.#patched(location).finally(() => this.#patching.delete(name));
+    this.#patching.set(name, patching);
+    return patching;
   }
 
   async #patched(location: Location): Promise<Uint8Array> {

@@ -23,7 +23,7 @@ import { FerryError, type Random } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
-import { Arena, FramePlan } from './frame-plan.ts';
+import { Arena, FramePlan, frameHeldBytes } from './frame-plan.ts';
 import { PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
@@ -35,6 +35,13 @@ const PATCH_WEIGHT = 1 / 8;
 
 /** Parents' frames of one encode job; what a frame of patches needs, kept for the next. */
 const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
+
+/**
+ * A frame is closed when the frames of its chunks' parents need this much memory. What the parents
+ * themselves stand on is known only when they are read: beyond twice as much, the rest is plain.
+ */
+const PARENTS_HELD_TARGET = 8 * 1024 * 1024;
+const PARENTS_HELD_MAX = 2 * PARENTS_HELD_TARGET;
 
 /** What a frame of one record is longer than the record, at most. */
 const FRAME_OVERHEAD_BYTES = 64;
@@ -64,6 +71,9 @@ type OpenFrame = {
   /** With zero margins. */
   unfoldedBytes: number;
   weight: number;
+  /** Frames of the parents, and the memory that they need. */
+  readonly parentFrames: Set<string>;
+  parentsHeldBytes: number;
 };
 
 type OpenPack = {
@@ -123,7 +133,7 @@ export class FrameBuilder implements AsyncDisposable {
     const { from, to } =
       usable === undefined ? withoutZeroMargins(bytes) : { from: 0, to: rawBytes };
     const lengthBytes = to - from;
-    const open = await this.#room(lengthBytes, rawBytes);
+    const open = await this.#room(lengthBytes, rawBytes, usable);
     const pack = this.#pack!;
     const ordinal = pack.writer.table.add(RECORD_CHUNK, id, checksum, rawBytes);
     this.#options.index.addRecord(pack.number, ordinal, prefixOf(id, 0), checksum);
@@ -133,16 +143,22 @@ export class FrameBuilder implements AsyncDisposable {
     open.usedBytes += lengthBytes;
     open.unfoldedBytes += rawBytes;
     open.weight += lengthBytes * (usable === undefined ? 1 : PATCH_WEIGHT);
+    if (usable !== undefined) holdParent(open, usable);
     if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
   }
 
-  /** The open frame, with room for so many bytes of a chunk of this length. */
-  async #room(lengthBytes: number, rawBytes: number): Promise<OpenFrame> {
+  /** The open frame, with room for so many bytes of a chunk of this length, and its parent's. */
+  async #room(
+    lengthBytes: number,
+    rawBytes: number,
+    parent: Location | undefined,
+  ): Promise<OpenFrame> {
     const frame = this.#frame;
     if (frame !== undefined) {
       const fits =
         frame.usedBytes + lengthBytes <= FRAME_RAW_MAX &&
-        frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX;
+        frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX &&
+        hasRoomForParent(frame, parent);
       if (fits && frame.records.length < FRAME_RECORDS_MAX) return frame;
       await this.#dispatch();
     }
@@ -150,7 +166,16 @@ export class FrameBuilder implements AsyncDisposable {
     this.#check();
     const pack = this.#openPack();
     const first = pack.writer.table.count;
-    this.#frame = { memory, first, records: [], usedBytes: 0, unfoldedBytes: 0, weight: 0 };
+    this.#frame = {
+      memory,
+      first,
+      records: [],
+      usedBytes: 0,
+      unfoldedBytes: 0,
+      weight: 0,
+      parentFrames: new Set(),
+      parentsHeldBytes: 0,
+    };
     return this.#frame;
   }
 
@@ -281,6 +306,25 @@ export class FrameBuilder implements AsyncDisposable {
   }
 }
 
+function frameName({ pack, table, ordinal }: Location): string {
+  return `${pack}/${table.frameOf(ordinal)}`;
+}
+
+function hasRoomForParent(frame: OpenFrame, parent: Location | undefined): boolean {
+  if (parent === undefined || frame.parentFrames.has(frameName(parent))) return true;
+  const { table, ordinal } = parent;
+  const held = frame.parentsHeldBytes + frameHeldBytes(table, table.frameOf(ordinal));
+  return frame.parentFrames.size === 0 || held <= PARENTS_HELD_TARGET;
+}
+
+function holdParent(frame: OpenFrame, parent: Location): void {
+  const name = frameName(parent);
+  if (frame.parentFrames.has(name)) return;
+  frame.parentFrames.add(name);
+  const { table, ordinal } = parent;
+  frame.parentsHeldBytes += frameHeldBytes(table, table.frameOf(ordinal));
+}
+
 function mayBeParent({ table, ordinal }: Location): boolean {
   return (
     table.kinds[ordinal] === RECORD_CHUNK &&
@@ -299,7 +343,7 @@ async function planParents(
 ): Promise<{ locations: Location[]; steps: ParentChoice[] }> {
   const locations: Location[] = [];
   const steps: ParentChoice[] = [];
-  if (newest === undefined) return { locations, steps };
+  if (newest === undefined || plan.heldBytes > PARENTS_HELD_MAX) return { locations, steps };
   try {
     const step = await plan.add(newest);
     locations.push(newest);

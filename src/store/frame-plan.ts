@@ -6,6 +6,8 @@ import {
   bytesOf,
   type DecodePlan,
   type DecodeStep,
+  FRAME_RAW_MAX,
+  type Frame,
   type ParentReference,
   parseFrame,
   type SharedRange,
@@ -15,6 +17,25 @@ import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { missingObject, StoreError } from './errors.ts';
 import { packKey } from './pack-file.ts';
+import type { PackTable } from './pack-table.ts';
+
+/** What a parsed record costs beside its bytes: an object, and the names of its parents. */
+const RECORD_OVERHEAD_BYTES = 256;
+
+/** What a frame costs however small it is. */
+const FRAME_OVERHEAD_BYTES = 4096;
+
+/** Memory that a plan with this frame needs at most: as stored, decompressed, parsed. */
+export function frameHeldBytes(table: PackTable, frame: number): number {
+  const first = table.frameFirst[frame] ?? 0;
+  const end = table.frameFirst[frame + 1] ?? table.count;
+  let plainBytes = 0;
+  for (let ordinal = first; ordinal < end; ordinal++) {
+    if (table.depths[ordinal] === 0) plainBytes += table.rawBytes[ordinal]!;
+  }
+  const records = (end - first) * RECORD_OVERHEAD_BYTES + FRAME_OVERHEAD_BYTES;
+  return (table.frameBytes[frame] ?? 0) + Math.min(plainBytes, FRAME_RAW_MAX) + records;
+}
 
 /** Hands out memory that workers see, and takes all of it back at once. */
 export class Arena {
@@ -64,6 +85,9 @@ export class FramePlan {
   readonly #locations: Location[] = [];
   readonly #ids: Uint8Array[] = [];
   readonly #checksums: number[] = [];
+  readonly #parsed = new Map<number, Frame>();
+  /** What decoding the plan needs beside its results, at most. */
+  heldBytes = 0;
 
   constructor(objects: ObjectStore, index: ChunkIndex, arena: Arena) {
     this.#objects = objects;
@@ -73,6 +97,11 @@ export class FramePlan {
 
   get frameCount(): number {
     return this.#frames.length;
+  }
+
+  /** Whether the record's own frame is in the plan already. */
+  hasFrame({ pack, table, ordinal }: Location): boolean {
+    return this.#frameNumbers.has(`${pack}/${table.frameOf(ordinal)}`);
   }
 
   /** Adds what it takes to decode the record at `location`; returns the number of its step. */
@@ -113,7 +142,8 @@ export class FramePlan {
 
   /** The copies that serve as parents, in the order in which the patch names them. */
   async #parents(location: Location, frame: number, record: number): Promise<Location[]> {
-    const parsed = parseFrame(bytesOf(this.#frames[frame]!));
+    const parsed = this.#parsed.get(frame) ?? parseFrame(bytesOf(this.#frames[frame]!));
+    this.#parsed.set(frame, parsed);
     const depth = location.table.depths[location.ordinal]!;
     const found: Location[] = [];
     for (const reference of parsed.records[record]?.parents ?? []) {
@@ -134,6 +164,7 @@ export class FramePlan {
   }
 
   async #read({ packId, table }: Location, frameNumber: number): Promise<number> {
+    this.heldBytes += frameHeldBytes(table, frameNumber);
     const range = this.#arena.take(table.frameBytes[frameNumber]!);
     const number = this.#frames.push(range) - 1;
     await readFrame(this.#objects, packId, bytesOf(range), table.frameOffset[frameNumber]!);

@@ -1,5 +1,6 @@
 /** store: the repository - packs, index, manifests, commit log; see README.md. */
 export { type BackupOptions, BackupSession, type CommitFacts } from './backup-session.ts';
+export { boundedPlans, type PartPlan } from './bounded-plans.ts';
 export { type CheckOptions, type CheckReport, check, type Problem } from './check.ts';
 export type { ChunkIndex, Location } from './chunk-index.ts';
 export { ChunkReader } from './chunk-reader.ts';

@@ -62,7 +62,10 @@ export class CommitLog {
   async #checkEnd(): Promise<void> {
     const end = logKey(this.state.sequence);
     let newest = '';
-    for await (const { key } of this.#objects.list('log/')) if (key > newest) newest = key;
+    for await (const { key } of this.#objects.list('log/')) {
+      const genuine = key === logKey(Number(key.slice('log/'.length)));
+      if (genuine && key > newest) newest = key;
+    }
     if (newest <= end) return;
     const next = logKey(this.state.sequence + 1);
     // Somebody may have committed between our last read and the listing.

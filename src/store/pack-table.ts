@@ -1,6 +1,13 @@
 /** A pack's chunk table: where its frames lie, and what each record in them is. */
 import assert from 'node:assert/strict';
-import { compress, decompress, FRAME_RAW_MAX, FRAME_STORED_MAX } from '../codec/index.ts';
+import {
+  compress,
+  decompress,
+  FRAME_RAW_MAX,
+  FRAME_STORED_MAX,
+  FRAMES_TOUCHED_MAX,
+  PATCH_DEPTH_MAX,
+} from '../codec/index.ts';
 import { ByteReader, ByteWriter, FormatError, SHA256_BYTES } from '../core/index.ts';
 import { PACK_BYTES_MAX, PACK_RECORDS_MAX, PACK_TABLE_BYTES_MAX } from './limits.ts';
 
@@ -74,7 +81,7 @@ export class PackTable {
 
   /** The number of the frame that holds record `ordinal`. */
   frameOf(ordinal: number): number {
-    assert(ordinal < this.count);
+    assert(ordinal < this.count && this.frameFirst.length > 0);
     let low = 0;
     let high = this.frameFirst.length - 1;
     while (low < high) {
@@ -147,8 +154,17 @@ function readColumns(reader: ByteReader, table: PackTable, count: number): void 
   for (let at = 0; at < count; at++) checksums.push(reader.u32());
   for (let at = 0; at < count; at++) {
     const id = reader.take(SHA256_BYTES);
+    checkRecord(kinds[at]!, depths[at]!, touched[at]!);
     const ordinal = table.add(kinds[at]!, id, checksums[at]!, lengths[at]!);
     table.depths[ordinal] = depths[at]!;
     table.touched[ordinal] = touched[at]!;
+  }
+}
+
+function checkRecord(kind: number, depth: number, touched: number): void {
+  if (kind > RECORD_TREE) throw new FormatError(`record kind ${kind} is not known`);
+  if (depth > PATCH_DEPTH_MAX) throw new FormatError(`a record has depth ${depth}`);
+  if (touched < 1 || touched > FRAMES_TOUCHED_MAX) {
+    throw new FormatError(`a record touches ${touched} frames`);
   }
 }

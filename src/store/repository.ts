@@ -6,7 +6,7 @@ import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
 import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
-import { StoreError } from './errors.ts';
+import { missingObject, StoreError } from './errors.ts';
 import { CommitLog } from './log.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { addSegment, readSegment, segmentKey } from './segment.ts';
@@ -147,7 +147,7 @@ export class Repository implements AsyncDisposable {
    */
   async index(): Promise<ChunkIndex> {
     const { state } = this.#log;
-    const unreadable = new Map<string, FerryError>();
+    const { unreadable } = this.#index;
     for (const segment of state.segments.keys()) {
       if (this.#loadedSegments.has(segment)) continue;
       await tryIndex(unreadable, segmentKey(segment), async () => {
@@ -162,13 +162,13 @@ export class Repository implements AsyncDisposable {
         if (!this.#index.hasPack(pack)) this.#index.addTable(pack, table);
       });
     await Promise.all(missing.map(load));
-    this.#index.unreadable = unreadable;
     return this.#index;
   }
 
   /** What a writer needs. A lost pack is no hindrance: what was in it is stored again. */
   async #parts(): Promise<StoreParts> {
     const index = await this.index();
+    await this.#noticeLostPacks(index);
     for (const [key, error] of index.unreadable) {
       // Without a segment, or when the store fails, too much would be taken for new.
       if (error instanceof ObjectError || key.startsWith('index/')) throw error;
@@ -181,6 +181,25 @@ export class Repository implements AsyncDisposable {
       reader: this.reader,
       chunkBytes: this.superblock.chunkBytes,
     };
+  }
+
+  /**
+   * Packs that a segment covers are not opened one by one: a listing tells which are gone. It may be
+   * stale, so each is asked for by name before it is given up.
+   */
+  async #noticeLostPacks(index: ChunkIndex): Promise<void> {
+    const there = new Set<string>();
+    for await (const { key } of this.objects.list('packs/')) there.add(key);
+    for (const pack of index.packIds()) {
+      const key = packKey(pack);
+      if (there.has(key)) continue;
+      try {
+        await this.objects.size(key);
+      } catch (error) {
+        if (!(error instanceof ObjectError) || error.code !== 'OBJECT_NOT_FOUND') throw error;
+        index.losePack(pack, missingObject(key, error));
+      }
+    }
   }
 
   /** The snapshot as a read-only device; it lives as long as the repository is open. */
@@ -223,6 +242,7 @@ async function tryIndex(
 ): Promise<void> {
   try {
     await load();
+    unreadable.delete(key);
   } catch (error) {
     if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
     unreadable.set(key, error);

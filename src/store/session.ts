@@ -18,7 +18,10 @@ export type SessionState = {
   readonly packs: readonly string[];
 };
 
-/** A writer's own session: immutable objects, each naming all packs so far. */
+/** Packs that one object names; the next ones get another. */
+const PACKS_PER_OBJECT = 64;
+
+/** A writer's own session: immutable objects, each naming the packs since the last full one. */
 export class Session {
   readonly writer: string;
   readonly #objects: ObjectStore;
@@ -37,19 +40,19 @@ export class Session {
   }
 
   async add(pack: string): Promise<void> {
+    const before = this.packs.length % PACKS_PER_OBJECT;
     this.packs.push(pack);
     const state: SessionState = {
       writer: this.writer,
       volume: this.#volume,
       generation: this.#generation,
-      packs: this.packs,
+      packs: this.packs.slice(this.packs.length - before - 1),
     };
-    const key = `sessions/${this.writer}/${String(this.packs.length).padStart(8, '0')}`;
+    const key = sessionKey(this.writer, this.packs.length);
     await this.#objects.putIfAbsent(key, sealJson('session', state));
     this.#keys.push(key);
-    // The newest tells all: older ones would only be read in vain.
-    const older = this.#keys.at(-2);
-    if (older !== undefined) await this.#objects.remove(older);
+    // The one before says nothing that this one does not say.
+    if (before > 0) await this.#objects.remove(sessionKey(this.writer, this.packs.length - 1));
   }
 
   /** The packs belong to the log now. */
@@ -58,21 +61,32 @@ export class Session {
   }
 }
 
-export type FoundSession = { readonly key: string; readonly state: SessionState };
+function sessionKey(writer: string, packCount: number): string {
+  return `sessions/${writer}-${String(packCount).padStart(8, '0')}`;
+}
+
+/** A session, from all its objects: packs in the order in which they were sealed. */
+export type FoundSession = { readonly keys: readonly string[]; readonly state: SessionState };
 
 /** Sessions of a volume that are there; what cannot be read is of no use, and no damage. */
 export async function findSessions(objects: ObjectStore, volume: string): Promise<FoundSession[]> {
-  const found: FoundSession[] = [];
+  const found = new Map<string, { keys: string[]; state: SessionState & { packs: string[] } }>();
   for await (const { key } of objects.list('sessions/')) {
     try {
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
       const state = parse(unsealJson('session', bytes, key), key);
-      if (state.volume === volume) found.push({ key, state });
+      if (state.volume !== volume) continue;
+      const session = found.get(state.writer) ?? { keys: [], state: { ...state, packs: [] } };
+      found.set(state.writer, session);
+      session.keys.push(key);
+      session.state.packs.push(
+        ...state.packs.filter((pack) => !session.state.packs.includes(pack)),
+      );
     } catch (error) {
       if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
     }
   }
-  return found;
+  return [...found.values()];
 }
 
 function parse(value: unknown, key: string): SessionState {

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { type CodecPool, DIGEST_ENTRY_BYTES } from '../codec/index.ts';
-import { equalBytes } from '../core/index.ts';
+import { equalBytes, toHex } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import type { FrameBuilder } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
@@ -178,7 +178,10 @@ export class SnapshotWriter {
       if (!(await this.#skips(item, index, offset, stop))) {
         const open = await this.#leaf(index);
         if (item.kind === 'data') await this.#takeData(open, item, offset, stop);
-        else this.#takeRange(open, item, offset, stop);
+        else {
+          if (item.kind === 'keep') await this.#checkKept(open, offset, stop);
+          this.#takeRange(open, item, offset, stop);
+        }
         if (open.filled === open.leaf.count) await this.#closeLeaf(open);
       }
       offset = stop;
@@ -187,8 +190,9 @@ export class SnapshotWriter {
 
   /** Whole leaves that stay as they are (or stay holes) are not even looked at. */
   async #skips(item: Item, index: number, offset: number, stop: number): Promise<boolean> {
-    const { geometry, parent, reader } = this.#options;
+    const { geometry, parent, reader, index: chunks } = this.#options;
     if (item.kind === 'data' || this.#open !== undefined) return false;
+    if (item.kind === 'keep' && chunks.unreadable.size > 0) return false;
     if (offset !== index * LEAF_BYTES || stop - offset !== coveredBytes(geometry, 0, index)) {
       return false;
     }
@@ -230,6 +234,21 @@ export class SnapshotWriter {
       hashes: canonical ? undefined : new Uint8Array(Math.ceil(leafBytes / CANONICAL_BYTES) * 32),
     };
     return this.#open;
+  }
+
+  /** What is kept unread must still be there. */
+  async #checkKept(open: OpenLeaf, offset: number, stop: number): Promise<void> {
+    const { index, geometry } = this.#options;
+    if (index.unreadable.size === 0) return;
+    const first = (offset - open.index * LEAF_BYTES) / geometry.chunkBytes;
+    const count = Math.ceil((stop - offset) / geometry.chunkBytes);
+    for (let piece = first; piece < first + count; piece++) {
+      if (open.old.kinds[piece] !== PIECE_CHUNK) continue;
+      const id = open.old.id(piece);
+      if ((await index.find(id)) === undefined) {
+        throw index.absent(`chunk ${toHex(id).slice(0, 16)}, which the volume still has`);
+      }
+    }
   }
 
   #takeRange(
@@ -299,15 +318,16 @@ export class SnapshotWriter {
     const length = bytes.byteLength;
     leaf.setChunk(piece, length, id);
     const wasChunk = old.kinds[piece] === PIECE_CHUNK;
-    if (wasChunk && old.lengths[piece] === length && equalBytes(old.id(piece), id)) return;
-    this.stats.changedBytes += length;
     const { index, builder } = this.#options;
+    const unsure = index.unreadable.size > 0;
+    const same = wasChunk && old.lengths[piece] === length && equalBytes(old.id(piece), id);
+    if (same && !unsure) return;
+    if (!same) this.stats.changedBytes += length;
     const answer = index.find(id, checksum);
     const known = answer instanceof Promise ? await answer : answer;
     // Beside a lost pack a patch may have lost its parent: stored plain, the chunk is sound again.
-    const unsure = index.unreadable.size > 0;
     if (known !== undefined && !(unsure && known.table.depths[known.ordinal] !== 0)) {
-      this.stats.knownBytes += length;
+      if (!same) this.stats.knownBytes += length;
       return;
     }
     const before = wasChunk && !unsure ? index.find(old.id(piece)) : undefined;

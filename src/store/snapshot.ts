@@ -55,6 +55,7 @@ export function snapshotToJson(snapshot: Snapshot): Record<string, unknown> {
 
 export function snapshotFromJson(fields: JsonFields): Snapshot {
   const root = fields.has('root') ? fields.object('root') : undefined;
+  checkVolumeName(fields.text('volume'));
   return {
     id: fields.hex('id', SNAPSHOT_ID_BYTES),
     volume: fields.text('volume'),

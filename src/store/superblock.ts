@@ -47,7 +47,10 @@ export async function completeSuperblock(objects: ObjectStore): Promise<void> {
       const other = superblockKeys[1 - at]!;
       const bytes = await objects.get(other, SMALL_OBJECT_BYTES_MAX);
       parse(bytes, other);
-      await objects.putIfAbsent(key, bytes);
+      // Another writer may complete it at the same time: the bytes are the same.
+      await objects.putIfAbsent(key, bytes).catch((cause) => {
+        if (!(cause instanceof ObjectError) || cause.code !== 'OBJECT_EXISTS') throw cause;
+      });
     }
   }
 }

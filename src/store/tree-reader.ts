@@ -42,6 +42,7 @@ export class TreeReader {
   readonly #records = new ByteCache<string, ParsedTree>(TREE_CACHE_BYTES);
   readonly #inners = new ByteCache<string, Inner>(NODE_CACHE_BYTES);
   readonly #leaves = new ByteCache<string, Leaf>(NODE_CACHE_BYTES);
+  readonly #digests = new ByteCache<string, Uint8Array>(NODE_CACHE_BYTES);
 
   constructor(load: LoadRecord) {
     this.#load = load;
@@ -134,13 +135,15 @@ export class TreeReader {
   async digest(tree: Tree, level: number, index: number, reference: Child): Promise<Uint8Array> {
     if (reference === undefined) return zeroDigest(tree.geometry, level, index);
     const { record, node } = await this.#node(reference);
-    const known = node.hasDigest ? record.value(node.valueAt) : record.digests[reference.ordinal];
+    // An edge of the volume covers less: the same node then has another digest.
+    const key = `${keyOf(reference)}:${coveredBytes(tree.geometry, level, index)}`;
+    const known = node.hasDigest ? record.value(node.valueAt) : this.#digests.get(key);
     if (known !== undefined) return known;
     const digest =
       level === 0
         ? await this.#leafDigest(tree, reference)
         : await this.#innerDigest(tree, level, index, reference);
-    record.digests[reference.ordinal] = digest;
+    this.#digests.set(key, digest, DIGEST_ENTRY_BYTES);
     return digest;
   }
 
@@ -217,6 +220,9 @@ export class TreeReader {
 function keyOf({ record, ordinal }: NodeReference): string {
   return `${record}:${ordinal}`;
 }
+
+/** A digest and its key. */
+const DIGEST_ENTRY_BYTES = 400;
 
 /** A reference and a digest, as objects. */
 const INNER_CHILD_BYTES = 200;

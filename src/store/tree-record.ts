@@ -132,8 +132,6 @@ export class ParsedTree {
   readonly sources: readonly string[];
   readonly nodes: readonly StoredNode[];
   readonly values: Uint8Array;
-  /** Digests of own nodes that were asked for. */
-  readonly digests: (Uint8Array | undefined)[] = [];
 
   constructor(id: string, record: TreeRecord) {
     this.id = id;
@@ -142,7 +140,7 @@ export class ParsedTree {
     const version = reader.u8();
     if (version !== VERSION) throw new FormatError(`tree version ${version} is not known`);
     const sourceCount = reader.count(record.values.byteLength / SHA256_BYTES, 'the sources');
-    const nodeCount = reader.count(record.structure.byteLength, 'the number of nodes');
+    const nodeCount = reader.count(NODES_MAX, 'the number of nodes');
     const sources: string[] = [];
     for (let at = 0; at < sourceCount; at++) sources.push(toHex(this.value(at)));
     this.sources = sources;
@@ -170,6 +168,9 @@ export class ParsedTree {
     return { record: source === 0 ? this.id : this.sources[source - 1]!, ordinal };
   }
 }
+
+/** Nodes of one record: even small patches fill the target of a record long before. */
+const NODES_MAX = 65_536;
 
 /** A leaf of 4 KiB pieces has this many. */
 const PIECES_MAX = 2048;
@@ -225,6 +226,7 @@ class NodeParser {
       const runCount = reader.count(max, 'the runs');
       const runs: Run[] = [];
       for (let index = 0; index < runCount; index++) runs.push(run());
+      if (patch && drop === 0 && runCount === 0) throw new FormatError('an edit changes nothing');
       edits.push({ skip, drop, runs });
     }
     return edits;

@@ -30,6 +30,7 @@ export async function* alignedRuns(device: Device, alignBytes: number): AsyncGen
   let dataFrom = 0;
   for (let at = 0; at < sizeBytes; ) {
     const page = await device.extents(sizeBytes - at, at, EXTENTS_PAGE);
+    assert(page.length > 0, `${device.name} describes nothing at ${at}`);
     for (const { offsetBytes, lengthBytes, kind } of page) {
       at = offsetBytes + lengthBytes;
       if (kind === 'data') continue;

@@ -43,6 +43,11 @@ export const run: Run<typeof backupSpec> = async (context, { source, name }) => 
     });
   }
   progress.finish();
+  if (result.damagedParent !== undefined) {
+    output.warn(
+      `${snapshotName(result.damagedParent)} is damaged and was not compared with; run \`ferry check\``,
+    );
+  }
   tell(output, result, changes, env.clock.monotonicMs() - startMs);
   if (result.snapshot.unreadable.length === 0) return exitStatus.done;
   warnOfUnreadable(context, source, result.snapshot);
