@@ -23,7 +23,7 @@ const env = nodeEnv();
 export type Round = {
   readonly folder: string;
   readonly forcing: Forcing;
-  /** How long the load runs before the end comes. */
+  /** How long the load runs on, from its first promise, before the end comes. */
   readonly loadMs: number;
   /** The server promises durability and does nothing for it. */
   readonly isForgetful?: boolean;
@@ -50,7 +50,7 @@ function opened(socket: string): Promise<NbdDevice> {
 
 /** kill -9 under load, a new server, and what it has of what the old one promised. */
 export async function killRound(round: Round): Promise<Verdict> {
-  const { folder, forcing } = round;
+  const { folder } = round;
   const path = join(folder, 'killed.img');
   writeFileSync(path, '');
   truncateSync(path, VOLUME_BYTES);
@@ -60,7 +60,6 @@ export async function killRound(round: Round): Promise<Verdict> {
   await using device = await opened(socket);
   const content = new Uint8Array(VOLUME_BYTES);
   await device.read(content, 0);
-  assert.ok(load.durableCount > 0 || round.loadMs < 200, `nothing was ${forcing}ed in time`);
   return { promised: promised.filter(Boolean).length, missing: load.missingIn(content, promised) };
 }
 
@@ -71,6 +70,7 @@ async function loadUntil(round: Round, path: string, end: (server: Running) => v
   const device = await opened(socket);
   const load = new NumberedLoad(device, round.forcing);
   const running = load.run();
+  await load.hasPromised;
   await new Promise((resolve) => setTimeout(resolve, round.loadMs));
   const promised = load.promises();
   end(server);

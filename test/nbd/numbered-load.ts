@@ -20,6 +20,7 @@ export class NumberedLoad {
   /** Per block: the highest number that was sent, and the highest that must be there. */
   readonly #sent = new Uint32Array(BLOCKS);
   readonly #durable = new Uint32Array(BLOCKS);
+  readonly #hasPromised = Promise.withResolvers<void>();
   #isOver = false;
 
   constructor(device: Device, forcing: Forcing) {
@@ -30,15 +31,18 @@ export class NumberedLoad {
   /** Goes on until `stop` or until the connection breaks. */
   async run(): Promise<void> {
     const writers = Array.from({ length: WRITERS }, (_, index) => this.#write(index));
-    await Promise.allSettled(writers);
+    const ends = await Promise.allSettled(writers);
+    const failure = ends.find((end) => end.status === 'rejected');
+    this.#hasPromised.reject(failure?.reason ?? new Error('the load ended without a promise'));
   }
 
   stop(): void {
     this.#isOver = true;
   }
 
-  get durableCount(): number {
-    return this.#durable.filter((number) => number > 0).length;
+  /** Resolves when something must survive. */
+  get hasPromised(): Promise<void> {
+    return this.#hasPromised.promise;
   }
 
   /** What must be there from now on; later answers do not change it. */
@@ -58,6 +62,11 @@ export class NumberedLoad {
     return missing;
   }
 
+  #promise(block: number, number: number): void {
+    this.#durable[block] = number;
+    this.#hasPromised.resolve();
+  }
+
   /** Each writer has blocks of its own, so that numbers grow in order. */
   async #write(writer: number): Promise<void> {
     const mine = BLOCKS / WRITERS;
@@ -69,12 +78,12 @@ export class NumberedLoad {
         this.#sent[block] = number;
         const flags = this.#forcing === 'fua' ? FUA : 0;
         await this.#device.write(numbered(block, number), block * BLOCK_BYTES, flags);
-        if (this.#forcing === 'fua') this.#durable[block] = number;
+        if (this.#forcing === 'fua') this.#promise(block, number);
         else written.push([block, number]);
       }
       if (this.#forcing === 'fua') continue;
       await this.#device.flush();
-      for (const [block, number] of written) this.#durable[block] = number;
+      for (const [block, number] of written) this.#promise(block, number);
     }
   }
 }
