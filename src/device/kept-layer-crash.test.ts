@@ -160,3 +160,42 @@ test('the same holds when one sync fails: what was not promised may be lost, not
 test('the same holds when a process was killed before, and another took its layer up', async () => {
   for (let seed = 0; seed < SEEDS; seed++) await tryCuts(seed, { killedAt: 1 + seed });
 });
+
+test('a power cut in a discard leaves all of the layer or none of it, never a refusal', async () => {
+  const outcomes = new Set<number>();
+  for (let seed = 0; seed < 10; seed++) {
+    const world = simulatedEnv(seed, {});
+    const disks: SimulatedDisk[] = [];
+    let discarding = false;
+    await world.runObserved(
+      async () => {
+        await using layer = await openKeptLayer(world.env.files, {
+          ...options,
+          base: await base(),
+        });
+        await layer.device.write(new Uint8Array(SIZE), 0, FUA);
+        discarding = true;
+        await layer.discard();
+      },
+      (event) => {
+        if (discarding) disks.push(world.disk.crash(hash32(seed, event)));
+        return 'go-on';
+      },
+    );
+    for (const disk of disks) {
+      const after = simulatedEnv(seed, { disk });
+      await after.run(async () => {
+        await using layer = await openKeptLayer(after.env.files, {
+          ...options,
+          base: await base(),
+        });
+        outcomes.add(layer.device.changedBytes());
+        const bytes = new Uint8Array(SIZE);
+        await layer.device.read(bytes, 0);
+        const whole = layer.device.changedBytes() === SIZE;
+        assert.deepEqual(bytes, whole ? new Uint8Array(SIZE) : baseBytes, `seed ${seed}`);
+      });
+    }
+  }
+  assert.deepEqual([...outcomes].sort(), [0, SIZE]);
+});

@@ -8,7 +8,7 @@ import { deviceSuite } from './device.suite.ts';
 import { type Device, FUA } from './device.ts';
 import { type KeptLayer, openKeptLayer } from './kept-layer.ts';
 import { memory } from './memory.ts';
-import { failNth, faulty, files, scratch } from './scratch.suite.ts';
+import { type Fault, failNth, faulty, files, scratch } from './scratch.suite.ts';
 
 const at = scratch();
 const BLOCK = 4096;
@@ -217,6 +217,50 @@ test('a discarded layer leaves nothing, and the next one starts anew', async () 
   assert.equal(fs.existsSync(at('discarded')), false);
   await using second = await open('discarded');
   assert.deepEqual([second.continued, second.device.changedBytes()], [false, 0]);
+});
+
+test('a layer whose map is missing is refused and left alone, also if it is all zeroes', async () => {
+  for (const [name, value] of Object.entries({ ones: 1, zeroes: 0 })) {
+    {
+      await using first = await open(name);
+      if (value === 0) await first.device.zero(BLOCK, 0, FUA);
+      else await first.device.write(new Uint8Array(BLOCK).fill(value), 0, FUA);
+    }
+    fs.renameSync(at(`${name}/changed.map`), at('aside'));
+    await assert.rejects(open(name), {
+      code: 'DEVICE_LAYER',
+      message: /changed\.map is missing, but .*layer\.raw is there/,
+      hint: /put back the map, or remove the directory/,
+    });
+    fs.renameSync(at('aside'), at(`${name}/changed.map`));
+    await using again = await open(name);
+    const target = new Uint8Array(BLOCK);
+    await again.device.read(target, 0);
+    assert.deepEqual([again.device.changedBytes(), target[0]], [BLOCK, value]);
+  }
+});
+
+test('whichever call interrupts a discard, the next opening has the layer or a new one', async () => {
+  async function interrupted(name: string, fault: Fault & { count: () => number }) {
+    let armed = false;
+    const from = faulty(files, (call, path) => (armed ? fault(call, path) : undefined));
+    await using first = await open(name, { from });
+    await first.device.write(new Uint8Array(BLOCK).fill(1), 0, FUA);
+    armed = true;
+    await first.discard();
+  }
+  const counter = failNth(0);
+  await interrupted('discards', counter);
+  assert.ok(counter.count() > 5);
+  const outcomes = new Set<boolean>();
+  for (let nth = 1; nth <= counter.count(); nth++) {
+    await assert.rejects(interrupted(`discards-${nth}`, failNth(nth, { stays: true })));
+    await using next = await open(`discards-${nth}`);
+    assert.equal(next.device.changedBytes(), next.continued ? BLOCK : 0, `call ${nth}`);
+    outcomes.add(next.continued);
+    assert.equal(fs.existsSync(at(`discards-${nth}/discarding`)), false);
+  }
+  assert.equal(outcomes.size, 2);
 });
 
 test('a layer in use is not discarded by another process that wants it', async () => {

@@ -11,7 +11,10 @@ export type KeptLayerOptions = {
   readonly base: Device;
   /** Names what the base is, for example a snapshot's id: the layer fits no other. */
   readonly identity: string;
-  /** Made if absent; holds `layer.raw` (sparse) and `changed.map`. */
+  /**
+   * Made if absent; holds `layer.raw` (sparse) and `changed.map`, and `discarding` while these two
+   * are being made or removed: whoever finds that one removes them before all else.
+   */
   readonly directory: string;
 };
 
@@ -48,17 +51,21 @@ async function openLocked(
   await using opened = new AsyncDisposableStack();
   opened.defer(() => lock.release());
   const layerPath = `${directory}/layer.raw`;
-  const mapOptions = { path: `${directory}/changed.map`, identity, sizeBytes: base.sizeBytes };
-  const continued = await exists(files, mapOptions.path);
+  const header = { path: `${directory}/changed.map`, identity, sizeBytes: base.sizeBytes };
+  if (await exists(files, markerOf(directory))) await removeLayer(files, directory);
+  const continued = await exists(files, header.path);
   if (!continued) {
-    // The layer first: a map without its layer would be a loss, a layer without a map is empty.
+    if (await exists(files, layerPath)) throw mapIsMissing(header.path, layerPath);
+    await putMarker(files, directory);
     await startLayer(files, layerPath, base.sizeBytes);
-    await BlockMap.create(files, mapOptions);
+    await BlockMap.create(files, header);
+    await files.syncDirectory(directory);
+    await files.remove(markerOf(directory));
   }
   // Not only after making them: a process that was killed may have left the names undurable.
   await files.syncDirectory(directory);
   await files.syncDirectory(parentOf(directory));
-  const map = await BlockMap.open(files, mapOptions);
+  const map = await BlockMap.open(files, header);
   opened.defer(() => map.close());
   const layer = opened.use(await openFile(files, layerPath, { readOnly: false }));
   const flushes = new FlushGroup(`copy-on-write(${base.name})`, () =>
@@ -73,15 +80,42 @@ async function openLocked(
     device,
     continued,
     async discard() {
-      // The map first: without it whatever else is left counts as no layer. All under the lock.
-      await files.remove(mapOptions.path);
-      await files.remove(layerPath);
+      await putMarker(files, directory);
+      await removeLayer(files, directory);
       await files.remove(`${directory}/lock`);
       await owned.disposeAsync();
       await removeIfEmpty(files, directory);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function markerOf(directory: string): string {
+  return `${directory}/discarding`;
+}
+
+/** From here on what the directory holds counts as no layer, also after a power cut. */
+async function putMarker(files: Files, directory: string): Promise<void> {
+  const marker = await files.open(markerOf(directory), 'write');
+  await marker.close();
+  await files.syncDirectory(directory);
+}
+
+/** The marker last, when it is durable that there is nothing left for it to mark. */
+async function removeLayer(files: Files, directory: string): Promise<void> {
+  for (const name of ['changed.map', 'changed.map.new', 'layer.raw']) {
+    await removeIfThere(files, `${directory}/${name}`);
+  }
+  await files.syncDirectory(directory);
+  await files.remove(markerOf(directory));
+}
+
+async function removeIfThere(files: Files, path: string): Promise<void> {
+  try {
+    await files.remove(path);
+  } catch (error) {
+    if (!hasCode(error, 'ENV_NOT_FOUND')) throw error;
+  }
 }
 
 async function removeIfEmpty(files: Files, directory: string): Promise<void> {
@@ -96,7 +130,14 @@ async function startLayer(files: Files, path: string, sizeBytes: number): Promis
   const { device } = await openTarget(files, path, sizeBytes);
   await using layer = device;
   await layer.flush();
-  await files.syncDirectory(parentOf(path));
+}
+
+function mapIsMissing(mapPath: string, layerPath: string): DeviceError {
+  return new DeviceError('DEVICE_LAYER', `${mapPath} is missing, but ${layerPath} is there`, {
+    hint:
+      'Nothing tells which parts of the layer were written; ' +
+      'put back the map, or remove the directory to drop what was written.',
+  });
 }
 
 async function exists(files: Files, path: string): Promise<boolean> {
