@@ -14,7 +14,7 @@ export type Wish = {
   readonly node?: number;
   readonly uniqueLow?: number;
   readonly uniqueHigh?: number;
-  readonly offsetBytes?: number;
+  readonly offsetBytes?: number | bigint;
   readonly lengthBytes?: number;
   readonly flags?: number;
   readonly name?: string;

@@ -148,6 +148,32 @@ test('reads, writes, holes and flushes have the effect that a plain array would 
   );
 });
 
+test('no request, however odd, gets two answers or stops the next one', async () => {
+  const number = fc.oneof(fc.nat(2 * SIZE), fc.bigInt(0n, 2n ** 64n - 1n).map(Number));
+  const odd = fc.record({
+    opcode: fc.nat(60),
+    node: fc.nat(3),
+    offsetBytes: number,
+    lengthBytes: fc.nat(2 ** 32 - 1),
+    flags: fc.nat(2 ** 31),
+    cutBytes: fc.nat(60),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(odd, { maxLength: 30 }), async (requests) => {
+      const { mount, troubles } = sessionOver(memory('m', SIZE), 'disk');
+      for (const [index, { cutBytes, offsetBytes, ...rest }] of requests.entries()) {
+        const wish = { ...rest, offsetBytes: BigInt(offsetBytes) % 2n ** 64n };
+        const bytes = requestBytes({ ...wish, uniqueLow: 1000 + index });
+        mount.queue.push(cutBytes < 16 ? bytes : bytes.subarray(0, cutBytes));
+      }
+      const { error } = await mount.ask({ opcode: OP_GETATTR, node: 2 });
+      assert.equal(error, 0);
+      assert.deepEqual(troubles, []); // A second answer would be one.
+    }),
+    { numRuns: 200 },
+  );
+});
+
 test('the file has the size of the device, by name in a directory or as the root', async () => {
   const root = sessionOver(memory('m', SIZE)).mount;
   assert.equal((await root.ask({ opcode: OP_GETATTR })).body.readBigUInt64LE(24), BigInt(SIZE));
