@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 const buildTimeoutMs = 15 * 60_000;
-const bootTimeoutMs = 5 * 60_000;
+const bootTimeoutMs = 10 * 60_000;
 const memoryMiB = 1024;
 const processors = 2;
 /** The job's disk; larger than any script. */
