@@ -263,6 +263,42 @@ test('whichever call interrupts a discard, the next opening has the layer or a n
   assert.equal(outcomes.size, 2);
 });
 
+test('a lock that was waited for through a discard still keeps the next one out', async () => {
+  await using first = await open('waited/');
+  // Another name stands for a process that has opened the lock's file, but not locked it yet.
+  fs.linkSync(at('waited.lock'), at('opened-before'));
+  await first.discard();
+  assert.equal(fs.existsSync(at('waited')), false);
+  {
+    await using second = await open('waited');
+    assert.equal(second.continued, false);
+    assert.equal(await files.lock(at('opened-before')), undefined);
+  }
+  const late = await files.lock(at('opened-before'));
+  assert.ok(late);
+  await assert.rejects(open('waited'), { code: 'DEVICE_ACCESS' });
+  await late.release();
+});
+
+test('a directory is discarded under the lock: the next one finds it gone or its own', async () => {
+  let held: boolean | undefined;
+  const from = faulty(files, (call, path) => {
+    if (call === 'removeDirectory') held = fs.existsSync(path) && !released;
+  });
+  let released = false;
+  const lock: typeof files.lock = async (path) => {
+    const taken = await files.lock(path);
+    const release = (): Promise<void> => {
+      released = true;
+      return taken!.release();
+    };
+    return taken && { release };
+  };
+  const first = await open('under-lock', { from: { ...from, lock } });
+  await first.discard();
+  assert.deepEqual([held, released], [true, true]);
+});
+
 test('a layer in use is not discarded by another process that wants it', async () => {
   await using first = await open('shared');
   await assert.rejects(open('shared'), { code: 'DEVICE_ACCESS' });

@@ -13,7 +13,8 @@ export type KeptLayerOptions = {
   readonly identity: string;
   /**
    * Made if absent; holds `layer.raw` (sparse) and `changed.map`, and `discarding` while these two
-   * are being made or removed: whoever finds that one removes them before all else.
+   * are being made or removed: whoever finds that one removes them before all else. The lock is the
+   * file of the same name with `.lock`, beside it; it stays.
    */
   readonly directory: string;
 };
@@ -33,13 +34,15 @@ export type KeptLayer = {
  * the layer without flushing it.
  */
 export async function openKeptLayer(files: Files, options: KeptLayerOptions): Promise<KeptLayer> {
+  const directory = options.directory.replace(/(?<=.)\/+$/, '');
   try {
-    await files.makeDirectory(options.directory);
-    const lock = await files.lock(`${options.directory}/lock`);
-    if (lock === undefined) throw inUse(options.directory);
-    return await openLocked(files, options, lock);
+    // Beside the directory, which a discard removes, and never removed: who holds the lock on a
+    // file that has lost its name keeps nobody out.
+    const lock = await files.lock(`${directory}.lock`);
+    if (lock === undefined) throw inUse(directory);
+    return await openLocked(files, { ...options, directory }, lock);
   } catch (error) {
-    throw toDeviceError(error, options.directory);
+    throw toDeviceError(error, directory);
   }
 }
 
@@ -50,6 +53,7 @@ async function openLocked(
 ): Promise<KeptLayer> {
   await using opened = new AsyncDisposableStack();
   opened.defer(() => lock.release());
+  await files.makeDirectory(directory);
   const layerPath = `${directory}/layer.raw`;
   const header = { path: `${directory}/changed.map`, identity, sizeBytes: base.sizeBytes };
   if (await exists(files, markerOf(directory))) await removeLayer(files, directory);
@@ -82,9 +86,8 @@ async function openLocked(
     async discard() {
       await putMarker(files, directory);
       await removeLayer(files, directory);
-      await files.remove(`${directory}/lock`);
-      await owned.disposeAsync();
       await removeIfEmpty(files, directory);
+      await owned.disposeAsync();
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
