@@ -1,4 +1,4 @@
-/** Goal: damage to a map loses no mark and invents none: the other copy has it, or it is refused. */
+/** Goal: damage to a map loses no mark and invents none: another copy has it, or it is refused. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { test } from 'node:test';

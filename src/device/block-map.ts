@@ -13,14 +13,14 @@ import { MAP_PAGES_PER_READ } from './limits.ts';
 /*
  * After the header the bitmap in pages, all of them twice: first every page's copy 0, then every
  * page's copy 1. A page, little-endian:
- *   0    4092  bit i of the 32-bit word w of page p: block 32 * (1023 * p + w) + i lies in the layer
+ *   0    4092  bit i of 32-bit word w of page p: block 32 * (1023 * p + w) + i lies in the layer
  *   4092 4     CRC-32 of these bytes, exclusive-or that of 4092 zeroes
  * A page that was never written is a hole, and so a right one.
  *
  * Bits are only ever set, and reach the file after the content that they stand for is durable. So a
- * copy whose CRC-32 is right tells the truth, if not all of it, and the bits of both are joined. One
- * copy is durable before the other is touched: whatever a power cut or the medium does to one of
- * them, the other has all that was promised. If both are wrong, the layer is refused.
+ * copy whose CRC-32 is right tells the truth, if not all of it, and the bits of both are joined.
+ * One copy is durable before the other is touched: whatever a power cut or the medium does to one
+ * of them, the other has all that was promised. If both are wrong, the layer is refused.
  */
 const PAGE_BYTES = 4096;
 const PAGE_WORDS = PAGE_BYTES / 4 - 1;
