@@ -12,8 +12,8 @@ export const AT_ONCE_BYTES_MAX = 128 * 1024;
 const PAGE_BYTES = 4096;
 /** After misses in a row one try follows for so many requests at most. */
 const SKIPPED_READS_MAX = 64;
-/** A write that took longer met a medium that makes writers wait. */
-const SLOW_WRITE_MS = 10;
+/** A write that took longer met a medium that makes writers wait, not only a busy processor. */
+const SLOW_WRITE_MS = 50;
 /** For so long after a slow one no write is tried. */
 const PAUSE_MS = 1_000;
 /** The kernel's count of dirty pages is looked up again after so long: others write too. */
