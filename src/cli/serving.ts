@@ -3,8 +3,8 @@ import type { Address } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import type { NbdServer, ServeTlsOptions } from '../nbd/index.ts';
 import type { Context } from './context.ts';
-import { serveAt } from './listen.ts';
 import type { Fields } from './output.ts';
+import { serveAt } from './serve-at.ts';
 import { formatSize } from './sizes.ts';
 
 export type Serving = {

@@ -3,7 +3,7 @@ import { defaultVolumeName, openSource } from '../../transfer/index.ts';
 import { serveUntilStopped } from '../serving.ts';
 import type { Run } from '../spec.ts';
 import type { exportSpec } from '../table/serving.ts';
-import { serveTlsOf } from '../tls-options.ts';
+import { serveTlsOf } from '../tls-credentials.ts';
 
 export const run: Run<typeof exportSpec> = async (context, values) => {
   const { env, output } = context;

@@ -13,7 +13,7 @@ import { formatSize } from '../sizes.ts';
 import type { Run, Values } from '../spec.ts';
 import { makeStateDirectory } from '../state-directory.ts';
 import type { mountSpec } from '../table/serving.ts';
-import { serveTlsOf } from '../tls-options.ts';
+import { serveTlsOf } from '../tls-credentials.ts';
 
 export const run: Run<typeof mountSpec> = async (context, given) => {
   const { env, settings } = context;

@@ -1,0 +1,31 @@
+/** Goal: a command does not wait for code that it does not run. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { test } from 'node:test';
+
+const root = join(import.meta.dirname, '..');
+
+/** Imports that are there at run time: not those of types, not the dynamic ones. */
+const staticImport = /^(?:import|export)\s(?!type\b)[^;]*?from '(\.[^']+)';/gms;
+
+/** All files that `path` loads when it is imported. */
+function loadedBy(path: string, found = new Set<string>()): Set<string> {
+  if (found.has(path)) return found;
+  found.add(path);
+  for (const [, specifier] of readFileSync(path, 'utf8').matchAll(staticImport)) {
+    loadedBy(join(dirname(path), specifier!), found);
+  }
+  return found;
+}
+
+test('before a command runs, only the command line and core are loaded', () => {
+  const files = [...loadedBy(join(root, 'cli/main.ts'))].map((path) => relative(root, path));
+  assert.ok(files.includes('cli/table/serving.ts'), 'the walk reaches the table');
+  const others = files.filter((file) => !/^(?:cli|core)\//.test(file));
+  assert.deepEqual(others, []);
+  assert.deepEqual(
+    files.filter((file) => file.startsWith('cli/commands/')),
+    [],
+  );
+});
