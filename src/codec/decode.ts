@@ -1,6 +1,6 @@
 /** Decodes chunks from frames, parents before the patches that need them. Pure, runs anywhere. */
 import { damaged } from './errors.ts';
-import { type Frame, plainRecord, plainSection } from './frame.ts';
+import { type Frame, type FrameRecord, plainRecord, plainSection } from './frame.ts';
 import { decodePatch } from './patch.ts';
 
 /**
@@ -13,31 +13,69 @@ export type DecodeStep = {
   readonly parents: readonly number[];
 };
 
-/** The plain bytes of every step, unverified: callers compare the hash before they use them. */
-export function decodeSteps(frames: readonly Frame[], steps: readonly DecodeStep[]): Uint8Array[] {
-  const sections: (Uint8Array | undefined)[] = [];
-  const results: Uint8Array[] = [];
-  for (const step of steps) {
+/**
+ * Gives the plain bytes of every step in turn to `take`, which compares the hash: they are not
+ * verified yet. What it keeps of them, it copies: they may be a view of a whole frame's section.
+ * A section, and a result, is let go of after the last step that needs it.
+ */
+export function decodeSteps(
+  frames: readonly Frame[],
+  steps: readonly DecodeStep[],
+  take: (bytes: Uint8Array, step: number) => void,
+): void {
+  const lastUse = lastUses(frames, steps);
+  const sections = new Map<number, Uint8Array>();
+  const results = new Map<number, Uint8Array>();
+  for (const [number, step] of steps.entries()) {
     const frame = frames[step.frame];
     const record = frame?.records[step.record];
     if (frame === undefined || record === undefined) {
       throw damaged(`frame ${step.frame} has no record ${step.record}`);
     }
+    let bytes: Uint8Array;
     if (record.parents.length === 0) {
-      sections[step.frame] ??= plainSection(frame);
-      results.push(plainRecord(sections[step.frame]!, record));
-      continue;
+      const section = sections.get(step.frame) ?? plainSection(frame);
+      sections.set(step.frame, section);
+      bytes = plainRecord(section, record);
+      // As a parent it may outlive the section, which is a hundred times as large.
+      if (lastUse.results.has(number)) bytes = new Uint8Array(bytes);
+    } else {
+      const parents = step.parents.map((parent) => results.get(parent));
+      bytes = patched(frame, step.record, record, parents);
     }
-    const parents = step.parents.map((parent) => results[parent]);
-    if (parents.length !== record.parents.length || parents.includes(undefined)) {
-      throw damaged(`record ${step.record} misses a parent`);
+    take(bytes, number);
+    if (lastUse.results.has(number)) results.set(number, bytes);
+    for (const parent of step.parents) {
+      if (lastUse.results.get(parent) === number) results.delete(parent);
     }
-    const patch = frame.bytes.subarray(record.at, record.at + record.storedBytes);
-    const chunk = decodePatch(patch, parents as Uint8Array[], record.rawBytes);
-    if (chunk.byteLength !== record.rawBytes) {
-      throw damaged(`a patch gives ${chunk.byteLength} bytes, not ${record.rawBytes}`);
-    }
-    results.push(chunk);
+    if (lastUse.sections.get(step.frame) === number) sections.delete(step.frame);
   }
-  return results;
+}
+
+function patched(
+  frame: Frame,
+  number: number,
+  record: FrameRecord,
+  parents: (Uint8Array | undefined)[],
+): Uint8Array {
+  if (parents.length !== record.parents.length || parents.includes(undefined)) {
+    throw damaged(`record ${number} misses a parent`);
+  }
+  const patch = frame.bytes.subarray(record.at, record.at + record.storedBytes);
+  const chunk = decodePatch(patch, parents as Uint8Array[], record.rawBytes);
+  if (chunk.byteLength !== record.rawBytes) {
+    throw damaged(`a patch gives ${chunk.byteLength} bytes, not ${record.rawBytes}`);
+  }
+  return chunk;
+}
+
+/** By frame, and by step that is a parent: the last step that needs it. */
+function lastUses(frames: readonly Frame[], steps: readonly DecodeStep[]) {
+  const sections = new Map<number, number>();
+  const results = new Map<number, number>();
+  for (const [number, { frame, record, parents }] of steps.entries()) {
+    if (frames[frame]?.records[record]?.parents.length === 0) sections.set(frame, number);
+    for (const parent of parents) results.set(parent, number);
+  }
+  return { sections, results };
 }

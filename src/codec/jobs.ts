@@ -117,12 +117,13 @@ function digest(job: DigestJob): undefined {
   }
 }
 
-/** Decodes the plan and compares every result with the two signatures that name it. */
-function decodeVerified(plan: DecodePlan): Uint8Array[] {
+/** Decodes the plan, compares every result with the two signatures that name it, and gives it. */
+function decodeVerified(plan: DecodePlan, take: (bytes: Uint8Array, step: number) => void): void {
   const frames = plan.frames.map((range) => parseFrame(bytesOf(range)));
-  const results = decodeSteps(frames, plan.steps);
-  for (const [step, bytes] of results.entries()) verify(bytes, plan, step);
-  return results;
+  decodeSteps(frames, plan.steps, (bytes, step) => {
+    verify(bytes, plan, step);
+    take(bytes, step);
+  });
 }
 
 function verify(bytes: Uint8Array, plan: DecodePlan, step: number): void {
@@ -135,17 +136,25 @@ function verify(bytes: Uint8Array, plan: DecodePlan, step: number): void {
 }
 
 function decode(job: DecodeJob): undefined {
-  const results = decodeVerified(job.plan);
   const target = bytesOf(job.target);
-  for (const { step, at, lengthBytes } of job.outputs) {
-    const bytes = results[step]!;
-    if (bytes.byteLength !== lengthBytes) {
-      // Genuine content in the wrong place would overwrite its neighbours, or leave a gap.
-      throw damaged(`a chunk has ${bytes.byteLength} bytes where ${lengthBytes} are wanted`);
-    }
-    assert(at + bytes.byteLength <= target.byteLength, 'a chunk passes the end of the target');
-    target.set(bytes, at);
+  const wanted = new Map<number, DecodeOutput[]>();
+  for (const output of job.outputs) {
+    const known = wanted.get(output.step);
+    if (known === undefined) wanted.set(output.step, [output]);
+    else known.push(output);
   }
+  decodeVerified(job.plan, (bytes, number) => {
+    for (const { at, lengthBytes } of wanted.get(number) ?? []) {
+      if (bytes.byteLength !== lengthBytes) {
+        // Genuine content in the wrong place would overwrite its neighbours, or leave a gap.
+        throw damaged(`a chunk has ${bytes.byteLength} bytes where ${lengthBytes} are wanted`);
+      }
+      assert(at + bytes.byteLength <= target.byteLength, 'a chunk passes the end of the target');
+      target.set(bytes, at);
+    }
+    wanted.delete(number);
+  });
+  assert(wanted.size === 0, 'an output of a step that is not there');
 }
 
 function encode(job: EncodeJob): EncodeResult {
@@ -171,7 +180,9 @@ function encode(job: EncodeJob): EncodeResult {
 function parentsOf(plan: DecodePlan): readonly Uint8Array[] {
   if (plan.steps.length === 0) return [];
   try {
-    return decodeVerified(plan);
+    const parents: Uint8Array[] = [];
+    decodeVerified(plan, (bytes) => parents.push(new Uint8Array(bytes)));
+    return parents;
   } catch (error) {
     if (error instanceof CodecError) return [];
     throw error;

@@ -4,9 +4,9 @@ import type { Env } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   Arena,
+  boundedPlans,
   type ChunkIndex,
   ChunkReader,
-  FramePlan,
   LEAF_BYTES,
   type Location,
   leaves,
@@ -34,10 +34,24 @@ const JOB_BYTES = 2 * 1024 * 1024;
 /** From here on a job ends where a frame does, so that no frame is decoded twice. */
 const JOB_ENOUGH_BYTES = 1.5 * 1024 * 1024;
 
-const ARENA_KEEP_BYTES = 2 * 1024 * 1024;
+/**
+ * What is wanted is sorted by where it is stored, so much of the volume at a time: where that is in
+ * another order than the volume, a frame is then decoded a few times, not once for each chunk.
+ */
+const WINDOW_BYTES = 64 * 1024 * 1024;
+const WINDOW_CHUNKS_MAX = 1 << 16;
 
 type JobMemory = { readonly target: SharedArrayBuffer; readonly arena: Arena };
-type Wanted = { readonly offsetBytes: number; readonly lengthBytes: number; readonly at: Location };
+
+/** Without its table: a window may touch more packs than there is room for tables. */
+type Wanted = {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly pack: number;
+  readonly packId: string;
+  readonly ordinal: number;
+  readonly frame: number;
+};
 
 export async function restore(
   env: Env,
@@ -108,7 +122,7 @@ class RestoreRun {
         for (const chunk of chunksOf(leaf, index)) await this.#want(chunk);
         this.#report(index * LEAF_BYTES);
       }
-      await this.#start();
+      await this.#startWindow();
       await this.#zeroUpTo(this.#snapshot.sizeBytes);
     } finally {
       await Promise.all(this.#running);
@@ -129,17 +143,39 @@ class RestoreRun {
   async #want(chunk: NamedChunk): Promise<void> {
     const found = findChunk(this.#index, chunk);
     const at = found instanceof Promise ? await found : found;
-    const last = this.#wanted.at(-1);
-    if (last !== undefined) {
-      const full = this.#wantedBytes + chunk.lengthBytes > JOB_BYTES;
-      if (full || (this.#wantedBytes >= JOB_ENOUGH_BYTES && !sameFrame(last.at, at))) {
-        await this.#start();
+    const { pack, packId, ordinal, table } = at;
+    const { offsetBytes, lengthBytes } = chunk;
+    const frame = table.frameOf(ordinal);
+    await this.#zeroUpTo(offsetBytes);
+    this.#doneBytes = offsetBytes + lengthBytes;
+    this.#wanted.push({ offsetBytes, lengthBytes, pack, packId, ordinal, frame });
+    this.#wantedBytes += lengthBytes;
+    const full = this.#wantedBytes >= WINDOW_BYTES || this.#wanted.length >= WINDOW_CHUNKS_MAX;
+    if (full) await this.#startWindow();
+  }
+
+  /** Hands out what was collected in jobs, by where it is stored. */
+  async #startWindow(): Promise<void> {
+    const window = this.#wanted;
+    this.#wanted = [];
+    this.#wantedBytes = 0;
+    window.sort(
+      (a, b) => a.pack - b.pack || a.ordinal - b.ordinal || a.offsetBytes - b.offsetBytes,
+    );
+    let job: Wanted[] = [];
+    let jobBytes = 0;
+    for (const wanted of window) {
+      const last = job.at(-1);
+      const enough = jobBytes >= JOB_ENOUGH_BYTES && last !== undefined && !sameFrame(last, wanted);
+      if (enough || jobBytes + wanted.lengthBytes > JOB_BYTES) {
+        await this.#start(job);
+        job = [];
+        jobBytes = 0;
       }
+      job.push(wanted);
+      jobBytes += wanted.lengthBytes;
     }
-    await this.#zeroUpTo(chunk.offsetBytes);
-    this.#doneBytes = chunk.offsetBytes + chunk.lengthBytes;
-    this.#wanted.push({ offsetBytes: chunk.offsetBytes, lengthBytes: chunk.lengthBytes, at });
-    this.#wantedBytes += chunk.lengthBytes;
+    await this.#start(job);
   }
 
   /** Holes must read as zeroes, whatever was there. */
@@ -151,20 +187,16 @@ class RestoreRun {
     this.#doneBytes = offsetBytes;
   }
 
-  /** Hands the collected chunks to the pool. */
-  async #start(): Promise<void> {
+  /** Hands one job's chunks to the pool. */
+  async #start(wanted: readonly Wanted[]): Promise<void> {
     this.#check();
-    const wanted = this.#wanted;
     if (wanted.length === 0) return;
-    this.#wanted = [];
-    this.#wantedBytes = 0;
     const memory = await this.#memories.take();
     const job = this.#run(wanted, memory)
       .catch((error) => {
         this.#failure ??= error;
       })
       .finally(() => {
-        memory.arena.reset(ARENA_KEEP_BYTES);
         this.#memories.give(memory);
         this.#running.delete(job);
       });
@@ -173,30 +205,40 @@ class RestoreRun {
   }
 
   async #run(wanted: readonly Wanted[], { target, arena }: JobMemory): Promise<void> {
-    const plan = new FramePlan(this.#repository.objects, this.#index, arena);
-    const steps = await Promise.all(wanted.map(({ at }) => plan.add(at)));
-    const outputs: { step: number; at: number; lengthBytes: number }[] = [];
-    let used = 0;
-    for (const [position, { lengthBytes }] of wanted.entries()) {
-      outputs.push({ step: steps[position]!, at: used, lengthBytes });
-      used += lengthBytes;
-    }
-    const range = { memory: target, at: 0, lengthBytes: used };
-    const job = { kind: 'decode', plan: plan.finish(), outputs, target: range } as const;
+    const locations = await this.#locate(wanted);
+    const { objects } = this.#repository;
+    // In the order of the volume, so that neighbours go in one write.
+    const places = placesOf(wanted);
+    const { lengthBytes } = places;
+    const range = { memory: target, at: 0, lengthBytes };
     try {
-      await this.#pool.run<'decode'>(job);
+      for await (const part of boundedPlans(objects, this.#index, arena, locations)) {
+        const outputs = part.steps.map((step, number) => {
+          const position = part.from + number;
+          return { step, at: places.at[position]!, lengthBytes: wanted[position]!.lengthBytes };
+        });
+        await this.#pool.run<'decode'>({ kind: 'decode', plan: part.plan, outputs, target: range });
+      }
     } catch (error) {
-      if (error instanceof CodecError) await this.#blame(wanted);
+      if (error instanceof CodecError) await this.#blame(locations);
       throw error;
     }
-    await this.#write(wanted, new Uint8Array(target, 0, used));
-    this.writtenBytes += used;
+    await this.#write(places.ordered, new Uint8Array(target, 0, lengthBytes));
+    this.writtenBytes += lengthBytes;
+  }
+
+  async #locate(wanted: readonly Wanted[]): Promise<Location[]> {
+    const locations: Location[] = [];
+    for (const { pack, packId, ordinal } of wanted) {
+      locations.push({ pack, packId, ordinal, table: await this.#index.table(pack) });
+    }
+    return locations;
   }
 
   /** A job that fails does not say which pack is damaged; reading chunk by chunk does. */
-  async #blame(wanted: readonly Wanted[]): Promise<void> {
+  async #blame(locations: readonly Location[]): Promise<void> {
     const chunks = new ChunkReader(this.#repository.objects, this.#index);
-    for (const { at } of wanted) await chunks.bytes(at);
+    for (const location of locations) await chunks.bytes(location);
   }
 
   /** Neighbours go in one write. */
@@ -217,6 +259,19 @@ class RestoreRun {
   }
 }
 
-function sameFrame(a: Location, b: Location): boolean {
-  return a.pack === b.pack && a.table.frameOf(a.ordinal) === b.table.frameOf(b.ordinal);
+function sameFrame(a: Wanted, b: Wanted): boolean {
+  return a.pack === b.pack && a.frame === b.frame;
+}
+
+/** Where each chunk lies in the job's memory if they lie there as in the volume. */
+function placesOf(wanted: readonly Wanted[]) {
+  const order = wanted.map((_, position) => position);
+  order.sort((a, b) => wanted[a]!.offsetBytes - wanted[b]!.offsetBytes);
+  const at: number[] = [];
+  let lengthBytes = 0;
+  for (const position of order) {
+    at[position] = lengthBytes;
+    lengthBytes += wanted[position]!.lengthBytes;
+  }
+  return { at, lengthBytes, ordered: order.map((position) => wanted[position]!) };
 }
