@@ -1,4 +1,4 @@
-/** Serves over NBD at the address of `--listen`, or on a socket of its own in the state directory. */
+/** Serves over NBD at the address of `--listen`, or on a socket in the state directory. */
 import { resolve } from 'node:path';
 import { type Address, type Env, hasCode } from '../core/index.ts';
 import { type NbdServer, type ServeOptions, serve } from '../nbd/index.ts';

@@ -1,4 +1,6 @@
-/** Goal: what the decoders deliver does not depend on how bytes were cut, and lies end in errors. */
+/**
+ * Goal: what the decoders deliver does not depend on how bytes were cut, and lies end in errors.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { replyDecoderSession } from './reply-decoder.suite.ts';
