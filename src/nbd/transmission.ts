@@ -1,7 +1,7 @@
 /** One connection after the handshake: takes requests, drives the device, sends replies. */
 import assert from 'node:assert/strict';
 import type { Stream } from '../core/index.ts';
-import { type Answer, type Device, FAST_ZERO, FUA, NO_HOLE } from '../device/index.ts';
+import { type Answer, type Device, FUA } from '../device/index.ts';
 import type { Agreement, Shared } from './agreement.ts';
 import { queryStatuses } from './block-status.ts';
 import {
@@ -9,13 +9,10 @@ import {
   COMMAND_DISCONNECT,
   COMMAND_FLUSH,
   COMMAND_READ,
-  COMMAND_TRIM,
   COMMAND_WRITE,
-  COMMAND_WRITE_ZEROES,
-  FLAG_FAST_ZERO,
   FLAG_FUA,
-  FLAG_NO_HOLE,
 } from './constants.ts';
+import { changeDevice } from './device-change.ts';
 import { errorNumber } from './error-numbers.ts';
 import type { Job, JobOwner } from './jobs.ts';
 import { DISCARD_BYTES_MAX, HELD_BYTES_MAX, JOBS_MAX, PAYLOAD_BYTES_MAX } from './limits.ts';
@@ -311,37 +308,27 @@ export class Transmission implements RequestSink, JobOwner {
   }
 
   #call(job: Job): Answer<unknown> {
-    const { offsetBytes, lengthBytes, flags } = job;
-    const device = this.#device;
-    const fua = (flags & FLAG_FUA) !== 0 ? FUA : 0;
     switch (job.command) {
-      case COMMAND_READ: {
-        // Held since it was queued.
-        const claimedBytes = this.#replies.readHeaderBytes + lengthBytes;
-        const slab = this.#replies.outbox.claim(claimedBytes);
-        job.slab = slab;
-        job.start = slab.usedBytes - claimedBytes;
-        const data = job.start + this.#replies.readHeaderBytes;
-        return device.read(slab.bytes.subarray(data, data + lengthBytes), offsetBytes);
-      }
-      case COMMAND_WRITE:
-        return device.write(job.payload!, offsetBytes, fua);
-      case COMMAND_FLUSH:
-        return device.flush();
-      case COMMAND_TRIM:
-        return device.trim(lengthBytes, offsetBytes, fua);
-      case COMMAND_WRITE_ZEROES: {
-        const keep = (flags & FLAG_NO_HOLE) !== 0 ? NO_HOLE : 0;
-        const fast = (flags & FLAG_FAST_ZERO) !== 0 ? FAST_ZERO : 0;
-        return device.zero(lengthBytes, offsetBytes, fua | keep | fast);
-      }
+      case COMMAND_READ:
+        return this.#readInto(job);
       case COMMAND_BLOCK_STATUS:
         return queryStatuses(this.#agreement.contexts, job).then((statuses) => {
           if (!this.#isClosed) this.#replies.statuses(job, statuses);
         });
       default:
-        return undefined; // CACHE is advice; there is no cache to fill.
+        return changeDevice(this.#device, job);
     }
+  }
+
+  /** Reads to where the reply's data belong; the room has been held since the job was queued. */
+  #readInto(job: Job): Answer {
+    const { offsetBytes, lengthBytes } = job;
+    const claimedBytes = this.#replies.readHeaderBytes + lengthBytes;
+    const slab = this.#replies.outbox.claim(claimedBytes);
+    job.slab = slab;
+    job.start = slab.usedBytes - claimedBytes;
+    const data = job.start + this.#replies.readHeaderBytes;
+    return this.#device.read(slab.bytes.subarray(data, data + lengthBytes), offsetBytes);
   }
 
   settled(job: Job, error: unknown): void {

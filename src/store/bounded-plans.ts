@@ -5,7 +5,7 @@ import type { ChunkIndex, Location } from './chunk-index.ts';
 import { type Arena, FramePlan, frameHeldBytes } from './frame-plan.ts';
 
 /** A plan takes in no further frame for its own sake once its frames need this much. */
-export const PLAN_BYTES_TARGET = 8 * 1024 * 1024;
+export const PLAN_BYTES_TARGET = 4 * 1024 * 1024;
 
 /**
  * Where patches of a frame that the plan has already are left for the next plan: their parents'

@@ -79,3 +79,29 @@ export function holeLeaf(leafBytes: number, chunkBytes: number): Leaf {
   }
   return leaf;
 }
+
+/** A leaf in the shape of another one: its pieces where they fit, holes elsewhere. */
+export function fitted(old: Leaf, blank: Leaf): Leaf {
+  if (
+    old.count === blank.count &&
+    old.lengths.every((length, at) => length === blank.lengths[at])
+  ) {
+    return old;
+  }
+  const leaf = new Leaf(blank.count);
+  let offset = 0;
+  const starts = new Map<number, number>();
+  for (let piece = 0; piece < old.count; piece++) {
+    starts.set(offset, piece);
+    offset += old.lengths[piece]!;
+  }
+  let at = 0;
+  for (let piece = 0; piece < blank.count; piece++) {
+    const from = starts.get(at);
+    const length = blank.lengths[piece]!;
+    if (from !== undefined && old.lengths[from] === length) leaf.copyFrom(piece, old, from);
+    else leaf.setEmpty(piece, PIECE_HOLE, length);
+    at += length;
+  }
+  return leaf;
+}

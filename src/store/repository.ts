@@ -184,8 +184,8 @@ export class Repository implements AsyncDisposable {
   }
 
   /**
-   * Packs that a segment covers are not opened one by one: a listing tells which are gone. It may be
-   * stale, so each is asked for by name before it is given up.
+   * Packs that a segment covers are not opened one by one: a listing tells which are gone. It may
+   * be stale, so each is asked for by name before it is given up.
    */
   async #noticeLostPacks(index: ChunkIndex): Promise<void> {
     const there = new Set<string>();

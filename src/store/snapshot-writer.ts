@@ -8,7 +8,7 @@ import { equalBytes, toHex } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import type { FrameBuilder } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
-import { holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
+import { fitted, holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
 import { Slots } from './slots.ts';
 import type { Child, Tree, TreeReader } from './tree-reader.ts';
@@ -376,30 +376,4 @@ export class SnapshotWriter {
     await this.#options.builder.finish();
     return result;
   }
-}
-
-/** The parent's leaf in the shape of the new one: same pieces where they fit, holes elsewhere. */
-function fitted(old: Leaf, blank: Leaf): Leaf {
-  if (
-    old.count === blank.count &&
-    old.lengths.every((length, at) => length === blank.lengths[at])
-  ) {
-    return old;
-  }
-  const leaf = new Leaf(blank.count);
-  let offset = 0;
-  const starts = new Map<number, number>();
-  for (let piece = 0; piece < old.count; piece++) {
-    starts.set(offset, piece);
-    offset += old.lengths[piece]!;
-  }
-  let at = 0;
-  for (let piece = 0; piece < blank.count; piece++) {
-    const from = starts.get(at);
-    const length = blank.lengths[piece]!;
-    if (from !== undefined && old.lengths[from] === length) leaf.copyFrom(piece, old, from);
-    else leaf.setEmpty(piece, PIECE_HOLE, length);
-    at += length;
-  }
-  return leaf;
 }

@@ -6,7 +6,7 @@ import { mkdir, open, readFile, stat, truncate, writeFile } from 'node:fs/promis
 import { type TestContext, test } from 'node:test';
 import { ferryPath, MIB, noise, type Place, place } from '../cli/ferry.ts';
 import { type Running, run, runOk, start } from './processes.ts';
-import { findTool, requireCondition, requireTool } from './tools.ts';
+import { findTool, requireCondition, requireMachine, requireTool } from './tools.ts';
 
 const SIZE = 64 * MIB;
 
@@ -197,7 +197,7 @@ test('users other than root attach through fusermount3', async (context) => {
   if (requireTool(context, 'fusermount3', 'fuse3') === undefined) return;
   if (requireTool(context, 'setpriv', 'util-linux') === undefined) return;
   const isOpen = ((await stat('/dev/fuse')).mode & 0o006) === 0o006;
-  if (!requireCondition(context, isOpen, '/dev/fuse is for root only here')) return;
+  if (!requireMachine(context, isOpen, '/dev/fuse is for root only here')) return;
   await using here = await stage();
   await runOk('chown', ['-R', '65534:65534', here.folder]);
   const words = ['--reuid', '65534', '--regid', '65534', '--clear-groups', '--'];

@@ -58,6 +58,14 @@ export function requireCondition(context: TestContext, holds: boolean, what: str
   return holds;
 }
 
+/** For what no package can supply, such as the mode of a device: skips aloud, even in CI. */
+export function requireMachine(context: TestContext, holds: boolean, what: string): boolean {
+  if (holds) return true;
+  context.diagnostic(`SKIPPED: ${what}`);
+  context.skip(`SKIPPED: ${what}`);
+  return false;
+}
+
 function absent(context: TestContext, what: string): void {
   if (process.env.FERRY_REQUIRE_TOOLS === '1') throw new Error(`MISSING: ${what}`);
   const message = `SKIPPED: ${what}`;

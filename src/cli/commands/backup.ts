@@ -44,9 +44,8 @@ export const run: Run<typeof backupSpec> = async (context, { source, name }) => 
   }
   progress.finish();
   if (result.damagedParent !== undefined) {
-    output.warn(
-      `${snapshotName(result.damagedParent)} is damaged and was not compared with; run \`ferry check\``,
-    );
+    const name = snapshotName(result.damagedParent);
+    output.warn(`${name} is damaged and was not compared with; run \`ferry check\``);
   }
   tell(output, result, changes, env.clock.monotonicMs() - startMs);
   if (result.snapshot.unreadable.length === 0) return exitStatus.done;

@@ -8,7 +8,7 @@ export type Native = {
   seek(fd: number, offsetBytes: number, whence: number): number;
   allocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
   lock(fd: number, operation: number): number;
-  /** Fills `target` as far as the page cache can without waiting (preadv2(2), RWF_NOWAIT); or -1. */
+  /** Fills `target` as far as the page cache can at once (preadv2(2), RWF_NOWAIT); or -1. */
   readCached(fd: number, target: Uint8Array, offsetBytes: number): number;
   /** Where in memory `bytes` begin. */
   addressOf(bytes: Uint8Array): number;

@@ -28,11 +28,14 @@ export type RestoreOptions = {
 
 export type RestoreResult = { readonly writtenBytes: number; readonly zeroBytes: number };
 
+/** A flush that has this much to do begins beside the decoding. */
+const FLUSH_AHEAD_BYTES = 64 * 1024 * 1024;
+
 /** Plain bytes of one job. */
-const JOB_BYTES = 2 * 1024 * 1024;
+const JOB_BYTES = 1024 * 1024;
 
 /** From here on a job ends where a frame does, so that no frame is decoded twice. */
-const JOB_ENOUGH_BYTES = 1.5 * 1024 * 1024;
+const JOB_ENOUGH_BYTES = 768 * 1024;
 
 /**
  * What is wanted is sorted by where it is stored, so much of the volume at a time: where that is in
@@ -64,7 +67,7 @@ export async function restore(
   await using pool = codecPool(env, env.workers.parallelism);
   const run = new RestoreRun(repository, await repository.index(), pool, device, snapshot, options);
   await run.all();
-  await device.flush();
+  await run.flushed();
   return { writtenBytes: run.writtenBytes, zeroBytes: run.zeroBytes };
 }
 
@@ -92,6 +95,9 @@ class RestoreRun {
   /** Everything before is written or being written. */
   #doneBytes = 0;
   writtenBytes = 0;
+  #flushing: Promise<void> | undefined;
+  /** What had been written when the last flush began. */
+  #flushedBytes = 0;
   zeroBytes = 0;
 
   constructor(
@@ -108,7 +114,7 @@ class RestoreRun {
     this.#device = device;
     this.#snapshot = snapshot;
     this.#options = options;
-    const memories = Array.from({ length: pool.threads + 2 }, () => ({
+    const memories = Array.from({ length: pool.threads + 1 }, () => ({
       target: new SharedArrayBuffer(JOB_BYTES),
       arena: new Arena(),
     }));
@@ -129,6 +135,29 @@ class RestoreRun {
     }
     this.#check();
     this.#report(this.#snapshot.sizeBytes);
+  }
+
+  /** Lets the disk begin while chunks are still being decoded. */
+  #flushAhead(): void {
+    const unflushedBytes = this.writtenBytes - this.#flushedBytes;
+    if (this.#flushing !== undefined || unflushedBytes < FLUSH_AHEAD_BYTES) return;
+    this.#flushedBytes = this.writtenBytes;
+    this.#flushing = this.#flush().finally(() => {
+      this.#flushing = undefined;
+    });
+    this.#flushing.catch((error) => {
+      this.#failure ??= error;
+    });
+  }
+
+  async #flush(): Promise<void> {
+    await this.#device.flush();
+  }
+
+  /** Everything written survives a power cut. */
+  async flushed(): Promise<void> {
+    await this.#flushing;
+    await this.#flush();
   }
 
   #report(doneBytes: number): void {
@@ -225,6 +254,7 @@ class RestoreRun {
     }
     await this.#write(places.ordered, new Uint8Array(target, 0, lengthBytes));
     this.writtenBytes += lengthBytes;
+    this.#flushAhead();
   }
 
   async #locate(wanted: readonly Wanted[]): Promise<Location[]> {
