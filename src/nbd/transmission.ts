@@ -129,8 +129,6 @@ export class Transmission implements RequestSink, JobOwner {
     this.#checkFinished();
   }
 
-  // RequestSink
-
   /** Of a payload that is being received. */
   #receivingBytes = 0;
 
@@ -179,8 +177,6 @@ export class Transmission implements RequestSink, JobOwner {
   onBadMagic(): void {
     this.stop();
   }
-
-  // The two commands that must be fast
 
   #read(request: Request): void {
     const { offsetBytes, lengthBytes } = request;
