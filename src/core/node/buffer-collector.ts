@@ -6,12 +6,12 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 
 /**
- * A collection of such a small heap takes 5 to 10 ms; this many bytes take a codec 80 ms to make.
+ * A collection of such a small heap takes 5 to 10 ms; a codec makes this much in 50 ms.
  */
-const DEAD_BYTES_MAX = 24 * 1024 * 1024;
+const DEAD_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Asking costs 0.1 ms: not after every message. */
-const CALLS_PER_LOOK = 4;
+const CALLS_PER_LOOK = 2;
 
 /** Returns what to call now and then; it collects once enough buffers may be dead. */
 export function bufferCollector(): () => void {
