@@ -10,6 +10,7 @@ import {
   LEAF_BYTES,
   leafCount,
   nodeDigest,
+  Slots,
   treeHeight,
   volumeDigest,
   zeroChunkDigest,
@@ -30,6 +31,12 @@ export async function deviceDigest(
 ): Promise<Uint8Array> {
   const geometry: Geometry = { sizeBytes, chunkBytes: CANONICAL_BYTES };
   const leaves: Uint8Array[] = [];
+  const memories = new Slots<PartMemory>(
+    Array.from({ length: pool.threads + 1 }, () => ({
+      data: new SharedArrayBuffer(PART_BYTES),
+      digests: new SharedArrayBuffer((PART_BYTES / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES),
+    })),
+  );
   const data = await dataLeaves(device, geometry);
   const indexes = Array.from({ length: leafCount(geometry) }, (_, index) => index);
   for await (const digest of mapOrdered(indexes, pool.threads + 1, (index) => leafDigest(index))) {
@@ -43,9 +50,14 @@ export async function deviceDigest(
   function leafDigest(index: number): Uint8Array | Promise<Uint8Array> {
     const spans = data.get(index);
     if (spans === undefined) return zeroDigest(geometry, 0, index);
-    return leafOf(device, geometry, index, spans, pool);
+    return leafOf(device, geometry, index, spans, pool, memories);
   }
 }
+
+/** What is read and hashed at a time; the memory for it is used again and again. */
+const PART_BYTES = 1024 * 1024;
+
+type PartMemory = { readonly data: SharedArrayBuffer; readonly digests: SharedArrayBuffer };
 
 /** A run of data inside a leaf. */
 type Span = { readonly at: number; readonly lengthBytes: number };
@@ -74,6 +86,7 @@ async function leafOf(
   index: number,
   spans: readonly Span[],
   pool: CodecPool,
+  memories: Slots<PartMemory>,
 ): Promise<Uint8Array> {
   const leafBytes = coveredBytes(geometry, 0, index);
   const count = Math.ceil(leafBytes / CANONICAL_BYTES);
@@ -82,29 +95,36 @@ async function leafOf(
     const lengthBytes = Math.min(CANONICAL_BYTES, leafBytes - at * CANONICAL_BYTES);
     hashes.set(zeroChunkDigest(lengthBytes), at * SHA256_BYTES);
   }
-  for (const span of spans) {
-    await hashSpan(device, index * LEAF_BYTES + span.at, span.lengthBytes, pool, (chunk, hash) => {
-      hashes.set(hash, (span.at / CANONICAL_BYTES + chunk) * SHA256_BYTES);
-    });
+  const memory = await memories.take();
+  try {
+    for (const { at: from, lengthBytes } of spans) {
+      for (let at = from; at < from + lengthBytes; at += PART_BYTES) {
+        const rest = Math.min(PART_BYTES, from + lengthBytes - at);
+        await hashPart(device, index * LEAF_BYTES + at, rest, pool, memory, (chunk, hash) => {
+          hashes.set(hash, (at / CANONICAL_BYTES + chunk) * SHA256_BYTES);
+        });
+      }
+    }
+  } finally {
+    memories.give(memory);
   }
   return nodeDigest(0, hashes);
 }
 
 /** Tells the hash of each chunk of the range that is not all zero. */
-async function hashSpan(
+async function hashPart(
   device: Device,
   offsetBytes: number,
   lengthBytes: number,
   pool: CodecPool,
+  { data, digests }: PartMemory,
   tell: (chunk: number, hash: Uint8Array) => void,
 ): Promise<void> {
-  const memory = new SharedArrayBuffer(lengthBytes);
   const count = Math.ceil(lengthBytes / CANONICAL_BYTES);
-  const digests = new SharedArrayBuffer(count * DIGEST_ENTRY_BYTES);
-  await device.read(new Uint8Array(memory), offsetBytes);
+  await device.read(new Uint8Array(data, 0, lengthBytes), offsetBytes);
   await pool.run<'digest'>({
     kind: 'digest',
-    data: { memory, at: 0, lengthBytes },
+    data: { memory: data, at: 0, lengthBytes },
     chunkBytes: CANONICAL_BYTES,
     digests: { memory: digests, at: 0, lengthBytes: digests.byteLength },
   });
