@@ -4,7 +4,7 @@
  * place.
  */
 import assert from 'node:assert/strict';
-import { crc32, equalBytes, SHA256_BYTES, sha256 } from '../core/index.ts';
+import { crc32, hasSignatures, SHA256_BYTES, sha256 } from '../core/index.ts';
 import type { Compression } from './compression.ts';
 import { compress } from './compression.ts';
 import { type DecodeStep, decodeSteps } from './decode.ts';
@@ -128,7 +128,7 @@ function decodeVerified(plan: DecodePlan, take: (bytes: Uint8Array, step: number
 
 function verify(bytes: Uint8Array, plan: DecodePlan, step: number): void {
   const id = plan.ids.subarray(step * SHA256_BYTES, (step + 1) * SHA256_BYTES);
-  if (crc32(bytes) === plan.checksums[step] && equalBytes(sha256(bytes), id)) return;
+  if (hasSignatures(bytes, id, plan.checksums[step]!)) return;
   const name = Buffer.from(id).toString('hex', 0, 8);
   throw new CodecError('CODEC_MISMATCH', `chunk ${name} does not have the bytes of its hash`, {
     hint: 'The repository is damaged there: run `ferry check --read-data`.',

@@ -14,6 +14,11 @@ export function crc32(bytes: Uint8Array, seed = 0): number {
   return zlibCrc32(bytes, seed);
 }
 
+/** Whether the bytes have both signatures: the cheap one is looked at first. */
+export function hasSignatures(bytes: Uint8Array, id: Uint8Array, checksum: number): boolean {
+  return crc32(bytes) === checksum && equalBytes(sha256(bytes), id);
+}
+
 export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }

@@ -7,7 +7,7 @@ import {
   plainRecord,
   plainSection,
 } from '../codec/index.ts';
-import { crc32, equalBytes, sha256, toHex } from '../core/index.ts';
+import { hasSignatures, toHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
@@ -146,8 +146,7 @@ function named<T>(packId: string, decode: () => T): T {
 }
 
 function verify(bytes: Uint8Array, { table, ordinal, packId }: Location): void {
-  const genuine = crc32(bytes) === table.checksums[ordinal];
-  if (genuine && equalBytes(sha256(bytes), table.id(ordinal))) return;
+  if (hasSignatures(bytes, table.id(ordinal), table.checksums[ordinal]!)) return;
   const name = toHex(table.id(ordinal)).slice(0, 16);
   throw damagedObject(packKey(packId), `chunk ${name} does not have the bytes of its hash`);
 }
