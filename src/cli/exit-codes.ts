@@ -38,6 +38,7 @@ const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   STORE_BUSY: exitStatus.locked,
   STORE_DAMAGED: exitStatus.damage,
   STORE_MISSING: exitStatus.damage,
+  STORE_ROLLED_BACK: exitStatus.damage,
   CODEC_DAMAGED: exitStatus.damage,
   CODEC_MISMATCH: exitStatus.damage,
   TRANSFER_INTERRUPTED: exitStatus.interrupted,

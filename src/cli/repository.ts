@@ -1,13 +1,32 @@
 /** The repository that flags or environment name, and how its snapshots are called in messages. */
-import type { Repository, Snapshot } from '../store/index.ts';
+import { resolve } from 'node:path';
+import { type HeadOptions, headFiles, type Repository, type Snapshot } from '../store/index.ts';
 import { openRepository } from '../transfer/index.ts';
 import type { Context } from './context.ts';
 import type { Fields } from './output.ts';
 import { requireRepository } from './settings.ts';
+import { makeStateDirectory } from './state-directory.ts';
 
 /** To be disposed by the caller. */
-export async function repositoryOf({ env, settings }: Context): Promise<Repository> {
-  return openRepository(env, requireRepository(settings));
+export async function repositoryOf(
+  context: Context,
+  heads: Pick<HeadOptions, 'onRolledBack'> = {},
+): Promise<Repository> {
+  const { env, settings } = context;
+  return openRepository(env, requireRepository(settings), {
+    heads: { ...headsOf(context), ...heads },
+  });
+}
+
+/** What this node has seen of the logs of repositories. */
+export function headsOf({ env, settings, output }: Context): HeadOptions {
+  const directory = resolve(settings.stateDirectory, 'heads');
+  const makeDirectory = () => makeStateDirectory(env.files, directory);
+  return {
+    memory: headFiles(env, { directory, makeDirectory }),
+    onTrouble: ({ message, hint }) =>
+      output.warn(`a log that goes back would not be noticed: ${message}\n  ${hint}`),
+  };
 }
 
 /** Digits of an id that tell snapshots apart in all but enormous repositories. */

@@ -12,6 +12,8 @@ import { checkSuperblocks, superblockKeys } from './superblock.ts';
 export type CheckOptions = {
   readonly readData: boolean;
   readonly pool: CodecPool;
+  /** What was wrong before the check began. */
+  readonly found?: readonly { readonly object: string; readonly error: FerryError }[];
   readonly onProgress?: (done: { readonly objects: number; readonly bytes: number }) => void;
   readonly signal?: AbortSignal;
 };
@@ -86,6 +88,7 @@ export class CheckRun {
 
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckReport> {
   const run = new CheckRun(repository, options);
+  for (const { object, error } of options.found ?? []) run.note(object, error);
   for (const [at, problem] of (await checkSuperblocks(repository.objects)).entries()) {
     if (problem !== undefined) run.note(superblockKeys[at]!, problem);
   }

@@ -9,6 +9,10 @@ export type StoreErrorCode =
   | 'STORE_DAMAGED'
   /** An object that the log names and that is not there. */
   | 'STORE_MISSING'
+  /** The log does not have the entry any more that was seen as its newest. */
+  | 'STORE_ROLLED_BACK'
+  /** What this node remembers of the log cannot be read or kept. */
+  | 'STORE_HEAD_MEMORY'
   | 'STORE_VOLUME_NOT_FOUND'
   | 'STORE_SNAPSHOT_NOT_FOUND'
   | 'STORE_AMBIGUOUS'

@@ -8,11 +8,12 @@ export { type ChangedExtent, diffTrees } from './diff.ts';
 export { StoreError, type StoreErrorCode } from './errors.ts';
 export { Arena, FramePlan } from './frame-plan.ts';
 export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
+export { type HeadMemory, headFiles, type KnownHead } from './head-memory.ts';
 export { Leaf, PIECE_CHUNK, PIECE_DISCARDED, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 export { FANOUT, LEAF_BYTES } from './limits.ts';
 export { RECORD_CHUNK } from './pack-table.ts';
 export { eachChunk, leaves } from './pieces.ts';
-export { type OpenOptions, Repository } from './repository.ts';
+export { type HeadOptions, type OpenOptions, Repository } from './repository.ts';
 export { Slots } from './slots.ts';
 export {
   checkVolumeName,

@@ -70,6 +70,9 @@ export const CHECKPOINT_INTERVAL = 64;
 /** How often a commit is tried against other writers before STORE_BUSY. */
 export const COMMIT_ATTEMPTS_MAX = 1000;
 
+/** Repositories whose head one node remembers; beyond, those seen longest ago are forgotten. */
+export const HEADS_REMEMBERED_MAX = 4096;
+
 /** Names of volumes, tags and the like. */
 export const NAME_BYTES_MAX = 128;
 

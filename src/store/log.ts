@@ -3,6 +3,7 @@ import { hasCode, type Random, sha256, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { sealJson, unsealJson } from './envelope.ts';
 import { damagedObject, missingObject, StoreError } from './errors.ts';
+import type { HeadGuard } from './head-guard.ts';
 import {
   CHECKPOINT_INTERVAL,
   COMMIT_ATTEMPTS_MAX,
@@ -18,15 +19,27 @@ export type Proposal = Pick<LogEntry, 'snapshot' | 'index' | 'generation'>;
 export class CommitLog {
   readonly #objects: ObjectStore;
   readonly #random: Random;
+  readonly #guard: HeadGuard | undefined;
   state = new LogState();
 
-  constructor(objects: ObjectStore, random: Random) {
+  constructor(objects: ObjectStore, random: Random, guard?: HeadGuard) {
     this.#objects = objects;
     this.#random = random;
+    this.#guard = guard;
   }
 
-  /** Reads everything that was committed since the last call, from the newest checkpoint first. */
+  /**
+   * Reads everything that was committed since the last call, from the newest checkpoint first.
+   * STORE_ROLLED_BACK if what was known to be in the log is not.
+   */
   async refresh(): Promise<void> {
+    const before = this.state.sequence;
+    await this.#guard?.recall();
+    await this.#read();
+    await this.#guard?.check(this.state, { justRead: this.state.sequence > before });
+  }
+
+  async #read(): Promise<void> {
     if (this.state.sequence === 0) {
       const found = await this.#newestCheckpoint();
       // Another call may have come further meanwhile.
@@ -69,7 +82,7 @@ export class CommitLog {
     if (newest <= end) return;
     const next = logKey(this.state.sequence + 1);
     // Somebody may have committed between our last read and the listing.
-    if ((await this.#entry(this.state.sequence + 1)) !== undefined) return this.refresh();
+    if ((await this.#entry(this.state.sequence + 1)) !== undefined) return this.#read();
     throw missingObject(next);
   }
 
@@ -103,6 +116,7 @@ export class CommitLog {
       const place = { sequence: sequence + 1, previous: head, nonce: toHex(nonce) };
       const entry = await this.#try({ ...place, ...proposal });
       if (entry !== undefined) {
+        await this.#guard?.moved(this.state);
         await this.#checkpoint();
         return entry;
       }

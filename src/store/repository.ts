@@ -7,6 +7,7 @@ import { type BackupOptions, BackupSession, type StoreParts } from './backup-ses
 import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { missingObject, StoreError } from './errors.ts';
+import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
 import { CommitLog } from './log.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { addSegment, readSegment, segmentKey } from './segment.ts';
@@ -22,7 +23,11 @@ import {
 import { loadTree } from './tree-loader.ts';
 import { TreeReader } from './tree-reader.ts';
 
+/** `heads`: what this node has seen of the log before; see HeadGuardOptions. */
+export type HeadOptions = Pick<HeadGuardOptions, 'memory' | 'onTrouble' | 'onRolledBack'>;
+
 export type OpenOptions = {
+  readonly heads?: HeadOptions;
   /** Tests shorten fingerprints, so that unequal chunks collide. */
   readonly fingerprints?: FingerprintBits;
 };
@@ -32,6 +37,7 @@ export class Repository implements AsyncDisposable {
   readonly objects: ObjectStore;
   readonly superblock: Superblock;
   readonly #log: CommitLog;
+  readonly #heads: HeadGuard;
   readonly #index: ChunkIndex;
   readonly reader: TreeReader;
   readonly #loadedSegments = new Set<string>();
@@ -46,7 +52,9 @@ export class Repository implements AsyncDisposable {
     this.#env = env;
     this.objects = objects;
     this.superblock = superblock;
-    this.#log = new CommitLog(objects, env.random);
+    const { repositoryId } = superblock;
+    this.#heads = new HeadGuard({ ...options.heads, objects, repositoryId });
+    this.#log = new CommitLog(objects, env.random, this.#heads);
     this.#index = new ChunkIndex(objects, options.fingerprints);
     this.reader = new TreeReader((id) => loadTree(objects, this.#index, id));
   }
@@ -90,6 +98,11 @@ export class Repository implements AsyncDisposable {
   /** Sees what others committed meanwhile. */
   async refresh(): Promise<void> {
     await this.#log.refresh();
+  }
+
+  /** A person takes the log as it is now, although an entry that was seen is gone. */
+  async acceptHead(): Promise<void> {
+    await this.#heads.accept(this.#log.state);
   }
 
   get log(): CommitLog {
@@ -211,6 +224,7 @@ export class Repository implements AsyncDisposable {
   async beginBackup(options: BackupOptions): Promise<BackupSession> {
     checkVolumeName(options.volume);
     checkWritable(this.superblock);
+    this.#heads.checkWritable();
     if (this.#writing) {
       // Each would find chunks in the other's packs that may never come about.
       throw new StoreError('STORE_BUSY', 'a backup runs through this open repository already', {

@@ -1,7 +1,7 @@
 /** Opens the repository that a person names: a directory (S3 will follow). */
 import type { Env } from '../core/index.ts';
 import { directoryStore, type ObjectStore } from '../objects/index.ts';
-import { Repository, type Superblock } from '../store/index.ts';
+import { type OpenOptions, Repository, type Superblock } from '../store/index.ts';
 import { TransferError } from './errors.ts';
 
 async function objectsAt(env: Env, location: string): Promise<ObjectStore> {
@@ -23,10 +23,14 @@ export async function initRepository(
 }
 
 /** STORE_NOT_A_REPOSITORY and what else `Repository.open` says. */
-export async function openRepository(env: Env, location: string): Promise<Repository> {
+export async function openRepository(
+  env: Env,
+  location: string,
+  options: OpenOptions = {},
+): Promise<Repository> {
   const objects = await objectsAt(env, location);
   try {
-    return await Repository.open(env, objects);
+    return await Repository.open(env, objects, options);
   } catch (error) {
     await objects[Symbol.asyncDispose]();
     throw error;

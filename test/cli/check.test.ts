@@ -116,3 +116,18 @@ test('a pack that no snapshot needs is no damage', async () => {
   assert.deepEqual([summary.problems, summary.orphanPacks], [0, 1]);
   assert.match(await here.ok('check', '--repo', here.path('other')), /harmless/);
 });
+
+test('a repository that was put back to an older state is refused until a person accepts it', async () => {
+  await using here = await backedUp();
+  const entries = (await objectsIn(here, 'log')).sort();
+  await rm(here.path(`repo/${entries[1]}`));
+  for (const words of [['ls'], ['backup', 'disk.img'], ['restore', 'disk', 'out.img'], ['stats']]) {
+    const { code, message } = await here.failure(20, ...words);
+    assert.equal(code, 'STORE_ROLLED_BACK');
+    assert.match(message, /seen entry 2 .* ends at entry 1/);
+  }
+  assert.deepEqual(await problems(here), ['log']);
+  assert.match(await here.ok('check', '--accept-rollback'), /^no damage in 1 snapshots/);
+  await here.ok('backup', 'disk.img');
+  await here.ok('check', '--read-data');
+});

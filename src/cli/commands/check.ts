@@ -1,21 +1,29 @@
 /** `ferry check`: looks for damage; prints what is damaged, one object a line. */
 import { codecPool } from '../../codec/index.ts';
-import { type CheckReport, check } from '../../store/index.ts';
+import { type CheckReport, check, type StoreError } from '../../store/index.ts';
 import { exitStatus } from '../exit-codes.ts';
 import { repositoryOf } from '../repository.ts';
 import { formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { checkSpec } from '../table/repository.ts';
 
-export const run: Run<typeof checkSpec> = async (context, { readData }) => {
+export const run: Run<typeof checkSpec> = async (context, { readData, acceptRollback }) => {
   const { env, output, signal } = context;
-  await using repository = await repositoryOf(context);
+  const rollbacks: StoreError[] = [];
+  await using repository = await repositoryOf(context, {
+    onRolledBack: (error) => rollbacks.push(error),
+  });
+  if (acceptRollback) {
+    await repository.acceptHead();
+    for (const { message } of rollbacks.splice(0)) output.warn(`${message}; accepted`);
+  }
   await using pool = codecPool(env, readData ? env.workers.parallelism : 0);
   const progress = output.progress('checking', 0);
   const report = await check(repository, {
     readData,
     pool,
     signal,
+    found: rollbacks.map((error) => ({ object: 'log', error })),
     onProgress: ({ bytes }) => progress.update(bytes),
   });
   progress.finish();

@@ -82,7 +82,10 @@ export const checkSpec = {
     'or missing. Packs that no snapshot needs are no damage: an interrupted backup leaves them.',
   ].join('\n'),
   arguments: {},
-  options: { readData: flag('read and verify all data as well') },
+  options: {
+    readData: flag('read and verify all data as well'),
+    acceptRollback: flag('take the log as it is, although entries that were seen are gone'),
+  },
   examples: ['ferry check', 'ferry check --read-data --repo /backups/disks'],
 } as const;
 
