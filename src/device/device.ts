@@ -109,6 +109,12 @@ export interface Device extends AsyncDisposable {
    * without gaps, clipped to the range. Ask again from the end of the last one for the rest.
    */
   extents(lengthBytes: number, offsetBytes: number, limit: number): Answer<DeviceExtent[]>;
+
+  /**
+   * The range will be read soon; settles when it is at hand, as far as that can be had. Nothing
+   * rests on it. Absent: reading has the same effect; see `prefetch`, which is what to call.
+   */
+  cache?(lengthBytes: number, offsetBytes: number): Answer;
 }
 
 /** The block sizes of a device that takes any range. */

@@ -137,6 +137,8 @@ class FileDevice implements Device {
   readonly blockSizes: BlockSizes;
   readonly readOnly: boolean;
   readonly durable = true;
+  /** What passes the page cache by is kept nowhere. */
+  readonly cache?: () => Answer;
   readonly #file: OpenFile;
   readonly #flushes: FlushGroup;
   /** False once the medium has refused to punch a hole. */
@@ -148,6 +150,7 @@ class FileDevice implements Device {
     this.sizeBytes = sizeBytes;
     this.readOnly = readOnly;
     this.blockSizes = { ...anyBlockSizes, minimumBytes: sectorBytes };
+    if (sectorBytes > 1) this.cache = () => undefined;
     this.#file = file;
     this.#flushes = new FlushGroup(this.name, () => file.sync());
   }

@@ -6,5 +6,6 @@ export * from './file.ts';
 export * from './kept-layer.ts';
 export * from './memory.ts';
 export * from './open.ts';
+export * from './prefetch.ts';
 export * from './read-only.ts';
 export * from './slice.ts';

@@ -15,6 +15,15 @@ export const RUNS_IN_FLIGHT_MAX = 16;
 /** Text that names the base of a kept layer: room for digests and URIs in the map's header. */
 export const IDENTITY_BYTES_MAX = 2048;
 
+/** What one call has fetched ahead; the rest of a longer range is the next call's. */
+export const PREFETCH_BYTES_MAX = 32 * 2 ** 20;
+
+/** One read of a prefetch: long enough for disks, short enough to let others have their turn. */
+export const PREFETCH_BYTES_PER_READ = 256 * 2 ** 10;
+
+/** Devices are read ahead by so many calls at once, in the whole process: 4 MiB of buffers. */
+export const PREFETCHES_AT_ONCE_MAX = 16;
+
 /** Unit of copying up and of marks in a copy-on-write device: the block of change tracking. */
 export const COPY_BLOCK_BYTES = 4096;
 

@@ -8,6 +8,7 @@ import {
   type DeviceExtent,
   type DeviceHints,
 } from './device.ts';
+import { prefetch } from './prefetch.ts';
 
 /** Borrows `base`: disposing the view leaves it open. */
 export function readOnly(base: Device): Device {
@@ -72,6 +73,10 @@ class ReadOnlyDevice implements Device {
 
   extents(lengthBytes: number, offsetBytes: number, limit: number): Answer<DeviceExtent[]> {
     return this.#base.extents(lengthBytes, offsetBytes, limit);
+  }
+
+  cache(lengthBytes: number, offsetBytes: number): Answer {
+    return prefetch(this.#base, lengthBytes, offsetBytes);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

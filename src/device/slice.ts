@@ -7,6 +7,7 @@ import {
   type DeviceExtent,
   type DeviceHints,
 } from './device.ts';
+import { prefetch } from './prefetch.ts';
 
 export type SliceOptions = { readonly offsetBytes: number; readonly lengthBytes: number };
 
@@ -79,6 +80,11 @@ class SliceDevice implements Device {
     return answer instanceof Promise
       ? answer.then((extents) => this.#shifted(extents))
       : this.#shifted(answer);
+  }
+
+  cache(lengthBytes: number, offsetBytes: number): Answer {
+    checkRange(this, lengthBytes, offsetBytes);
+    return prefetch(this.#base, lengthBytes, this.#startBytes + offsetBytes);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

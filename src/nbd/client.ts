@@ -16,6 +16,7 @@ import type { Terms } from './client-handshake.ts';
 import {
   BASE_ALLOCATION,
   COMMAND_BLOCK_STATUS,
+  COMMAND_CACHE,
   COMMAND_READ,
   COMMAND_TRIM,
   COMMAND_WRITE,
@@ -60,6 +61,8 @@ export interface NbdDevice extends Device {
   readonly tls: boolean;
   /** What the server says that it can do, whatever this device makes of it. */
   readonly features: NbdFeatures;
+  /** Asks the server to have the range at hand; nothing if it does not take such wishes. */
+  cache(lengthBytes: number, offsetBytes: number): Answer;
   /** Describes a prefix of the range in a granted context; at least one extent. */
   status(
     context: string,
@@ -216,6 +219,12 @@ export class Client implements NbdDevice {
       at += partBytes;
     }
     return extents;
+  }
+
+  cache(lengthBytes: number, offsetBytes: number): Answer {
+    checkRange(this, lengthBytes, offsetBytes);
+    if (!this.#can(TRANSMISSION_SEND_CACHE)) return undefined;
+    return this.#effect(COMMAND_CACHE, 0, lengthBytes, offsetBytes);
   }
 
   async status(

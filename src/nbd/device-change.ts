@@ -1,6 +1,7 @@
-/** Turns a request that changes or flushes into the device's call. */
-import { type Answer, type Device, FAST_ZERO, FUA, NO_HOLE } from '../device/index.ts';
+/** Turns a request that changes, flushes or advises into the device's call. */
+import { type Answer, type Device, FAST_ZERO, FUA, NO_HOLE, prefetch } from '../device/index.ts';
 import {
+  COMMAND_CACHE,
   COMMAND_FLUSH,
   COMMAND_TRIM,
   COMMAND_WRITE,
@@ -11,7 +12,6 @@ import {
 } from './constants.ts';
 import type { Job } from './jobs.ts';
 
-/** Commands that are only advice, CACHE among them, answer at once. */
 export function changeDevice(device: Device, job: Job): Answer {
   const { offsetBytes, lengthBytes, flags } = job;
   const fua = (flags & FLAG_FUA) !== 0 ? FUA : 0;
@@ -27,6 +27,8 @@ export function changeDevice(device: Device, job: Job): Answer {
       const fast = (flags & FLAG_FAST_ZERO) !== 0 ? FAST_ZERO : 0;
       return device.zero(lengthBytes, offsetBytes, fua | keep | fast);
     }
+    case COMMAND_CACHE:
+      return prefetch(device, lengthBytes, offsetBytes);
     default:
       return undefined;
   }

@@ -1,5 +1,5 @@
 /** Lets clients that know nothing of block sizes use a device that has some. */
-import type { Answer, Device } from '../device/index.ts';
+import { type Answer, type Device, prefetch } from '../device/index.ts';
 import { PAYLOAD_BYTES_MAX } from './limits.ts';
 
 /**
@@ -92,6 +92,10 @@ export function fitted(device: Device): Device {
         return device.extents(lengthBytes, offsetBytes, limit);
       }
       return partExtents(lengthBytes, offsetBytes, limit);
+    },
+    cache(lengthBytes, offsetBytes) {
+      const start = down(offsetBytes);
+      return prefetch(device, up(offsetBytes + lengthBytes) - start, start);
     },
     async [Symbol.asyncDispose]() {},
   };

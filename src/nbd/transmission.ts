@@ -6,6 +6,7 @@ import type { Agreement, Shared } from './agreement.ts';
 import { queryStatuses } from './block-status.ts';
 import {
   COMMAND_BLOCK_STATUS,
+  COMMAND_CACHE,
   COMMAND_DISCONNECT,
   COMMAND_FLUSH,
   COMMAND_READ,
@@ -283,7 +284,8 @@ export class Transmission implements RequestSink, JobOwner {
 
   /** Calls the device now, or when what overlaps has settled. */
   #enqueue(job: Job): void {
-    if (job.command === COMMAND_FLUSH) {
+    // Advice holds up nobody's write.
+    if (job.command === COMMAND_FLUSH || job.command === COMMAND_CACHE) {
       this.proceed(job);
       return;
     }
