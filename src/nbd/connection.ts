@@ -4,7 +4,7 @@ import type { Agreement, Shared } from './agreement.ts';
 import { NbdError } from './errors.ts';
 import type { ExportTable } from './exports.ts';
 import { closedEarly, Inbound } from './inbound.ts';
-import { HANDSHAKE_TIMEOUT_MS, TLS_TIMEOUT_MS } from './limits.ts';
+import { HANDSHAKE_TIMEOUT_MS, PROGRESS_BYTES_MIN, TLS_TIMEOUT_MS } from './limits.ts';
 import { negotiate, type Upgrade } from './server-handshake.ts';
 import type { ServerTls } from './tls.ts';
 import { Transmission } from './transmission.ts';
@@ -28,7 +28,8 @@ export class Connection {
   #hasEnded = false;
   #isLeaving = false;
   #trouble: EnvError | undefined;
-  #lastProgress = -1;
+  #lastProgressBytes = 0;
+  #wasSlow = false;
 
   constructor(
     env: Env,
@@ -97,14 +98,19 @@ export class Connection {
     this.#ended.resolve(); // A device that never answers must not keep the server from ending.
   }
 
-  /** Called now and then; with `isContended` a client that stands still gives its memory up. */
+  /**
+   * Called now and then; with `isContended` a client that stands still, or drips, at two looks in a
+   * row gives its memory up. At one it may just have begun.
+   */
   checkProgress(isContended: boolean): void {
     const transmission = this.#transmission;
     if (transmission === undefined) return;
-    const isStanding = transmission.progress === this.#lastProgress;
-    this.#lastProgress = transmission.progress;
-    if (!isContended || !isStanding) return;
-    if (transmission.waitsForPeer && transmission.holdsMemory) this.#stream.destroy();
+    const { progressBytes, heldBytes, waitsForPeer } = transmission;
+    const movedBytes = progressBytes - this.#lastProgressBytes;
+    this.#lastProgressBytes = progressBytes;
+    const isSlow = waitsForPeer && movedBytes < Math.min(heldBytes, PROGRESS_BYTES_MIN);
+    if (isSlow && this.#wasSlow && isContended) this.#stream.destroy();
+    this.#wasSlow = isSlow;
   }
 
   async #handshake(): Promise<Agreement | undefined> {

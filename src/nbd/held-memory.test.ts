@@ -121,6 +121,29 @@ test('a client that holds memory and stands still loses its place to those who w
   await server.close();
 });
 
+test('a client that drips byte by byte loses its place too, one that moves on keeps it', async () => {
+  const { server, sweep } = await sweptServer();
+  const writer = await stuckWriter(server);
+  await turn();
+  const waiting = await readyClient(server);
+  waiting.send(requestOf({ lengthBytes: HALF }));
+  const answer = takeSimple(waiting);
+  let sentBytes = 1000;
+  const send = async (lengthBytes: number) => {
+    writer.send(new Uint8Array(lengthBytes));
+    sentBytes += lengthBytes;
+    for (let wait = 0; wait < 50; wait += 1) await turn();
+    sweep();
+  };
+  for (let look = 0; look < 4; look += 1) await send(70_000);
+  for (let look = 0; look < 2; look += 1) await send(1);
+  await writer.ended;
+  assert.ok(sentBytes < HALF);
+  assert.equal((await answer).error, 0);
+  for (const peer of [writer, waiting]) peer.stream.destroy();
+  await server.close();
+});
+
 test('while nobody waits for memory, a client may take its time', async () => {
   const { server, sweep } = await sweptServer();
   const slow = await stuckWriter(server);

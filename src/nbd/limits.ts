@@ -39,6 +39,11 @@ export const JOBS_MAX = 1024;
 export const HELD_BYTES_MAX = PAYLOAD_BYTES_MAX + 8 * MIB;
 /** Payload bytes of all connections of a server; reached, each may still hold one request. */
 export const SERVER_HELD_BYTES_MAX = 256 * MIB;
+/**
+ * While others wait for memory, who holds some must move so much, or all that it holds, between two
+ * looks, 10 s apart: a modem's pace, which one byte now and then is not.
+ */
+export const PROGRESS_BYTES_MIN = 64 * KIB;
 /** Open connections of one server; the next ones are closed at once. */
 export const CONNECTIONS_MAX = 16 * KIB;
 /** How long `close` waits for requests in flight. */

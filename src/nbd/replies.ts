@@ -29,14 +29,14 @@ export class Replies {
     stream: Stream,
     { slabs, budget }: { slabs: SlabPool; budget: Budget },
     style: number,
-    onSent: () => void,
+    onSent: (sentBytes: number) => void,
   ) {
     this.#style = style;
     this.#budget = budget;
     this.readHeaderBytes = readHeaderBytes(style);
     this.outbox = new Outbox(stream, slabs, (claimedBytes) => {
       this.release(claimedBytes);
-      onSent();
+      onSent(claimedBytes);
     });
   }
 

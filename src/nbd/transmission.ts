@@ -55,8 +55,8 @@ export class Transmission implements RequestSink, JobOwner {
   #flushIsDue = false;
   /** The client said goodbye in the proper way. */
   wasDisconnected = false;
-  /** Grows with every chunk of input and output: what does not change it stands still. */
-  progress = 0;
+  /** Came in, or was taken by the kernel: who holds memory must see to it that it grows. */
+  progressBytes = 0;
 
   constructor(stream: Stream, shared: Shared, agreement: Agreement) {
     this.#stream = stream;
@@ -64,8 +64,8 @@ export class Transmission implements RequestSink, JobOwner {
     this.#agreement = agreement;
     this.#device = agreement.opened.shared.device;
     this.#lock = agreement.opened.shared.lock;
-    this.#replies = new Replies(stream, shared, agreement.style, () => {
-      this.progress += 1;
+    this.#replies = new Replies(stream, shared, agreement.style, (sentBytes) => {
+      this.progressBytes += sentBytes;
       this.#goOn();
     });
     this.#decoder = new RequestDecoder(agreement.style === STYLE_EXTENDED, shared.slabs, this);
@@ -81,13 +81,13 @@ export class Transmission implements RequestSink, JobOwner {
     return this.#decoder.isMidway || !this.#replies.outbox.isEmpty;
   }
 
-  /** Holds memory that others may be waiting for. */
-  get holdsMemory(): boolean {
-    return this.#replies.heldBytes > 0;
+  /** Memory that others may be waiting for. */
+  get heldBytes(): number {
+    return this.#replies.heldBytes;
   }
 
   onBytes(view: Uint8Array): void {
-    this.progress += 1;
+    this.progressBytes += view.byteLength;
     if (this.#isEnding) return;
     if (this.#rest !== undefined) {
       this.#rest = Uint8Array.from(Buffer.concat([this.#rest, view]));
@@ -104,7 +104,6 @@ export class Transmission implements RequestSink, JobOwner {
   }
 
   onDrained(): void {
-    this.progress += 1;
     this.#replies.outbox.drained();
     this.#goOn();
   }
