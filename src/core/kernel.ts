@@ -13,15 +13,20 @@ export interface Kernel {
   openNetlink(): Netlink;
   /** The socket of a stream as a descriptor, to be closed with `closeSocket`; the stream ends. */
   takeSocket(stream: Stream): number;
+  /** Two sockets connected to each other; `peer` names in errors who gets the other end. */
+  openSocketPair(peer: string): SocketPair;
   /** The kernel keeps a socket that it was handed. */
   closeSocket(descriptor: number): void;
   /** Whether the block device is mounted, held by another driver or opened exclusively. */
-  isBusy(path: string): boolean;
+  isBusy(path: string): Promise<boolean>;
   /** User and group of this process, who own what it shows. */
   owner(): { readonly userId: number; readonly groupId: number };
   /** Ends a FUSE mount of another process, or a dead one. */
   unmountFuse(path: string): Promise<void>;
 }
+
+/** The descriptor is the caller's to hand on and to close with `closeSocket`. */
+export type SocketPair = { readonly stream: Stream; readonly descriptor: number };
 
 export type FuseOptions = {
   /** Shown in the table of mounts. */

@@ -165,7 +165,7 @@ function lostError(peer: string): NbdError {
 }
 
 /** Undefined for `nbd:`; credentials in the options come before those that the URI names. */
-async function securingOf(
+export async function securingOf(
   env: Env,
   { address, tls, credentials = {} }: NbdUri,
   given: TlsCredentials | undefined,

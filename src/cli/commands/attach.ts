@@ -61,20 +61,29 @@ async function attachAsDisk(
     reconnectS: values.reconnect,
     onTrouble: (message) => output.warn(message),
   });
-  const { path, sizeBytes, blockBytes, readOnly, connectionCount } = disk;
+  const { path, sizeBytes, hiddenBytes, blockBytes, readOnly, connectionCount } = disk;
+  if (hiddenBytes > 0) {
+    const blocks = `a disk has whole blocks of ${blockBytes}`;
+    output.warn(`${path} ends ${hiddenBytes} bytes before its export does: ${blocks}`);
+  }
   output.setState(() => ({
     fields: { state: 'attached', path, connected: disk.isConnected },
     text: `${path} is attached${disk.isConnected ? '' : ', its server is away'}`,
   }));
   output.item(
     'status',
-    { state: 'ready', path, sizeBytes, blockBytes, readOnly, connections: connectionCount },
+    {
+      ...{ state: 'ready', path, sizeBytes, hiddenBytes, blockBytes, readOnly },
+      connections: connectionCount,
+    },
     `ready: ${path}\n  ${describe(sizeBytes, readOnly)}`,
   );
   await untilTakenAway(
     context,
     disk,
-    'it goes as soon as it is unmounted; a second Ctrl-C leaves it attached',
+    disk.isRelayed
+      ? 'it goes as soon as it is unmounted; a second Ctrl-C takes its server away, not the disk'
+      : 'it goes as soon as it is unmounted; a second Ctrl-C leaves it attached',
   );
 }
 

@@ -1,9 +1,11 @@
 /** The kernel of this host. */
 import fs from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { Kernel } from '../kernel.ts';
 import { mountFuse, unmountFuse } from './fuse-mount.ts';
 import { openNetlink } from './netlink.ts';
 import { posixName, toEnvError } from './posix-error.ts';
+import { openSocketPair } from './socket-pair.ts';
 import { takeSocket } from './stream.ts';
 
 export function nodeKernel(): Kernel {
@@ -12,6 +14,7 @@ export function nodeKernel(): Kernel {
     unmountFuse,
     openNetlink,
     takeSocket,
+    openSocketPair,
     closeSocket: (descriptor) => fs.closeSync(descriptor),
     isBusy,
     owner: () => ({
@@ -21,10 +24,14 @@ export function nodeKernel(): Kernel {
   };
 }
 
-/** On a block device O_EXCL without O_CREAT means: fail if the kernel itself uses it, open(2). */
-function isBusy(path: string): boolean {
+/**
+ * On a block device O_EXCL without O_CREAT means: fail if the kernel itself uses it, open(2). In
+ * the thread pool, since the kernel may read its partitions first, through this very process.
+ */
+async function isBusy(path: string): Promise<boolean> {
   try {
-    fs.closeSync(fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_EXCL));
+    const file = await open(path, fs.constants.O_RDONLY | fs.constants.O_EXCL);
+    await file.close();
     return false;
   } catch (error) {
     if (posixName(error) === 'EBUSY') return true;

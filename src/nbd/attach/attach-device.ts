@@ -1,13 +1,15 @@
 /** An export as a disk of the kernel's NBD driver, kept connected when its server comes back. */
 import { type Env, EnvError, hasCode, type Kernel } from '../../core/index.ts';
 import type { Terms } from '../client-handshake.ts';
+import { securingOf } from '../connect.ts';
 import {
   TRANSMISSION_CAN_MULTI_CONN,
   TRANSMISSION_READ_ONLY,
   TRANSMISSION_SEND_FLUSH,
 } from '../constants.ts';
 import { NbdError } from '../errors.ts';
-import { type NbdUri, parseUri } from '../uri.ts';
+import { CONNECT_TIMEOUT_MS } from '../limits.ts';
+import { parseUri } from '../uri.ts';
 import { KernelDriver } from './kernel-driver.ts';
 import { KERNEL_CONNECTIONS_MAX, KERNEL_TIMEOUT_MS, POLL_MS } from './limits.ts';
 import { connectRaw, type RawConnection } from './raw-connection.ts';
@@ -28,9 +30,13 @@ export interface AttachedDevice extends AsyncDisposable {
   /** `/dev/nbdN`. */
   readonly path: string;
   readonly sizeBytes: number;
+  /** At the end of the export, less than a block, which a disk cannot show. */
+  readonly hiddenBytes: number;
   readonly blockBytes: number;
   readonly readOnly: boolean;
   readonly connectionCount: number;
+  /** What goes through it goes through this process: TLS, which the driver does not speak. */
+  readonly isRelayed: boolean;
   readonly isConnected: boolean;
   /** Resolves when the disk is gone, whoever took it away. */
   readonly ended: Promise<void>;
@@ -52,26 +58,25 @@ export async function attachDevice(
 ): Promise<AttachedDevice> {
   const index = device === 'auto' ? undefined : indexOf(device);
   const uri = parseUri(text);
-  if (uri.tls) {
-    throw new NbdError('NBD_UNSUPPORTED', 'the NBD driver of the kernel does not speak TLS', {
-      hint: 'Use --fuse PATH, or nbd:// over a network that you trust.',
-    });
-  }
+  const securing = await securingOf(env, uri, undefined, CONNECT_TIMEOUT_MS);
   const driver = await KernelDriver.open(env, kernel);
   try {
-    const dial = () => dialAll(env, kernel, uri, options.connections);
+    const connect = () => connectRaw(env, kernel, uri, securing);
+    const dial = () => dialAll(kernel, connect, options.connections);
     const connections = await dial();
     const { terms } = connections[0]!;
     const close = () => closeAll(kernel, connections);
     try {
       const blockBytes = blockBytesOf(terms, uri.exportName);
       const flags = terms.flags | (options.readOnly ? TRANSMISSION_READ_ONLY : 0);
-      const { sizeBytes } = terms;
+      const sizeBytes = terms.sizeBytes - (terms.sizeBytes % blockBytes);
       const { timeoutS, reconnectS } = options;
       const setUp = { index, sizeBytes, blockBytes, flags, timeoutS, reconnectS };
       const number = await driver.connect(setUp, descriptorsOf(connections));
       const attached = new KernelDevice({ env, kernel, driver, terms, dial, options }, number, {
+        sizeBytes,
         blockBytes,
+        isRelayed: uri.tls,
         readOnly: (flags & TRANSMISSION_READ_ONLY) !== 0,
         connectionCount: connections.length,
       });
@@ -94,7 +99,7 @@ export async function detachDevice(env: Env, kernel: Kernel, device: string): Pr
       hint: 'Look at /sys/block/nbd*/pid.',
     });
   }
-  if (kernel.isBusy(device)) {
+  if (await kernel.isBusy(device)) {
     throw new EnvError('ENV_ACCESS', `${device} is in use`, { hint: 'Unmount it first.' });
   }
   using driver = await KernelDriver.open(env, kernel);
@@ -110,14 +115,19 @@ type Parts = {
   readonly options: AttachDeviceOptions;
 };
 
-type Facts = Pick<AttachedDevice, 'blockBytes' | 'readOnly' | 'connectionCount'>;
+type Facts = Pick<
+  AttachedDevice,
+  'sizeBytes' | 'blockBytes' | 'readOnly' | 'connectionCount' | 'isRelayed'
+>;
 
 class KernelDevice implements AttachedDevice {
   readonly path: string;
   readonly sizeBytes: number;
+  readonly hiddenBytes: number;
   readonly blockBytes: number;
   readonly readOnly: boolean;
   readonly connectionCount: number;
+  readonly isRelayed: boolean;
   readonly ended: Promise<void>;
   readonly #parts: Parts;
   readonly #index: number;
@@ -129,7 +139,9 @@ class KernelDevice implements AttachedDevice {
     this.#parts = parts;
     this.#index = index;
     this.path = `/dev/nbd${index}`;
-    this.sizeBytes = parts.terms.sizeBytes;
+    this.sizeBytes = facts.sizeBytes;
+    this.hiddenBytes = parts.terms.sizeBytes - facts.sizeBytes;
+    this.isRelayed = facts.isRelayed;
     this.blockBytes = facts.blockBytes;
     this.readOnly = facts.readOnly;
     this.connectionCount = facts.connectionCount;
@@ -188,7 +200,7 @@ class KernelDevice implements AttachedDevice {
   async #detachIfFree(): Promise<boolean> {
     const { env, kernel, driver } = this.#parts;
     if (!(await isAttached(env, this.#index))) return true;
-    if (kernel.isBusy(this.path)) return false;
+    if (await kernel.isBusy(this.path)) return false;
     await takeAway(env, driver, this.#index, this.readOnly);
     return true;
   }
@@ -273,18 +285,17 @@ async function isAttached({ files }: Env, index: number): Promise<boolean> {
 }
 
 async function dialAll(
-  env: Env,
   kernel: Kernel,
-  uri: NbdUri,
+  connect: () => Promise<RawConnection>,
   wanted: number,
 ): Promise<RawConnection[]> {
-  const connections = [await connectRaw(env, kernel, uri)];
+  const connections = [await connect()];
   try {
     const { terms } = connections[0]!;
     const isShared = (terms.flags & TRANSMISSION_CAN_MULTI_CONN) !== 0;
     const count = isShared ? Math.min(wanted, KERNEL_CONNECTIONS_MAX) : 1;
     while (connections.length < count) {
-      const next = await connectRaw(env, kernel, uri);
+      const next = await connect();
       connections.push(next);
       checkSame(terms, next.terms);
     }
@@ -319,10 +330,8 @@ function blockBytesOf({ sizeBytes, blockSizes }: Terms, exportName: string): num
       hint: 'Use --fuse PATH.',
     });
   if (!isPower || blockBytes > BLOCK_BYTES_MAX) throw refuse(`its blocks have ${blockBytes} bytes`);
-  if (Number.isSafeInteger(sizeBytes) && sizeBytes > 0 && sizeBytes % blockBytes === 0) {
-    return blockBytes;
-  }
-  throw refuse(`${sizeBytes} bytes are not whole blocks of ${blockBytes}`);
+  if (Number.isSafeInteger(sizeBytes) && sizeBytes >= blockBytes) return blockBytes;
+  throw refuse(`${sizeBytes} bytes are no block of ${blockBytes}`);
 }
 
 function indexOf(device: string): number {

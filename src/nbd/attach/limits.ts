@@ -17,6 +17,8 @@ export const READ_AHEAD_BYTES_MAX = FUSE_TRANSFER_BYTES_MAX;
 
 /** Connections of one kernel device; more than processors is of no use. */
 export const KERNEL_CONNECTIONS_MAX = 16;
+/** What one side of a relayed connection gets to end after the other has. */
+export const RELAY_GOODBYE_MS = 5_000;
 /** Attributes of one netlink message that are looked at. */
 export const ATTRIBUTES_MAX = 4096;
 /** Messages read for one answer: it may stand behind notices about other devices. */

@@ -87,6 +87,48 @@ kill -INT "$server"
 ends_well "$server" 'ferry export'
 e2fsck -fn /tmp/disk.img >/dev/null 2>&1 || fail 'the image is not clean'
 
+step TLS: through this process, on an export of an odd size
+truncate -s $((64 * 1024 * 1024 + 700)) /tmp/odd.img
+echo "guest:$(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')" >/tmp/keys.psk
+serve_tls() {
+  : >/tmp/tls.log
+  $ferry export /tmp/odd.img --listen unix:/tmp/tls.sock \
+    --tls require --tls-psk /tmp/keys.psk >/tmp/tls.log 2>&1 &
+  server=$!
+  await 60 grep -q '^ready' /tmp/tls.log
+}
+serve_tls
+tls_uri='nbds+unix://guest@/odd?socket=/tmp/tls.sock&tls-psk-file=/tmp/keys.psk'
+attach "$tls_uri" /dev/nbd0
+grep -q 'ends 188 bytes before its export' /tmp/attach.log || fail 'no word about the odd size'
+[ "$(blockdev --getsize64 /dev/nbd0)" = $((64 * 1024 * 1024 + 512)) ] || fail 'size of the odd one'
+mkfs.ext4 -q /dev/nbd0
+mount /dev/nbd0 /mnt
+writers tls
+(cd /mnt && sha256sum tls-*) >/tmp/tls.sums
+
+step TLS: the server dies under load and comes back
+dd if=/dev/urandom of=/mnt/through bs=64k count=100 conv=fsync status=none &
+writer=$!
+sleep 0.3
+kill -KILL "$server"
+wait "$server" || true
+await 60 grep -q 'a connection is lost' /tmp/attach.log
+serve_tls
+await 60 grep -q 'connected again' /tmp/attach.log
+ends_well "$writer" 'the writer through TLS'
+(cd /mnt && sha256sum through) >>/tmp/tls.sums
+umount /mnt
+echo 3 >/proc/sys/vm/drop_caches
+mount /dev/nbd0 /mnt
+(cd /mnt && sha256sum --quiet -c /tmp/tls.sums) || fail 'something is lost through TLS'
+umount /mnt
+kill -INT "$attached"
+ends_well "$attached" 'ferry attach through TLS'
+kill -INT "$server"
+ends_well "$server" 'ferry export with TLS'
+e2fsck -fn /tmp/odd.img >/dev/null 2>&1 || fail 'the odd image is not clean'
+
 step an export of the host, taken away by another command
 modprobe virtio_net
 await 20 test -e /sys/class/net/eth0
