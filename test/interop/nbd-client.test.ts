@@ -12,7 +12,8 @@ import {
   scratch,
   writeSparse,
 } from './nbd-scratch.ts';
-import { type Running, runOk, start } from './processes.ts';
+import { startNbdServer } from './nbd-server-peer.ts';
+import { runOk, start } from './processes.ts';
 import { requireTool } from './tools.ts';
 
 const bytes = sampleBytes();
@@ -20,8 +21,10 @@ const bytes = sampleBytes();
 type Peer = {
   readonly tool: string;
   readonly debianPackage: string;
-  /** Serves `path`, a raw file, on the socket. */
-  words(socket: string, path: string): string[];
+  /** Serves `path`, a raw file, on the socket; absent: nbd-server, which has a way of its own. */
+  readonly words?: (socket: string, path: string) => string[];
+  /** By default the one without a name. */
+  readonly exportName?: string;
 };
 
 const peers: Record<string, Peer> = {
@@ -49,12 +52,19 @@ const peers: Record<string, Peer> = {
     debianPackage: 'qemu-utils',
     words: (socket, path) => ['-f', 'raw', '-t', '-e', '4', '-k', socket, path],
   },
+  'nbd-server': {
+    tool: 'nbd-server',
+    debianPackage: 'nbd-server',
+    exportName: 'disk',
+  },
 };
 
-async function serving(place: Scratch, tool: string, peer: Peer): Promise<Running> {
-  await writeSparse(place.path('disk.img'), bytes);
-  const running = start(tool, peer.words(place.path('socket'), place.path('disk.img')));
-  await running.socket(place.path('socket'));
+async function serving(place: Scratch, tool: string, peer: Peer): Promise<AsyncDisposable> {
+  const [socket, path] = [place.path('socket'), place.path('disk.img')];
+  await writeSparse(path, bytes);
+  if (peer.words === undefined) return await startNbdServer(tool, { socket, path });
+  const running = start(tool, peer.words(socket, path));
+  await running.socket(socket);
   return running;
 }
 
@@ -64,7 +74,7 @@ for (const [name, peer] of Object.entries(peers)) {
     if (tool === undefined) return;
     await using place = await scratch();
     await using _server = await serving(place, tool, peer);
-    const uri = `nbd+unix:///?socket=${place.path('socket')}`;
+    const uri = `nbd+unix:///${peer.exportName ?? ''}?socket=${place.path('socket')}`;
     await using device = await connect(env, uri, { connections: 2 });
     assert.equal(device.sizeBytes, bytes.byteLength);
     assert.ok((await readAll(device)).equals(bytes));
@@ -95,11 +105,30 @@ for (const [name, peer] of Object.entries(peers)) {
       }
     }
     assert.ok(device.contexts.includes('base:allocation') !== (device.replies === 'simple'));
+    await device.cache(MIB, 0);
     await assert.rejects(connect(env, `nbds+unix:///?socket=${place.path('socket')}`), {
       code: 'NBD_TLS',
     });
   });
 }
+
+test('the exports of nbd-server are listed, and a read-only one is known as such', async (context) => {
+  const tool = requireTool(context, 'nbd-server', 'nbd-server');
+  if (tool === undefined) return;
+  await using place = await scratch();
+  const [socket, path] = [place.path('socket'), place.path('disk.img')];
+  await writeSparse(path, bytes);
+  await using _server = await startNbdServer(tool, { socket, path, more: 'readonly = true' });
+  const at = (name: string) => `nbd+unix:///${name}?socket=${place.path('socket')}`;
+  assert.deepEqual(await list(env, at('')), ['disk']);
+  await using device = await connect(env, at('disk'));
+  assert.equal(device.readOnly, true);
+  await assert.rejects(async () => device.write(new Uint8Array(512), 0, 0), {
+    code: 'DEVICE_READ_ONLY',
+  });
+  assert.ok((await readAll(device)).equals(bytes));
+  await assert.rejects(connect(env, at('no')), { code: /NBD_(UNKNOWN_EXPORT|REFUSED)/ });
+});
 
 test('the exports of qemu-nbd are listed and opened by name', async (context) => {
   const tool = requireTool(context, 'qemu-nbd', 'qemu-utils');

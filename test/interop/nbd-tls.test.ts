@@ -1,12 +1,13 @@
 /** Goal: TLS works in both directions with GnuTLS's world, and strangers are kept out. */
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import type { TlsCredentials } from '../../src/core/index.ts';
 import { memory } from '../../src/device/index.ts';
 import { connect, type NbdServer, readCredentials, serve } from '../../src/nbd/index.ts';
 import { type Certificates, makeCertificates } from './certificates.ts';
 import { env, MIB, readAll, type Scratch, scratch } from './nbd-scratch.ts';
+import { startNbdServer } from './nbd-server-peer.ts';
 import { run, runOk, start } from './processes.ts';
 import { requireTool } from './tools.ts';
 
@@ -157,6 +158,36 @@ test('we reach nbdkit and qemu-nbd over TLS, and refuse impostors', async (conte
   for (const [uri, code] of Object.entries(bad)) {
     await assert.rejects(connect(env, uri), { code }, uri);
   }
+});
+
+test('we reach nbd-server over TLS, and do not believe a foreign one', async (context) => {
+  const nbdServer = requireTool(context, 'nbd-server', 'nbd-server');
+  if (nbdServer === undefined) return;
+  await using place = await scratch();
+  const made = await certificates(context, place);
+  if (made === undefined) return;
+  const { folder, foreignFolder } = made;
+  const files = [
+    'certfile = server-cert.pem',
+    'keyfile = server-key.pem',
+    'cacertfile = ca-cert.pem',
+  ];
+  const general = [...files.map((line) => line.replace('= ', `= ${folder}/`)), 'force_tls = true'];
+  const [socket, path] = [place.path('socket'), place.path('disk.img')];
+  await writeFile(path, Buffer.alloc(MIB, 'tls '));
+  await using _server = await startNbdServer(nbdServer, {
+    ...{ socket, path, general: general.join('\n') },
+  });
+  const at = (scheme: string, query: string) => `${scheme}+unix:///disk?socket=${socket}${query}`;
+  await using device = await connect(env, at('nbds', `&tls-certificates=${folder}`));
+  assert.equal((await readAll(device)).toString('latin1', 0, 8), 'tls tls ');
+  await device.write(Buffer.from('over'), 512, 0);
+  await device.flush();
+  assert.equal((await readFile(path)).toString('latin1', 512, 516), 'over');
+  await assert.rejects(connect(env, at('nbds', `&tls-certificates=${foreignFolder}`)), {
+    code: 'ENV_TLS',
+  });
+  await assert.rejects(connect(env, at('nbd', '')), { code: 'NBD_TLS' });
 });
 
 test('we tell strangers from friends by their certificates', async (context) => {
