@@ -1,6 +1,7 @@
 /** The device contract: one flat range of bytes that can be read, written and flushed. */
 import assert from 'node:assert/strict';
 import { FerryError } from '../core/index.ts';
+import type { Tracking } from './tracking.ts';
 
 /** Done already, or a promise of it: small requests cannot afford a promise each. */
 export type Answer<T = void> = T | Promise<T>;
@@ -115,6 +116,9 @@ export interface Device extends AsyncDisposable {
    * rests on it. Absent: reading has the same effect; see `prefetch`, which is what to call.
    */
   cache?(lengthBytes: number, offsetBytes: number): Answer;
+
+  /** There if the device knows what was written since some moment. */
+  readonly tracking?: Tracking | undefined;
 }
 
 /** The block sizes of a device that takes any range. */

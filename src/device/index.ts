@@ -9,3 +9,4 @@ export * from './open.ts';
 export * from './prefetch.ts';
 export * from './read-only.ts';
 export * from './slice.ts';
+export * from './tracking.ts';

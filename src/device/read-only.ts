@@ -9,6 +9,7 @@ import {
   type DeviceHints,
 } from './device.ts';
 import { prefetch } from './prefetch.ts';
+import type { Tracking } from './tracking.ts';
 
 /** Borrows `base`: disposing the view leaves it open. */
 export function readOnly(base: Device): Device {
@@ -46,6 +47,10 @@ class ReadOnlyDevice implements Device {
 
   get settlesAtOnce(): boolean {
     return this.#base.settlesAtOnce === true;
+  }
+
+  get tracking(): Tracking | undefined {
+    return this.#base.tracking;
   }
 
   read(target: Uint8Array, offsetBytes: number): Answer {

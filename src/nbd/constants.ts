@@ -100,6 +100,8 @@ export const CHUNK_ERROR_BIT = 0x8000;
 export const BASE_ALLOCATION = 'base:allocation';
 export const STATUS_HOLE = 1;
 export const STATUS_ZERO = 2;
+/** In `ferry:dirty/<epoch>`, as in `qemu:dirty-bitmap:`. */
+export const STATUS_DIRTY = 1;
 
 /** IANA's port for NBD. */
 export const DEFAULT_PORT = 10809;

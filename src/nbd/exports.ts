@@ -1,6 +1,7 @@
 /** What a server offers, and what all connections to one device share. */
 import type { Answer, BlockSizes, Device } from '../device/index.ts';
 import { STATUS_HOLE, STATUS_ZERO } from './constants.ts';
+import { dirtyContexts } from './dirty-context.ts';
 import { fitted } from './fitted.ts';
 import { PAYLOAD_BYTES_MAX } from './limits.ts';
 import { RangeLock } from './range-lock.ts';
@@ -8,7 +9,10 @@ import { RangeLock } from './range-lock.ts';
 /** A run of bytes with one status; what the bits mean is the context's to say. */
 export type StatusExtent = { readonly lengthBytes: number; readonly flags: number };
 
-/** A way to describe blocks, offered beside `base:allocation`, for example `ferry:dirty/7`. */
+/**
+ * A way to describe blocks, offered beside `base:allocation` and the `ferry:dirty/<epoch>` of a
+ * device that tracks its changes.
+ */
 export interface MetaContext {
   readonly name: string;
   /** Describes a prefix of the range, like a device's `extents`: at least one, at most `limit`. */
@@ -123,7 +127,11 @@ export class ExportTable {
       description: offer.description ?? '',
       readOnly: offer.readOnly === true || offer.device.readOnly,
       shared,
-      contexts: [allocationContext(offer.device), ...(offer.contexts ?? [])],
+      contexts: [
+        allocationContext(shared.device),
+        ...(offer.contexts ?? []),
+        ...dirtyContexts(offer.device),
+      ],
     };
   }
 }

@@ -29,6 +29,8 @@ export const LIST_EXPORTS_MAX = 10_000;
 export const META_QUERIES_MAX = 64;
 /** Contexts that one connection selects. */
 export const META_CONTEXTS_MAX = 16;
+/** Epochs of a tracking device that clients can ask about; older ones are asked about in vain. */
+export const DIRTY_CONTEXTS_MAX = 1024;
 
 /** Extents in one BLOCK_STATUS reply and context: 16 KiB in the extended form. */
 export const STATUS_EXTENTS_MAX = 1024;

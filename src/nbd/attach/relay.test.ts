@@ -1,4 +1,4 @@
-/** Goal: a relay carries everything in both directions, waits for slow sides, and ends with them. */
+/** Goal: a relay carries everything both ways, waits for slow sides, and ends with them. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
