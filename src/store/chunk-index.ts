@@ -95,6 +95,17 @@ export class ChunkIndex {
     this.#fingerprints.add((prefix & this.#mask) >>> 0, this.#short(checksum), pack, ordinal);
   }
 
+  /** Adds many records; 4 words each: id prefix, CRC-32, pack number + 1, ordinal. */
+  addRecords(words: Uint32Array, count: number): void {
+    if (this.#mask !== 0xffffffff) {
+      for (let at = 0; at < count * 4; at += 4) {
+        words[at] = (words[at]! & this.#mask) >>> 0;
+        words[at + 1] = this.#short(words[at + 1]!);
+      }
+    }
+    this.#fingerprints.addAll(words, count);
+  }
+
   /** Adds a pack with all records of its table. */
   addTable(packId: string, table: PackTable): void {
     const pack = this.addPack(packId);

@@ -43,6 +43,10 @@ test('every entry is found, with or without its checksum, and nothing else is', 
         }
         check(entries, table);
         assert.deepEqual(found(table, 12345), []);
+        const together = new FingerprintTable();
+        const words = entries.map((e) => [e.prefix, e.checksum, e.pack + 1, e.ordinal]);
+        together.addAll(Uint32Array.from(words.flat()), entries.length);
+        check(entries, together);
       },
     ),
   ));
@@ -67,4 +71,20 @@ test('a visitor that has enough is not asked again', () => {
   let asked = 0;
   table.candidates(1, 1, () => ++asked === 2);
   assert.equal(asked, 2);
+});
+
+test('a large table grows beside the old one, within 24 bytes per entry and some', () => {
+  const table = new FingerprintTable();
+  const first = 3_000_000;
+  table.reserve(first);
+  const prefixOf = (at: number) => Math.imul(at, 0x85ebca6b) >>> 0;
+  for (let at = 0; at < first; at++) table.add(prefixOf(at), at, 1, at);
+  assert(table.sizeBytes <= first * 24, `${table.sizeBytes} bytes`);
+  const before = table.sizeBytes;
+  for (let at = first; at < first + 1_000_000; at++) table.add(prefixOf(at), at, 2, at);
+  assert(table.sizeBytes > before);
+  for (const at of [0, 1, first - 1, first, first + 999_999]) {
+    assert.deepEqual(found(table, prefixOf(at), at), [`${at < first ? 1 : 2}:${at}`]);
+  }
+  assert.deepEqual(found(table, prefixOf(0), 1), []);
 });

@@ -1,89 +1,171 @@
 /**
- * The first tier of the index: an open-addressing hash table of 16-byte entries in flat memory,
- * from 8-byte fingerprints to places. A hit is only a candidate; the full id decides.
+ * The first tier of the index: open-addressing hash tables of 16-byte entries in flat memory, from
+ * 8-byte fingerprints to places. A hit is only a candidate; the full id decides.
+ *
+ * A small table grows by copying. Beyond MERGED_SLOTS_MAX another table is put beside the ones
+ * there are: copying would take twice the memory for a moment, and that moment sets the limit.
  */
 import assert from 'node:assert/strict';
 
 /** Words per entry: id prefix, CRC-32, pack number + 1 (0 = empty), ordinal. */
 const WORDS = 4;
 
-/** Beyond this share of full slots, probing gets long. */
-const FULL = 0.75;
+/** Beyond this share of full slots, probing gets long: 19 bytes per entry. */
+const FULL = 0.85;
 
-export class FingerprintTable {
-  #slots: number;
-  #words: Uint32Array;
-  #count = 0;
+const SLOTS_MIN = 1024;
 
-  /** Room for `expected` entries without growing. */
-  constructor(expected = 0) {
-    this.#slots = slotsFor(expected);
-    this.#words = new Uint32Array(this.#slots * WORDS);
+/** 64 MiB: tables of up to so many slots are merged when they grow. */
+const MERGED_SLOTS_MAX = 1 << 22;
+
+/** 16 GiB in one table. */
+const SLOTS_MAX = 2 ** 30;
+
+/** A table put beside others has room for this share of what there is. */
+const GROWTH = 1 / 8;
+
+/** Stretches of a table that entries are sorted into before they are added together. */
+const PARTITION_BITS = 10;
+const PARTITIONS = 1 << PARTITION_BITS;
+
+type Visit = (pack: number, ordinal: number) => boolean;
+
+class Flat {
+  readonly slots: number;
+  readonly words: Uint32Array;
+  count = 0;
+
+  constructor(slots: number) {
+    assert(slots <= SLOTS_MAX, 'the index would not fit into memory');
+    this.slots = slots;
+    this.words = new Uint32Array(slots * WORDS);
   }
 
-  get count(): number {
-    return this.#count;
+  get free(): number {
+    return Math.floor(this.slots * FULL) - this.count;
   }
 
-  /** Makes room for `more` entries in one step. */
-  reserve(more: number): void {
-    const wanted = slotsFor(this.#count + more);
-    if (wanted > this.#slots) this.#resize(wanted);
+  #wordOf(prefix: number): number {
+    return Math.floor((spreadOf(prefix) * this.slots) / 2 ** 32) * WORDS;
   }
 
-  add(prefix: number, checksum: number, pack: number, ordinal: number): void {
-    if (this.#count >= this.#slots * FULL) this.#resize(this.#slots * 2);
-    this.#insert(prefix, checksum, pack + 1, ordinal);
-    this.#count++;
-  }
-
-  #insert(prefix: number, checksum: number, packPlusOne: number, ordinal: number): void {
-    const words = this.#words;
-    let at = this.#slotOf(prefix) * WORDS;
+  insert(prefix: number, checksum: number, packPlusOne: number, ordinal: number): void {
+    const { words } = this;
+    let at = this.#wordOf(prefix);
     while (words[at + 2] !== 0) at = at + WORDS === words.length ? 0 : at + WORDS;
     words[at] = prefix;
     words[at + 1] = checksum;
     words[at + 2] = packPlusOne;
     words[at + 3] = ordinal;
+    this.count++;
   }
 
-  /** SHA-256 spreads well by itself; the multiplication serves tests that shorten fingerprints. */
-  #slotOf(prefix: number): number {
-    return (Math.imul(prefix, 0x9e3779b1) >>> 0) & (this.#slots - 1);
-  }
-
-  #resize(slots: number): void {
-    const old = this.#words;
-    this.#slots = slots;
-    this.#words = new Uint32Array(slots * WORDS);
-    for (let at = 0; at < old.length; at += WORDS) {
-      if (old[at + 2] !== 0) this.#insert(old[at]!, old[at + 1]!, old[at + 2]!, old[at + 3]!);
+  insertAll({ words }: Flat): void {
+    for (let at = 0; at < words.length; at += WORDS) {
+      if (words[at + 2] === 0) continue;
+      this.insert(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
     }
+  }
+
+  /** True when the visitor has enough. */
+  visit(prefix: number, checksum: number | undefined, visit: Visit): boolean {
+    const { words } = this;
+    let at = this.#wordOf(prefix);
+    while (words[at + 2] !== 0) {
+      if (words[at] === prefix && (checksum === undefined || words[at + 1] === checksum)) {
+        if (visit(words[at + 2]! - 1, words[at + 3]!)) return true;
+      }
+      at = at + WORDS === words.length ? 0 : at + WORDS;
+    }
+    return false;
+  }
+}
+
+export class FingerprintTable {
+  /** The newest last: entries go there until it is full. */
+  readonly #tables: Flat[];
+  #last: Flat;
+  /** Used again by each `addAll`. */
+  #order = new Uint32Array(0);
+
+  /** Room for `expected` entries without growing. */
+  constructor(expected = 0) {
+    this.#last = new Flat(slotsFor(expected));
+    this.#tables = [this.#last];
+  }
+
+  get count(): number {
+    return this.#tables.reduce((sum, table) => sum + table.count, 0);
+  }
+
+  /** Memory in use. */
+  get sizeBytes(): number {
+    return this.#tables.reduce((sum, table) => sum + table.words.byteLength, 0);
+  }
+
+  /**
+   * Adds many at once, WORDS per entry as they are kept: id prefix, CRC-32, pack number + 1,
+   * ordinal. They go in by neighbourhood, which spares the processor most of its misses.
+   */
+  addAll(words: Uint32Array, count: number): void {
+    this.reserve(count);
+    const starts = new Uint32Array(PARTITIONS + 1);
+    for (let at = 0; at < count; at++) starts[partitionOf(words[at * WORDS]!) + 1]!++;
+    for (let at = 0; at < PARTITIONS; at++) starts[at + 1]! += starts[at]!;
+    if (this.#order.length < count) this.#order = new Uint32Array(count);
+    const order = this.#order;
+    for (let at = 0; at < count; at++) {
+      order[starts[partitionOf(words[at * WORDS]!)]!++] = at * WORDS;
+    }
+    for (let place = 0; place < count; place++) {
+      const at = order[place]!;
+      this.#last.insert(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
+    }
+  }
+
+  /** Makes room for `more` entries in one step. */
+  reserve(more: number): void {
+    if (this.#last.free < more) this.#grow(more);
+  }
+
+  add(prefix: number, checksum: number, pack: number, ordinal: number): void {
+    if (this.#last.free < 1) this.#grow(1);
+    this.#last.insert(prefix, checksum, pack + 1, ordinal);
+  }
+
+  #grow(more: number): void {
+    const { count } = this;
+    const [first] = this.#tables;
+    const mergedSlots = slotsFor(Math.max(count + more, 2 * count));
+    if (count === 0 || (this.#tables.length === 1 && mergedSlots <= MERGED_SLOTS_MAX)) {
+      const table = new Flat(count === 0 ? slotsFor(more) : mergedSlots);
+      table.insertAll(first!);
+      this.#tables.length = 0;
+      this.#last = table;
+    } else this.#last = new Flat(slotsFor(Math.max(more, count * GROWTH, MERGED_SLOTS_MAX * FULL)));
+    this.#tables.push(this.#last);
   }
 
   /**
    * Calls `visit` for every entry with this prefix, and this checksum where one is given, until it
    * answers true.
    */
-  candidates(
-    prefix: number,
-    checksum: number | undefined,
-    visit: (pack: number, ordinal: number) => boolean,
-  ): void {
-    const words = this.#words;
-    let at = this.#slotOf(prefix) * WORDS;
-    while (words[at + 2] !== 0) {
-      if (words[at] === prefix && (checksum === undefined || words[at + 1] === checksum)) {
-        if (visit(words[at + 2]! - 1, words[at + 3]!)) return;
-      }
-      at = at + WORDS === words.length ? 0 : at + WORDS;
-    }
+  candidates(prefix: number, checksum: number | undefined, visit: Visit): void {
+    for (const table of this.#tables) if (table.visit(prefix, checksum, visit)) return;
   }
 }
 
+/** One slot always stays empty: probing ends there. */
 function slotsFor(entries: number): number {
-  let slots = 1024;
-  while (entries > slots * FULL) slots *= 2;
-  assert(slots * WORDS * 4 < 2 ** 36, 'the index would not fit into memory');
-  return slots;
+  return Math.max(SLOTS_MIN, Math.ceil((entries + 1) / FULL));
+}
+
+/** SHA-256 spreads well by itself; the multiplication serves tests that shorten fingerprints. */
+function spreadOf(prefix: number): number {
+  return Math.imul(prefix, 0x9e3779b1) >>> 0;
+}
+
+/** Entries of one partition lie side by side in every table. */
+function partitionOf(prefix: number): number {
+  return spreadOf(prefix) >>> (32 - PARTITION_BITS);
 }

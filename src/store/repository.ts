@@ -10,7 +10,7 @@ import { missingObject, StoreError } from './errors.ts';
 import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
 import { CommitLog } from './log.ts';
 import { packKey, readPackTable } from './pack-file.ts';
-import { addSegment, readSegment, segmentKey } from './segment.ts';
+import { addSegment, readSegment, SegmentMemory, segmentKey } from './segment.ts';
 import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
 import {
@@ -161,10 +161,13 @@ export class Repository implements AsyncDisposable {
   async index(): Promise<ChunkIndex> {
     const { state } = this.#log;
     const { unreadable } = this.#index;
+    const fresh = [...state.segments.values()].filter(({ id }) => !this.#loadedSegments.has(id));
+    this.#index.reserve(fresh.reduce((sum, { records }) => sum + records, 0));
+    const memory = new SegmentMemory();
     for (const segment of state.segments.keys()) {
       if (this.#loadedSegments.has(segment)) continue;
       await tryIndex(unreadable, segmentKey(segment), async () => {
-        addSegment(this.#index, await readSegment(this.objects, segment));
+        addSegment(this.#index, await readSegment(this.objects, segment, memory), memory);
         this.#loadedSegments.add(segment);
       });
     }

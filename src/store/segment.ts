@@ -63,11 +63,36 @@ export async function writeSegment(
   return { id, records };
 }
 
-/** STORE_MISSING, STORE_DAMAGED. */
-export async function readSegment(objects: ObjectStore, id: string): Promise<SegmentPack[]> {
+/** Records that go into the index together. */
+const BATCH_RECORDS = 1 << 18;
+
+/** Memory for one segment at a time, used again for the next. */
+export class SegmentMemory {
+  #bytes = new Uint8Array(0);
+  /** Records on their way into the index. */
+  readonly batch = new Uint32Array(BATCH_RECORDS * 4);
+
+  take(lengthBytes: number): Uint8Array {
+    if (this.#bytes.byteLength < lengthBytes) this.#bytes = new Uint8Array(lengthBytes);
+    return this.#bytes.subarray(0, lengthBytes);
+  }
+}
+
+/** The packs' fingerprints lie in `memory`, if it is passed. STORE_MISSING, STORE_DAMAGED. */
+export async function readSegment(
+  objects: ObjectStore,
+  id: string,
+  memory = new SegmentMemory(),
+): Promise<SegmentPack[]> {
   const key = segmentKey(id);
   try {
-    return parse(unseal('segment', await objects.get(key, LARGE_OBJECT_BYTES_MAX), key));
+    const sizeBytes = await objects.size(key);
+    if (sizeBytes > LARGE_OBJECT_BYTES_MAX) {
+      throw damagedObject(key, `${sizeBytes} bytes are more than any segment has`);
+    }
+    const bytes = memory.take(sizeBytes);
+    await objects.getRange(key, bytes, 0);
+    return parse(unseal('segment', bytes, key));
   } catch (error) {
     if (error instanceof FormatError) throw damagedObject(key, error.message, error);
     if (error instanceof ObjectError && error.code === 'OBJECT_NOT_FOUND') {
@@ -95,14 +120,27 @@ function parse(payload: Uint8Array): SegmentPack[] {
 }
 
 /** Adds a segment's packs to an index. */
-export function addSegment(index: ChunkIndex, packs: readonly SegmentPack[]): void {
-  for (const { packId, count, fingerprints } of packs) {
+export function addSegment(
+  index: ChunkIndex,
+  packs: readonly SegmentPack[],
+  { batch: words } = new SegmentMemory(),
+): void {
+  let count = 0;
+  for (const { packId, count: packRecords, fingerprints } of packs) {
     if (index.hasPack(packId)) continue;
     const pack = index.addPack(packId);
-    index.reserve(count);
-    for (let at = 0; at < count; at++) {
-      const from = at * FINGERPRINT_BYTES;
-      index.addRecord(pack, at, prefixOf(fingerprints, from), prefixOf(fingerprints, from + 4));
+    const view = new DataView(fingerprints.buffer, fingerprints.byteOffset);
+    for (let ordinal = 0; ordinal < packRecords; ordinal++) {
+      const at = count * 4;
+      words[at] = view.getUint32(ordinal * FINGERPRINT_BYTES, true);
+      words[at + 1] = view.getUint32(ordinal * FINGERPRINT_BYTES + 4, true);
+      words[at + 2] = pack + 1;
+      words[at + 3] = ordinal;
+      count++;
+      if (count * 4 < words.length) continue;
+      index.addRecords(words, count);
+      count = 0;
     }
   }
+  index.addRecords(words, count);
 }

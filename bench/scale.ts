@@ -1,0 +1,87 @@
+/** A repository of 1 TiB unique data, its index alone, made up: how it opens, and in what memory. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { nodeEnv, toHex } from '../src/core/index.ts';
+import { directoryStore, type ObjectStore } from '../src/objects/index.ts';
+import { sealJson } from '../src/store/envelope.ts';
+import { Repository } from '../src/store/index.ts';
+import { JsonFields } from '../src/store/json.ts';
+import { entryToJson, logKey, NO_PREVIOUS, type SegmentInfo } from '../src/store/log-entry.ts';
+import { type SegmentPack, writeSegment } from '../src/store/segment.ts';
+import { snapshotFromJson } from '../src/store/snapshot.ts';
+import type { Bench, BenchOptions } from './main.ts';
+import { measure } from './processes.ts';
+import { OWN_SUBJECT, type Report } from './report.ts';
+
+const TIB = 2 ** 40;
+const CHUNK_BYTES = 64 * 1024;
+/** What fits into a pack of 32 MiB when nothing can be compressed. */
+const PACK_RECORDS = 512;
+const SEGMENT_PACKS = 4096;
+const MEGABYTE = 1_000_000;
+const env = nodeEnv();
+
+export const bench: Bench = {
+  summary: 'a generated index of 1 TiB unique data: seconds and memory to open [--tib N]',
+  run,
+};
+
+async function run(report: Report, options: BenchOptions): Promise<void> {
+  const { values } = parseArgs({
+    args: [...options.rest],
+    options: { tib: { type: 'string', default: '1' } },
+  });
+  const folder = mkdtempSync(join(tmpdir(), 'ferry-scale-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const records = (Number(values.tib) * TIB) / CHUNK_BYTES;
+  await using objects = await directoryStore(env.files, folder, env.random);
+  await Repository.init(env, objects);
+  await generateIndex(objects, records);
+  options.say(`made an index of ${records} chunks`);
+  const opener = join(import.meta.dirname, 'scale.open.ts');
+  for (let round = 0; round < options.rounds; round++) {
+    const { seconds, peakBytes } = await measure({ words: [process.execPath, opener, folder] });
+    const row = { case: `open ${values.tib} TiB of unique data`, subject: OWN_SUBJECT };
+    report.add({ ...row, metric: 'time', value: seconds, unit: 's', better: 'less' });
+    const memory = { ...row, unit: 'MB', better: 'less' } as const;
+    report.add({ ...memory, metric: 'peak memory', value: peakBytes / MEGABYTE });
+  }
+  report.note(
+    `${records} chunks of 64 KiB; the process opens, loads the index, looks 1,000 ids up`,
+  );
+}
+
+async function generateIndex(objects: ObjectStore, records: number): Promise<void> {
+  const segments: SegmentInfo[] = [];
+  for (let left = records; left > 0; ) {
+    const packs: SegmentPack[] = [];
+    for (; packs.length < SEGMENT_PACKS && left > 0; left -= PACK_RECORDS) {
+      const fingerprints = new Uint8Array(Math.min(left, PACK_RECORDS) * 8);
+      env.random.fill(fingerprints);
+      packs.push({ packId: randomHex(32), count: fingerprints.byteLength / 8, fingerprints });
+    }
+    segments.push(await writeSegment(objects, env.random, packs));
+  }
+  const entry = {
+    ...{ sequence: 1, previous: NO_PREVIOUS, nonce: randomHex(16), generation: 0 },
+    snapshot: snapshotFromJson(new JsonFields(emptySnapshot(), 'generated')),
+    index: { packs: [], packsDropped: [], segments, segmentsDropped: [] },
+  };
+  await objects.putIfAbsent(logKey(1), sealJson('log', entryToJson(entry)));
+}
+
+function emptySnapshot(): unknown {
+  return {
+    ...{ id: randomHex(16), volume: 'scale', time: '2026-01-01T00:00:00Z', sizeBytes: 0 },
+    ...{ chunkBytes: CHUNK_BYTES, root: null, digest: randomHex(32), source: 'full' },
+    ...{ origin: randomHex(32), readBytes: 0, changedBytes: 0, storedBytes: 0 },
+  };
+}
+
+function randomHex(lengthBytes: number): string {
+  const bytes = new Uint8Array(lengthBytes);
+  env.random.fill(bytes);
+  return toHex(bytes);
+}
