@@ -10,6 +10,8 @@ export type ObjectErrorCode =
   | 'OBJECT_FOREIGN'
   | 'OBJECT_NO_SPACE'
   | 'OBJECT_ACCESS'
+  /** The store does not answer, or not now; nothing is wrong with what was asked. */
+  | 'OBJECT_UNAVAILABLE'
   | 'OBJECT_IO';
 
 export class ObjectError extends FerryError<ObjectErrorCode> {
@@ -30,6 +32,9 @@ export class ObjectError extends FerryError<ObjectErrorCode> {
 export interface ObjectStore extends AsyncDisposable {
   /** Names it in messages, for example `directory:/backups`. */
   readonly name: string;
+
+  /** Range reads worth having in flight where each takes its time; absent: as many as threads. */
+  readonly readsInFlight?: number;
 
   /** The whole object. OBJECT_NOT_FOUND; OBJECT_RANGE if it is larger than `bytesMax`. */
   get(key: string, bytesMax: number): Promise<Uint8Array>;
