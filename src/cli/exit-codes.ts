@@ -36,6 +36,7 @@ const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   CLI_TERMINATED: exitStatus.terminated,
   STORE_NOT_A_REPOSITORY: exitStatus.noRepository,
   STORE_BUSY: exitStatus.locked,
+  STORE_OWNED: exitStatus.locked,
   STORE_DAMAGED: exitStatus.damage,
   STORE_MISSING: exitStatus.damage,
   STORE_ROLLED_BACK: exitStatus.damage,

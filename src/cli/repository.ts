@@ -1,7 +1,8 @@
 /** The repository that flags or environment name, and how its snapshots are called in messages. */
+import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { type HeadOptions, headFiles, type Repository, type Snapshot } from '../store/index.ts';
-import { openRepository } from '../transfer/index.ts';
+import { openRepository, type S3Settings } from '../transfer/index.ts';
 import type { Context } from './context.ts';
 import type { Fields } from './output.ts';
 import { requireRepository } from './settings.ts';
@@ -15,7 +16,24 @@ export async function repositoryOf(
   const { env, settings } = context;
   return openRepository(env, requireRepository(settings), {
     heads: { ...headsOf(context), ...heads },
+    s3: s3Of(context),
   });
+}
+
+/** What an S3 repository takes beside its address. */
+export function s3Of({ env, settings }: Context): S3Settings {
+  const { endpoint, region, requestsPerS } = settings.s3;
+  const directory = resolve(settings.stateDirectory, 'writers');
+  return {
+    access: { endpoint, region },
+    pace: { requestsPerS },
+    writer: {
+      directory,
+      makeDirectory: () => makeStateDirectory(env.files, directory),
+      nodeName: hostname(),
+      takeOver: settings.takeover,
+    },
+  };
 }
 
 /** What this node has seen of the logs of repositories. */

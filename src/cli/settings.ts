@@ -10,11 +10,23 @@ export type Settings = {
   readonly stateDirectory: string;
   /** May be deleted at any time. */
   readonly cacheDirectory: string;
+  /** How S3 is reached; credentials are looked for by the SDK itself, and never held here. */
+  readonly s3: {
+    readonly endpoint: string | undefined;
+    readonly region: string | undefined;
+    readonly requestsPerS: number | undefined;
+  };
+  /** A person says that whoever wrote to a single-writer repository has stopped. */
+  readonly takeover: boolean;
 };
 
 /** `variables` is the process's environment; an empty variable counts as absent. */
 export function settingsFrom(
-  flags: { readonly repo?: string | undefined },
+  flags: {
+    readonly repo?: string | undefined;
+    readonly endpoint?: string | undefined;
+    readonly takeover?: boolean;
+  },
   variables: Readonly<Record<string, string | undefined>>,
 ): Settings {
   const home = variables.HOME || homedir();
@@ -24,7 +36,22 @@ export function settingsFrom(
     repository: flags.repo ?? (variables.FERRY_REPO || undefined),
     stateDirectory: variables.FERRY_STATE_DIR || join(stateHome, 'ferry'),
     cacheDirectory: variables.FERRY_CACHE_DIR || join(cacheHome, 'ferry'),
+    s3: {
+      endpoint:
+        flags.endpoint ??
+        (variables.AWS_ENDPOINT_URL_S3 || variables.AWS_ENDPOINT_URL || undefined),
+      region: variables.AWS_REGION || variables.AWS_DEFAULT_REGION || undefined,
+      requestsPerS: rateOf(variables.FERRY_S3_REQUESTS_PER_S),
+    },
+    takeover: flags.takeover ?? false,
   };
+}
+
+function rateOf(written: string | undefined): number | undefined {
+  if (!written) return undefined;
+  const rate = Number(written);
+  if (rate > 0 && Number.isFinite(rate)) return rate;
+  throw usageError(`FERRY_S3_REQUESTS_PER_S is '${written}', not a number above 0`);
 }
 
 /** The repository that a command cannot do without. */

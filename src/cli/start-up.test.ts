@@ -1,6 +1,6 @@
 /** Goal: a command does not wait for code that it does not run. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 
@@ -28,4 +28,12 @@ test('before a command runs, only the command line and core are loaded', () => {
     files.filter((file) => file.startsWith('cli/commands/')),
     [],
   );
+});
+
+test('the AWS SDK is loaded by requests to S3, not by code that may make some', () => {
+  const files = globSync('**/*.ts', { cwd: root }).filter((path) => !path.endsWith('.test.ts'));
+  const statically = /^(?:import|export)\s(?!type\b)[^;]*?from '@(?:aws-sdk|smithy)\//m;
+  const loading = files.filter((path) => statically.test(readFileSync(join(root, path), 'utf8')));
+  assert.ok(files.includes('objects/s3-client.ts'));
+  assert.deepEqual(loading, []);
 });

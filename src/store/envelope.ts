@@ -16,6 +16,7 @@ export const objectKinds = {
   checkpoint: 4,
   segment: 5,
   pack: 6,
+  writer: 9,
 } as const;
 export type ObjectKind = keyof typeof objectKinds;
 

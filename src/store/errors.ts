@@ -19,6 +19,8 @@ export type StoreErrorCode =
   | 'STORE_NAME'
   /** Another writer committed so often in between that this one gave up; nothing was lost. */
   | 'STORE_BUSY'
+  /** Only one node may write, since the object store cannot keep two apart; it is another one. */
+  | 'STORE_OWNED'
   /** The snapshot that the new one was compared with is gone. */
   | 'STORE_PARENT_GONE'
   | 'STORE_LIMIT'

@@ -13,7 +13,8 @@ export { Leaf, PIECE_CHUNK, PIECE_DISCARDED, PIECE_HOLE, PIECE_ZERO } from './le
 export { FANOUT, LEAF_BYTES } from './limits.ts';
 export { RECORD_CHUNK } from './pack-table.ts';
 export { eachChunk, leaves } from './pieces.ts';
-export { type HeadOptions, type OpenOptions, Repository } from './repository.ts';
+export { type HeadOptions, type InitOptions, type OpenOptions, Repository } from './repository.ts';
+export { singleWriterStore, type WriterOptions } from './single-writer.ts';
 export { Slots } from './slots.ts';
 export {
   checkVolumeName,
@@ -24,7 +25,7 @@ export {
   type UnreadableExtent,
 } from './snapshot.ts';
 export { BATCH_BYTES, type Batch, SnapshotWriter, type WriterStats } from './snapshot-writer.ts';
-export type { Superblock } from './superblock.ts';
+export { isSingleWriter, type Superblock } from './superblock.ts';
 export type { Tree, TreeReader } from './tree-reader.ts';
 export {
   CANONICAL_BYTES,

@@ -16,7 +16,9 @@ import { SnapshotDevice } from './snapshot-device.ts';
 import {
   checkWritable,
   completeSuperblock,
+  isSingleWriter,
   readSuperblock,
+  SINGLE_WRITER_FEATURE,
   type Superblock,
   writeSuperblock,
 } from './superblock.ts';
@@ -28,8 +30,19 @@ export type HeadOptions = Pick<HeadGuardOptions, 'memory' | 'onTrouble' | 'onRol
 
 export type OpenOptions = {
   readonly heads?: HeadOptions;
+  /**
+   * Puts over the store what this repository needs: a cache, a guard. A repository of one writer is
+   * opened only with it.
+   */
+  readonly prepare?: (objects: ObjectStore, superblock: Superblock) => ObjectStore;
   /** Tests shorten fingerprints, so that unequal chunks collide. */
   readonly fingerprints?: FingerprintBits;
+};
+
+export type InitOptions = {
+  readonly chunkBytes?: number;
+  /** The object store was found to overwrite: it cannot keep two writers apart. */
+  readonly singleWriter?: boolean;
 };
 
 export class Repository implements AsyncDisposable {
@@ -63,7 +76,7 @@ export class Repository implements AsyncDisposable {
   static async init(
     env: Env,
     objects: ObjectStore,
-    { chunkBytes = CHUNK_BYTES_DEFAULT }: { readonly chunkBytes?: number } = {},
+    { chunkBytes = CHUNK_BYTES_DEFAULT, singleWriter = false }: InitOptions = {},
   ): Promise<Superblock> {
     const power = Number.isInteger(Math.log2(chunkBytes));
     if (!power || chunkBytes < CHUNK_BYTES_MIN || chunkBytes > CHUNK_BYTES_MAX) {
@@ -73,11 +86,12 @@ export class Repository implements AsyncDisposable {
     }
     const id = new Uint8Array(16);
     env.random.fill(id);
+    const only = singleWriter ? [SINGLE_WRITER_FEATURE] : [];
     const superblock = {
       repositoryId: toHex(id),
       chunkBytes,
       created: new Date(env.clock.wallMs()).toISOString(),
-      features: { reader: [], writer: [], gc: [] },
+      features: { reader: [], writer: only, gc: only },
     };
     await writeSuperblock(objects, superblock);
     return superblock;
@@ -90,7 +104,8 @@ export class Repository implements AsyncDisposable {
     options: OpenOptions = {},
   ): Promise<Repository> {
     const superblock = await readSuperblock(objects);
-    const repository = new Repository(env, objects, superblock, options);
+    const prepared = prepare(objects, superblock, options);
+    const repository = new Repository(env, prepared, superblock, options);
     await repository.refresh();
     return repository;
   }
@@ -250,6 +265,14 @@ export class Repository implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.objects[Symbol.asyncDispose]();
   }
+}
+
+function prepare(objects: ObjectStore, superblock: Superblock, options: OpenOptions): ObjectStore {
+  if (options.prepare !== undefined) return options.prepare(objects, superblock);
+  if (!isSingleWriter(superblock)) return objects;
+  throw new StoreError('STORE_OWNED', `${objects.name} is for a single writer`, {
+    hint: 'Open it with `prepare`, which puts a guard over the object store.',
+  });
 }
 
 async function tryIndex(

@@ -20,6 +20,11 @@ export type Superblock = {
   };
 };
 
+/** The object store overwrites: one writer at a time, told by `writers/`; see single-writer.ts. */
+export const SINGLE_WRITER_FEATURE = 'single-writer';
+
+const knownFeatures: readonly string[] = [SINGLE_WRITER_FEATURE];
+
 export const superblockKeys = ['superblock/0', 'superblock/1'] as const;
 
 /** STORE_EXISTS if there is a repository already. */
@@ -91,16 +96,24 @@ function parse(bytes: Uint8Array, key: string): Superblock {
       gc: features.texts('gc'),
     },
   };
-  const unknown = superblock.features.reader[0];
+  const unknown = unknownOf(superblock.features.reader);
   if (unknown === undefined) return superblock;
   throw new StoreError('STORE_VERSION', `the repository uses the feature ${unknown}`, {
     hint: 'Use a newer Blockferry with this repository.',
   });
 }
 
+function unknownOf(features: readonly string[]): string | undefined {
+  return features.find((feature) => !knownFeatures.includes(feature));
+}
+
+export function isSingleWriter({ features }: Superblock): boolean {
+  return features.writer.includes(SINGLE_WRITER_FEATURE);
+}
+
 /** STORE_VERSION if the repository needs a writer that knows more than this one. */
 export function checkWritable(superblock: Superblock): void {
-  const unknown = superblock.features.writer[0];
+  const unknown = unknownOf(superblock.features.writer);
   if (unknown === undefined) return;
   throw new StoreError('STORE_VERSION', `writing needs the feature ${unknown}`, {
     hint: 'Use a newer Blockferry to write to this repository; reading works.',

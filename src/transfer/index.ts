@@ -1,6 +1,11 @@
 /** transfer: what the journeys share; each journey has a face of its own, `backup/index.ts` ... */
 export { TransferError, type TransferErrorCode } from './errors.ts';
 export type { OnProgress, Progress } from './progress.ts';
-export { initRepository, openRepository } from './repositories.ts';
+export {
+  initRepository,
+  openRepository,
+  type PlaceOptions,
+  type S3Settings,
+} from './repositories.ts';
 export { defaultVolumeName, openRestoreTarget, openSource, originOf } from './sources.ts';
 export { type ObjectCount, type RepositoryStats, repositoryStats } from './stats.ts';

@@ -15,7 +15,10 @@ export const initSpec = {
   name: 'init',
   summary: 'make a repository',
   details: [
-    'The directory that --repo or FERRY_REPO names is made if it is not there. Smaller chunks find',
+    'The directory that --repo or FERRY_REPO names is made if it is not there; an S3 bucket must',
+    'be there, and is tried: a server that overwrites objects makes it a repository of one writer,',
+    'this host, until another one takes it over (--takeover). Credentials come from the usual',
+    'AWS_* variables and ~/.aws, the server from --endpoint or AWS_ENDPOINT_URL. Small chunks find',
     'more that is equal and cost more memory and time; the size cannot be changed later.',
   ].join('\n'),
   arguments: {},
@@ -27,7 +30,11 @@ export const initSpec = {
       powerOfTwo(4096, 2 ** 20),
     ),
   },
-  examples: ['ferry init --repo /backups/disks', 'ferry init --chunk-size 16K'],
+  examples: [
+    'ferry init --repo /backups/disks',
+    'ferry init --chunk-size 16K',
+    'ferry init --repo s3://backups/disks --endpoint http://127.0.0.1:9000',
+  ],
 } as const;
 
 export const lsSpec = {
