@@ -1,4 +1,4 @@
-/** A repository of 1 TiB unique data, its index alone, made up: how it opens, and in what memory. */
+/** A repository of 1 TiB unique data, its index alone, made up: how it opens, in what memory. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
