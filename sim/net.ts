@@ -30,6 +30,9 @@ export class SimulatedNet {
       tls: () => {
         throw failure('ENV_UNSUPPORTED', 'TLS');
       },
+      handOver: noDescriptors,
+      adopt: noDescriptors,
+      discard: noDescriptors,
     };
   }
 
@@ -71,6 +74,11 @@ export class SimulatedNet {
       return connection.clientEnd;
     });
   }
+}
+
+/** Threads of this world have no memory in common, so that nothing could go by its number. */
+function noDescriptors(): never {
+  throw failure('ENV_UNSUPPORTED', 'a socket for another thread');
 }
 
 function later<T>(process: SimulatedProcess, label: string, run: () => T): Promise<T> {

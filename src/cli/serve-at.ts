@@ -1,7 +1,6 @@
 /** Serves over NBD at the address of `--listen`, or on a socket in the state directory. */
 import { resolve } from 'node:path';
 import { type Address, type Env, hasCode } from '../core/index.ts';
-import { type NbdServer, type ServeOptions, serve } from '../nbd/index.ts';
 import { usageError } from './errors.ts';
 import { fitsSocket } from './listen.ts';
 import type { Settings } from './settings.ts';
@@ -14,21 +13,21 @@ const SOCKETS_MAX = 100;
 const SOCKET_NAME_MAX = 32;
 
 /** Without an address: on `NAME.sock` in the state directory, `NAME-2.sock` if that is in use. */
-export async function serveAt(
+export async function serveAt<Server>(
   env: Env,
   settings: Settings,
-  address: Address | undefined,
-  options: Omit<ServeOptions, 'address'> & { readonly name: string },
-): Promise<NbdServer> {
-  if (address !== undefined) return serve(env, { ...options, address });
+  { name, address }: { readonly name: string; readonly address: Address | undefined },
+  serve: (address: Address) => Promise<Server>,
+): Promise<Server> {
+  if (address !== undefined) return serve(address);
   const directory = resolve(settings.stateDirectory, 'sockets');
   await makeStateDirectory(env.files, directory);
-  const name = options.name.replace(/[^A-Za-z0-9._-]+/g, '-').slice(0, SOCKET_NAME_MAX);
+  const stem = name.replace(/[^A-Za-z0-9._-]+/g, '-').slice(0, SOCKET_NAME_MAX);
   for (let number = 1; ; number++) {
-    const path = `${directory}/${name}${number === 1 ? '' : `-${number}`}.sock`;
+    const path = `${directory}/${stem}${number === 1 ? '' : `-${number}`}.sock`;
     if (!fitsSocket(path)) throw usageError(`${path} is too long for a socket: use --listen`);
     try {
-      return await serve(env, { ...options, address: { kind: 'unix', path } });
+      return await serve({ kind: 'unix', path });
     } catch (error) {
       if (number === SOCKETS_MAX || !hasCode(error, 'ENV_ADDRESS_IN_USE')) throw error;
     }

@@ -1,7 +1,14 @@
 /** Serves one device over NBD until the command is told to stop. */
-import type { Address } from '../core/index.ts';
+import { type Address, hasCode } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
-import type { NbdServer, ServeTlsOptions } from '../nbd/index.ts';
+import {
+  type NbdServer,
+  type ServeTlsOptions,
+  type SharedExportOptions,
+  serve,
+  serveOnThreads,
+  type ThreadedServer,
+} from '../nbd/index.ts';
 import type { Context } from './context.ts';
 import type { Fields } from './output.ts';
 import { serveAt } from './serve-at.ts';
@@ -15,22 +22,24 @@ export type Serving = {
   readonly readOnly: boolean;
   readonly listen: Address | undefined;
   readonly tls: ServeTlsOptions | undefined;
+  /** Several threads, each of which opens the source for itself. */
+  readonly threads?: Threads | undefined;
   /** More for programs, and for people. */
   readonly fields: Fields;
   readonly note: string;
 };
 
+export type Threads = Pick<SharedExportOptions, 'source' | 'directIo'> & {
+  readonly count: number;
+};
+
 /** Prints the URI once clients can connect; returns when all of them have been seen off. */
 export async function serveUntilStopped(context: Context, serving: Serving): Promise<void> {
   const { env, output, settings, signal } = context;
-  const { device, name, description, readOnly } = serving;
-  const exports = new Map([[name, { device, description, readOnly }]]);
-  await using server = await serveAt(env, settings, serving.listen, {
-    name,
-    exports,
-    ...(serving.tls && { tls: serving.tls }),
-    onTrouble: (peer, error) => output.detail(`${peer}: ${messageOf(error)}`),
-  });
+  const { device, name, description, readOnly, listen: address } = serving;
+  await using server = await serveAt(env, settings, { name, address }, (place) =>
+    begin(context, serving, place),
+  );
   const uri = server.uriOf(name);
   const { sizeBytes } = device;
   const isReadOnly = readOnly || device.readOnly;
@@ -41,7 +50,33 @@ export async function serveUntilStopped(context: Context, serving: Serving): Pro
     `ready: ${uri}\n  ${description}, ${formatSize(sizeBytes)}, ` +
       `${isReadOnly ? 'read-only' : 'writable'}${serving.note}; Ctrl-C stops`,
   );
-  await stopped(signal);
+  const failed = 'failed' in server ? server.failed : new Promise<never>(() => {});
+  const failure = await Promise.race([stopped(signal), failed]);
+  if (failure !== undefined) throw failure;
+}
+
+async function begin(
+  { env, output }: Context,
+  { device, name, description, readOnly, tls, threads }: Serving,
+  address: Address,
+): Promise<NbdServer | ThreadedServer> {
+  const options = {
+    address,
+    ...(tls && { tls }),
+    onTrouble: (who: string, error: unknown) => {
+      if (hasCode(error, 'NBD_THREAD')) output.warn(messageOf(error));
+      else output.detail(`${who}: ${messageOf(error)}`);
+    },
+  };
+  if (threads === undefined) {
+    return serve(env, {
+      ...options,
+      exports: new Map([[name, { device, description, readOnly }]]),
+    });
+  }
+  const { count, ...source } = threads;
+  const exports = [{ name, description, readOnly, ...source }];
+  return serveOnThreads(env, { ...options, threads: count, exports });
 }
 
 function stopped(signal: AbortSignal): Promise<void> {

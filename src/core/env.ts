@@ -134,6 +134,16 @@ export interface Net {
   connect(address: Address, timeoutMs: number): Promise<Stream>;
   /** Credentials made ready for use; fails with ENV_TLS if they are unusable. */
   tls(options: TlsOptions): Tls;
+  /**
+   * Takes the socket out of a stream that was not started yet, for `adopt` on another thread of
+   * this process; the stream is over, and its peer hears nothing of it. The number must be adopted
+   * or discarded, once. ENV_UNSUPPORTED where sockets cannot move.
+   */
+  handOver(stream: Stream): number;
+  /** The socket that was handed over, as a stream of this thread. */
+  adopt(descriptor: number, peer: string): Stream;
+  /** Closes a socket that was handed over and that nobody adopts. */
+  discard(descriptor: number): void;
 }
 
 export interface Listener {

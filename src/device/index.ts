@@ -8,5 +8,6 @@ export * from './memory.ts';
 export * from './open.ts';
 export * from './prefetch.ts';
 export * from './read-only.ts';
+export * from './shared-memory.ts';
 export * from './slice.ts';
 export * from './tracking.ts';

@@ -16,6 +16,8 @@ export type NbdErrorCode =
   | 'NBD_UNSUPPORTED'
   /** One side demands TLS that the other does not have, or the credentials do not fit. */
   | 'NBD_TLS'
+  /** A thread of a server ended, or could not begin. */
+  | 'NBD_THREAD'
   /** No answer in time. */
   | 'NBD_TIMEOUT'
   /** The connection ended too early. */

@@ -72,6 +72,12 @@ export function allocationContext(device: Device): MetaContext {
   };
 }
 
+/**
+ * Puts something between the connections and a device that takes any range already; told which of
+ * the exports' devices it is.
+ */
+export type Guard = (fitting: Device, device: Device) => Device;
+
 /** What every connection to one device has in common. */
 export class SharedDevice {
   /** Takes requests of any alignment and length. */
@@ -81,8 +87,8 @@ export class SharedDevice {
   readonly announcedSizes: BlockSizes;
   clients = 0;
 
-  constructor(device: Device) {
-    this.device = fitted(device);
+  constructor(device: Device, guard: Guard) {
+    this.device = guard(fitted(device), device);
     this.announcedSizes = announced(device.blockSizes);
     this.lock = new RangeLock(device.blockSizes.minimumBytes);
   }
@@ -108,9 +114,11 @@ export type OpenExport = {
 export class ExportTable {
   readonly source: ExportSource;
   readonly #shared = new WeakMap<Device, SharedDevice>();
+  readonly #guard: Guard;
 
-  constructor(exports: Exports) {
+  constructor(exports: Exports, guard: Guard = (device) => device) {
     this.source = exportSource(exports);
+    this.#guard = guard;
   }
 
   async open(name: string): Promise<OpenExport | undefined> {
@@ -119,7 +127,7 @@ export class ExportTable {
     const offer: Export = isDevice(found) ? { device: found } : found;
     let shared = this.#shared.get(offer.device);
     if (shared === undefined) {
-      shared = new SharedDevice(offer.device);
+      shared = new SharedDevice(offer.device, this.#guard);
       this.#shared.set(offer.device, shared);
     }
     return {

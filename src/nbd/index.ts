@@ -6,5 +6,6 @@ export { NbdError, type NbdErrorCode } from './errors.ts';
 export type { Export, ExportSource, Exports, MetaContext, StatusExtent } from './exports.ts';
 export { fitted } from './fitted.ts';
 export { type NbdServer, type ServeOptions, serve } from './server.ts';
+export * from './threads/index.ts';
 export { type CredentialFiles, readCredentials, type ServeTlsOptions } from './tls.ts';
 export { formatUri, isUri, type NbdUri, parseUri, type UriCredentials } from './uri.ts';

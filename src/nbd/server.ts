@@ -1,13 +1,9 @@
 /** The NBD server: listens, keeps its connections, and ends with flushed data. */
-import type { Address, Env, Listener, Stream, Timer } from '../core/index.ts';
-import type { Shared } from './agreement.ts';
-import { Budget } from './budget.ts';
-import { Connection } from './connection.ts';
-import { type Exports, ExportTable } from './exports.ts';
-import { JobPool } from './jobs.ts';
-import { CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, SERVER_HELD_BYTES_MAX } from './limits.ts';
-import { SlabPool } from './slabs.ts';
-import { type ServerTls, type ServeTlsOptions, serverTls } from './tls.ts';
+import type { Address, Env, Listener, Stream } from '../core/index.ts';
+import { Connections } from './connections.ts';
+import type { Exports } from './exports.ts';
+import { CLOSE_TIMEOUT_MS, CONNECTIONS_MAX } from './limits.ts';
+import type { ServeTlsOptions } from './tls.ts';
 import { formatUri } from './uri.ts';
 
 export type ServeOptions = {
@@ -37,9 +33,6 @@ export interface NbdServer extends AsyncDisposable {
   close(timeoutMs?: number): Promise<void>;
 }
 
-/** Between two looks at clients that hold memory others wait for. */
-const SWEEP_MS = 10_000;
-
 export async function serve(env: Env, options: ServeOptions): Promise<NbdServer> {
   const server = new Server(env, options);
   await server.listen();
@@ -49,28 +42,20 @@ export async function serve(env: Env, options: ServeOptions): Promise<NbdServer>
 class Server implements NbdServer {
   readonly #env: Env;
   readonly #options: ServeOptions;
-  readonly #table: ExportTable;
-  readonly #shared: Shared;
-  readonly #tls: ServerTls | undefined;
-  readonly #connections = new Set<Connection>();
+  readonly #connections: Connections;
   #listener: Listener | undefined;
-  #sweep: Timer | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(env: Env, options: ServeOptions) {
     this.#env = env;
     this.#options = options;
-    this.#table = new ExportTable(options.exports);
-    const budget = new Budget(options.heldBytesMax ?? SERVER_HELD_BYTES_MAX);
-    this.#tls = options.tls && serverTls(env.net, options.tls);
-    this.#shared = { slabs: new SlabPool(), jobs: new JobPool(), budget };
+    this.#connections = new Connections(env, options);
   }
 
   async listen(): Promise<void> {
     this.#listener = await this.#env.net.listen(this.#options.address, (stream) =>
       this.#accept(stream),
     );
-    this.#armSweep();
   }
 
   get address(): Address {
@@ -82,34 +67,21 @@ class Server implements NbdServer {
   }
 
   uriOf(exportName: string): string {
-    return formatUri({ address: this.address, tls: this.#tls?.isRequired === true, exportName });
+    const tls = this.#options.tls?.mode === 'require';
+    return formatUri({ address: this.address, tls, exportName });
   }
 
   get connectionCount(): number {
-    return this.#connections.size;
+    return this.#connections.count;
   }
 
   #accept(stream: Stream): void {
-    const limit = this.#options.connectionsMax ?? CONNECTIONS_MAX;
-    const connection = new Connection(this.#env, stream, this.#table, this.#shared, this.#tls);
-    if (this.#connections.size >= limit || this.#closing !== undefined) {
-      connection.refuse();
+    if (this.connectionCount >= (this.#options.connectionsMax ?? CONNECTIONS_MAX)) {
+      stream.destroy();
       return;
     }
-    this.#connections.add(connection);
-    void connection.run().then((trouble) => {
-      this.#connections.delete(connection);
+    void this.#connections.serve(stream).then((trouble) => {
       if (trouble !== undefined) this.#options.onTrouble?.(stream.peer, trouble);
-    });
-  }
-
-  /** While somebody waits for memory, clients that hold some and stand still are cut off. */
-  #armSweep(): void {
-    this.#sweep = this.#env.clock.after(SWEEP_MS, () => {
-      for (const connection of this.#connections) {
-        connection.checkProgress(this.#shared.budget.isContended);
-      }
-      this.#armSweep();
     });
   }
 
@@ -119,13 +91,7 @@ class Server implements NbdServer {
   }
 
   async #close(timeoutMs: number): Promise<void> {
-    this.#sweep?.cancel();
-    const deadline = this.#env.clock.after(timeoutMs, () => {
-      for (const connection of this.#connections) connection.cutOff();
-    });
-    const endings = [...this.#connections].map((connection) => connection.stop());
-    await Promise.all([this.#listener?.close(), ...endings]);
-    deadline.cancel();
+    await Promise.all([this.#listener?.close(), this.#connections.close(timeoutMs)]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

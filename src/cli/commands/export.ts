@@ -1,5 +1,7 @@
 /** `ferry export`: serves a file, a block device or memory over NBD. */
+import { isUri } from '../../nbd/index.ts';
 import { defaultVolumeName, openSource } from '../../transfer/index.ts';
+import { usageError } from '../errors.ts';
 import { serveUntilStopped } from '../serving.ts';
 import type { Run } from '../spec.ts';
 import type { exportSpec } from '../table/serving.ts';
@@ -7,7 +9,10 @@ import { serveTlsOf } from '../tls-credentials.ts';
 
 export const run: Run<typeof exportSpec> = async (context, values) => {
   const { env, output } = context;
-  const { source, readOnly, directIo } = values;
+  const { source, readOnly, directIo, threads } = values;
+  if (threads > 1 && isUri(source)) {
+    throw usageError('--threads is for files, block devices and memory', 'ferry export');
+  }
   const name = values.name ?? defaultVolumeName(source);
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using device = await openSource(env, source, { readOnly, directIo });
@@ -18,6 +23,7 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
     readOnly,
     listen: values.listen,
     tls,
+    threads: threads > 1 ? { count: threads, source, directIo } : undefined,
     fields: { durable: device.durable },
     note: device.durable ? '' : ', nothing survives a power cut',
   });

@@ -3,6 +3,7 @@
 import { listen } from '../listen.ts';
 import {
   argument,
+  count,
   entry,
   flag,
   optionalArgument,
@@ -60,12 +61,17 @@ export const exportSpec = {
     listen,
     readOnly: flag('let clients read only', { short: 'r' }),
     directIo: flag('pass the page cache of this host by (O_DIRECT)'),
+    threads: count('N', 'serve from so many threads; not for an NBD URI', '1', {
+      min: 1,
+      max: 16,
+    }),
     ...tlsOptions,
   },
   examples: [
     'ferry export disk.img',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',
+    'ferry export /dev/nvme0n1 --threads 4 --listen 127.0.0.1:10809',
     'ferry export disk.img --listen 0.0.0.0:10809 --tls require --tls-psk keys.psk',
   ],
 } as const;

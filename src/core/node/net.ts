@@ -1,4 +1,5 @@
 /** TCP and unix sockets of this host. */
+import { closeSync } from 'node:fs';
 import { lstat, unlink } from 'node:fs/promises';
 import {
   type AddressInfo,
@@ -10,7 +11,14 @@ import {
 import type { Address, Listener, Net, Stream } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { posixName, toEnvError } from './posix-error.ts';
-import { canTakeHandles, socketOptions, streamOf, takeOver } from './stream.ts';
+import {
+  adoptSocket,
+  canTakeHandles,
+  socketOptions,
+  streamOf,
+  takeOver,
+  takeSocket,
+} from './stream.ts';
 import { nodeTls } from './tls.ts';
 
 /** Connections that the kernel keeps while the process is busy; the kernel may lower it. */
@@ -20,7 +28,14 @@ const BACKLOG_MAX = 1024;
 const PROBE_TIMEOUT_MS = 1_000;
 
 export function nodeNet(): Net {
-  return { listen, connect, tls: nodeTls };
+  return {
+    listen,
+    connect,
+    tls: nodeTls,
+    handOver: takeSocket,
+    adopt: adoptSocket,
+    discard: closeSync,
+  };
 }
 
 async function listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener> {

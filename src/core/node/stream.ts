@@ -97,6 +97,16 @@ export function takeSocket(stream: Stream): number {
   });
 }
 
+/** The other end of `takeSocket`: a socket's descriptor as a stream of the calling thread. */
+export function adoptSocket(descriptor: number, peer: string): Stream {
+  const reader = new Reader();
+  const options = {
+    ...{ ...socketOptions, fd: descriptor, readable: true, writable: true },
+    ...{ manualStart: true, onread: reader.onread },
+  };
+  return new SocketStream(new Socket(options), peer, reader);
+}
+
 /** Gives up a stream for TLS: its handlers hear nothing more. Undefined if it is not of Node's. */
 export function release(stream: Stream): Socket | undefined {
   return stream instanceof SocketStream ? stream.release() : undefined;
