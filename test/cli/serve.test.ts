@@ -189,6 +189,25 @@ test('memory is exported, and an export can be exported again', async () => {
   assert.equal((await here.failure(1, 'export', 'nothing.img')).code, 'DEVICE_NOT_FOUND');
 });
 
+test('several threads serve a file and memory, and refuse what they cannot', async () => {
+  await using here = await backedUp();
+  const expected = await changed(here);
+  const server = await here.serve('export', 'disk.img', '--threads', '2');
+  await write(server.uri, NEW, NEW_AT);
+  assert.ok(expected.equals(await readAll(server.uri)));
+  await stop(server);
+  assert.ok(expected.equals(await readFile(here.path('disk.img'))));
+  const memory = await here.serve('export', 'memory:8M', '--threads', '3');
+  await write(memory.uri, NEW, NEW_AT);
+  const found = await readAll(memory.uri);
+  assert.ok(found.subarray(NEW_AT, NEW_AT + NEW.byteLength).equals(NEW));
+  for (const wrong of ['0', '17', '1.5', 'many', '']) {
+    await here.failure(2, 'export', 'disk.img', `--threads=${wrong}`);
+  }
+  await here.failure(2, 'export', memory.uri, '--threads', '2');
+  await stop(memory, 'SIGINT');
+});
+
 test('an export is backed up through NBD', async () => {
   await using here = await backedUp();
   const server = await here.serve('export', 'disk.img');

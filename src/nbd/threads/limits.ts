@@ -8,7 +8,7 @@ export const STRIPE_BYTES = 64 * 1024;
 /** Shared memory of 64 KiB; neighbours of up to 1 GiB never share a stripe. */
 export const STRIPES = 16 * 1024;
 /** Threads that are started anew before the server gives up: a cause that stays is no accident. */
-export const RESTARTS_MAX = 16;
+export const RESTARTS_MAX = 8;
 /** What a thread gets to end beyond the time that its clients get. */
 export const THREAD_END_TIMEOUT_MS = 1_000;
 
