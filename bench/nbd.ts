@@ -26,6 +26,7 @@ type Row = {
   readonly blockBytes: number;
   readonly depth: number;
   readonly connections: number;
+  readonly threads: number;
 };
 
 const KIB = 1024;
@@ -39,26 +40,44 @@ const rows: readonly Row[] = [
   fioRow('write', 64 * KIB, 8, 1),
   fioRow('randread', 4 * KIB, 16, 4),
   fioRow('randwrite', 4 * KIB, 16, 4),
+  threaded(fioRow('randread', 4 * KIB, 16, 4)),
+  threaded(fioRow('randwrite', 4 * KIB, 16, 4)),
 ];
+
+function threaded(row: Row): Row {
+  return { ...row, name: `${row.name} with --threads 2`, threads: 2 };
+}
 
 function fioRow(mode: Row['mode'], blockBytes: number, depth: number, connections: number): Row {
   const many = connections === 1 ? '' : ` x${connections}`;
   const name = `${mode} ${blockBytes / KIB} KiB, ${depth} in flight${many}`;
-  return { name, mode, blockBytes, depth, connections };
+  return { name, mode, blockBytes, depth, connections, threads: 1 };
 }
 
-type Subject = { readonly name: string; start(socket: string): Running };
+type Subject = {
+  readonly name: string;
+  /** Measured only in rows of as many threads; then it stands for the other one of its name. */
+  readonly threads?: number;
+  start(socket: string): Running;
+};
 
 /** The server under test is the command that users start. */
 function subjectsOf(device: 'memory' | 'file', folder: string, nbdkit: string | undefined) {
   const ferry = join(import.meta.dirname, '../bin/ferry');
   const path = (name: string) => join(folder, `${name}.img`);
   const source = device === 'memory' ? `memory:${VOLUME_BYTES}` : path('own');
+  const threadedSource = device === 'memory' ? source : path('threaded');
   const plugin = device === 'memory' ? ['memory', String(VOLUME_BYTES)] : ['file', path('peer')];
   const subjects: Subject[] = [
     {
       name: OWN_SUBJECT,
       start: (socket) => start(ferry, ['export', source, '--listen', `unix:${socket}`]),
+    },
+    {
+      name: OWN_SUBJECT,
+      threads: 2,
+      start: (socket) =>
+        start(ferry, ['export', threadedSource, '--listen', `unix:${socket}`, '--threads', '2']),
     },
   ];
   if (nbdkit !== undefined) {
@@ -67,7 +86,7 @@ function subjectsOf(device: 'memory' | 'file', folder: string, nbdkit: string | 
       start: (socket) => start(nbdkit, ['-f', '-U', socket, ...plugin]),
     });
   }
-  for (const name of ['own', 'peer']) sparseFile(path(name), VOLUME_BYTES);
+  for (const name of ['own', 'threaded', 'peer']) sparseFile(path(name), VOLUME_BYTES);
   return subjects;
 }
 
@@ -114,7 +133,8 @@ async function serving(
   device: string,
   subjects: readonly Subject[],
 ): Promise<Place> {
-  const socket = (subject: Subject) => join(folder, `${device}-${subject.name}.sock`);
+  const socket = ({ name, threads = 1 }: Subject) =>
+    join(folder, `${device}-${name}-${threads}.sock`);
   const running = subjects.map((subject) => subject.start(socket(subject)));
   await Promise.all(running.map((server, at) => server.socket(socket(subjects[at]!))));
   return {
@@ -152,7 +172,8 @@ async function copies(context: Context, nbdcopy: string): Promise<void> {
       const rate = (name === 'nbdcopy in' ? COPY_BYTES : VOLUME_BYTES) / MEGABYTE / seconds;
       // What one has written must not reach the disk at the other's expense.
       await runOk('sync', ['--file-system', folder]);
-      if (!isWanted) return;
+      // The one of several threads is only filled.
+      if (!isWanted || subject.threads !== undefined) return;
       const row = { case: `${device}: ${name}`, subject: subject.name, metric: 'rate' };
       report.add({ ...row, value: rate, unit: 'MB/s', better: 'more' });
     });
@@ -163,7 +184,10 @@ async function copies(context: Context, nbdcopy: string): Promise<void> {
 async function fioRows(context: Context, fio: string, seconds: number): Promise<void> {
   const { report, options, device, subjects, place, folder } = context;
   for (const row of rows.filter(({ name }) => context.wanted(name))) {
-    await interleave(subjects, options.rounds, async (subject) => {
+    const measured = subjects.filter(
+      ({ name, threads = 1 }) => name !== OWN_SUBJECT || threads === row.threads,
+    );
+    await interleave(measured, options.rounds, async (subject) => {
       const { stdout } = await runOk(
         fio,
         [
