@@ -12,17 +12,19 @@ import { makeStateDirectory } from './state-directory.ts';
 export async function repositoryOf(
   context: Context,
   heads: Pick<HeadOptions, 'onRolledBack'> = {},
+  { cache = true } = {},
 ): Promise<Repository> {
   const { env, settings } = context;
   return openRepository(env, requireRepository(settings), {
     heads: { ...headsOf(context), ...heads },
-    s3: s3Of(context),
+    s3: s3Of(context, cache),
   });
 }
 
 /** What an S3 repository takes beside its address. */
-export function s3Of({ env, settings }: Context): S3Settings {
-  const { endpoint, region, requestsPerS } = settings.s3;
+export function s3Of({ env, settings, output }: Context, cache: boolean): S3Settings {
+  const { endpoint, region, requestsPerS, cacheBytesMax } = settings.s3;
+  const copies = resolve(settings.cacheDirectory, 'objects');
   const directory = resolve(settings.stateDirectory, 'writers');
   return {
     access: { endpoint, region },
@@ -33,6 +35,15 @@ export function s3Of({ env, settings }: Context): S3Settings {
       nodeName: hostname(),
       takeOver: settings.takeover,
     },
+    ...(cache && {
+      cache: {
+        directory: copies,
+        makeDirectory: () => makeStateDirectory(env.files, copies),
+        bytesMax: cacheBytesMax,
+        onTrouble: ({ message, hint }) =>
+          output.warn(`nothing is kept in the cache: ${message}\n  ${hint}`),
+      },
+    }),
   };
 }
 

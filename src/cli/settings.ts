@@ -1,6 +1,7 @@
 /** What surrounds a command: repository, directories, passwords; flags beat environment. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { parseSize, SIZE_FORM } from '../core/index.ts';
 import { usageError } from './errors.ts';
 
 export type Settings = {
@@ -15,6 +16,8 @@ export type Settings = {
     readonly endpoint: string | undefined;
     readonly region: string | undefined;
     readonly requestsPerS: number | undefined;
+    /** What copies may take on this host, of all repositories together. */
+    readonly cacheBytesMax: number;
   };
   /** A person says that whoever wrote to a single-writer repository has stopped. */
   readonly takeover: boolean;
@@ -42,9 +45,16 @@ export function settingsFrom(
         (variables.AWS_ENDPOINT_URL_S3 || variables.AWS_ENDPOINT_URL || undefined),
       region: variables.AWS_REGION || variables.AWS_DEFAULT_REGION || undefined,
       requestsPerS: rateOf(variables.FERRY_S3_REQUESTS_PER_S),
+      cacheBytesMax: cacheSizeOf(variables.FERRY_CACHE_SIZE || '1G'),
     },
     takeover: flags.takeover ?? false,
   };
+}
+
+function cacheSizeOf(written: string): number {
+  const bytes = parseSize(written);
+  if (bytes !== undefined) return bytes;
+  throw usageError(`FERRY_CACHE_SIZE is '${written}', not a size: write ${SIZE_FORM}`);
 }
 
 function rateOf(written: string | undefined): number | undefined {

@@ -66,8 +66,8 @@ export function faultStore(inner: ObjectStore, plan: StoreFaultPlan): ObjectStor
   return {
     name: `fault(${inner.name})`,
     get: (key, bytesMax) => judged('get', key, () => inner.get(key, bytesMax)),
-    getRange: (key, target, offsetBytes) =>
-      judged('get-range', key, () => inner.getRange(key, target, offsetBytes)),
+    getRange: (key, target, offsetBytes, use) =>
+      judged('get-range', key, () => inner.getRange(key, target, offsetBytes, use)),
     size: (key) => judged('size', key, () => inner.size(key)),
     putIfAbsent: (key, bytes) => judged('put', key, () => inner.putIfAbsent(key, bytes)),
     create: async (key) => judgedWriter(key, await judged('create', key, () => inner.create(key))),

@@ -1,4 +1,6 @@
 /** objects: immutable blobs under names; see README.md. */
+export { CacheFolder, type CacheOptions } from './cache-folder.ts';
+export { type CachedOptions, cachedStore } from './cached.ts';
 export * from './directory.ts';
 export * from './fault.ts';
 export * from './memory.ts';

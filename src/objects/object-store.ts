@@ -39,8 +39,11 @@ export interface ObjectStore extends AsyncDisposable {
   /** The whole object. OBJECT_NOT_FOUND; OBJECT_RANGE if it is larger than `bytesMax`. */
   get(key: string, bytesMax: number): Promise<Uint8Array>;
 
-  /** Fills all of `target` from `offsetBytes` of the object; OBJECT_RANGE if it ends before. */
-  getRange(key: string, target: Uint8Array, offsetBytes: number): Promise<void>;
+  /**
+   * Fills all of `target` from `offsetBytes` of the object; OBJECT_RANGE if it ends before. `use`
+   * tells a cache what the bytes are for.
+   */
+  getRange(key: string, target: Uint8Array, offsetBytes: number, use?: RangeUse): Promise<void>;
 
   /** The size in bytes. OBJECT_NOT_FOUND. */
   size(key: string): Promise<number>;
@@ -57,6 +60,9 @@ export interface ObjectStore extends AsyncDisposable {
   /** Absent objects are fine. */
   remove(key: string): Promise<void>;
 }
+
+/** `once`: one of very many that will hardly be asked for again soon. */
+export type RangeUse = 'once' | 'again';
 
 export type ObjectEntry = { readonly key: string; readonly sizeBytes: number };
 

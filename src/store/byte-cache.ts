@@ -18,6 +18,11 @@ export class ByteCache<Key, Value> {
     return entry.value;
   }
 
+  /** Whether it is there; that does not count as a use. */
+  has(key: Key): boolean {
+    return this.#entries.has(key);
+  }
+
   /** The newest entry stays even if it alone exceeds the bound. */
   set(key: Key, value: Value, sizeBytes: number): void {
     this.delete(key);

@@ -43,6 +43,18 @@ export class ChunkReader {
     return this.#at(location, id);
   }
 
+  /** Begins to fetch the frame of the chunk, so that it is there when the chunk is asked for. */
+  fetch(id: Uint8Array): void {
+    const begin = async (): Promise<void> => {
+      const location = await this.#index.find(id);
+      if (location === undefined) return;
+      const frameNumber = location.table.frameOf(location.ordinal);
+      if (this.#frames.has(`${location.pack}/${frameNumber}`)) return;
+      await this.#load(location, frameNumber);
+    };
+    begin().catch(() => undefined); // Told to whoever asks for the chunk itself.
+  }
+
   #at(location: Location | undefined, id: Uint8Array): Uint8Array | Promise<Uint8Array> {
     if (location !== undefined) return this.bytes(location);
     throw this.#index.absent(`chunk ${toHex(id).slice(0, 16)}`);

@@ -13,7 +13,7 @@ import {
   type SharedRange,
 } from '../codec/index.ts';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { ObjectError, type ObjectStore, type RangeUse } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { missingObject, StoreError } from './errors.ts';
 import { packKey } from './pack-file.ts';
@@ -167,7 +167,8 @@ export class FramePlan {
     this.heldBytes += frameHeldBytes(table, frameNumber);
     const range = this.#arena.take(table.frameBytes[frameNumber]!);
     const number = this.#frames.push(range) - 1;
-    await readFrame(this.#objects, packId, bytesOf(range), table.frameOffset[frameNumber]!);
+    const offsetBytes = table.frameOffset[frameNumber]!;
+    await readFrame(this.#objects, packId, bytesOf(range), offsetBytes, 'once');
     return number;
   }
 
@@ -189,10 +190,11 @@ export async function readFrame(
   packId: string,
   target: Uint8Array,
   offsetBytes: number,
+  use?: RangeUse,
 ): Promise<void> {
   const key = packKey(packId);
   try {
-    await objects.getRange(key, target, offsetBytes);
+    await objects.getRange(key, target, offsetBytes, use);
   } catch (error) {
     if (!(error instanceof ObjectError)) throw error;
     if (error.code === 'OBJECT_NOT_FOUND') throw missingObject(key, error);

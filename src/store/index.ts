@@ -34,3 +34,4 @@ export {
   zeroChunkDigest,
   zeroDigest,
 } from './volume-digest.ts';
+export { isWhole } from './whole.ts';

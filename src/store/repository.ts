@@ -236,7 +236,8 @@ export class Repository implements AsyncDisposable {
   /** The snapshot as a read-only device; it lives as long as the repository is open. */
   async device(snapshot: Snapshot): Promise<Device> {
     const chunks = new ChunkReader(this.objects, await this.index());
-    return new SnapshotDevice(snapshot, this.reader, chunks);
+    const { readsInFlight } = this.objects;
+    return new SnapshotDevice(snapshot, this.reader, chunks, readsInFlight);
   }
 
   async beginBackup(options: BackupOptions): Promise<BackupSession> {

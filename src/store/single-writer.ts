@@ -42,7 +42,7 @@ export function singleWriterStore(
     name: inner.name,
     ...(inner.readsInFlight !== undefined && { readsInFlight: inner.readsInFlight }),
     get: (key, bytesMax) => inner.get(key, bytesMax),
-    getRange: (key, target, offsetBytes) => inner.getRange(key, target, offsetBytes),
+    getRange: (key, target, at, use) => inner.getRange(key, target, at, use),
     size: (key) => inner.size(key),
     list: (prefix) => inner.list(prefix),
     putIfAbsent: async (key, bytes) => {

@@ -18,6 +18,8 @@ import { damagedObject } from './errors.ts';
 import { coveredBytes, leafCount } from './geometry.ts';
 import { type Leaf, PIECE_CHUNK, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
+import { eachChunk } from './pieces.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { type Snapshot, treeOf } from './snapshot.ts';
 import type { Tree, TreeReader } from './tree-reader.ts';
 
@@ -39,16 +41,25 @@ export class SnapshotDevice implements Device {
   readonly #chunks: ChunkReader;
   readonly #leaves = new ByteCache<number, Leaf | typeof EMPTY>(LEAF_CACHE_BYTES);
 
-  constructor(snapshot: Snapshot, reader: TreeReader, chunks: ChunkReader) {
+  readonly #ahead: ReadAhead;
+
+  constructor(
+    snapshot: Snapshot,
+    reader: TreeReader,
+    chunks: ChunkReader,
+    readsInFlight: number | undefined,
+  ) {
     this.name = `${snapshot.volume}@${snapshot.id.slice(0, 8)}`;
     this.sizeBytes = snapshot.sizeBytes;
     this.#tree = treeOf(snapshot);
     this.#reader = reader;
     this.#chunks = chunks;
+    this.#ahead = new ReadAhead(readsInFlight, (from, to) => this.#fetchAhead(from, to));
   }
 
   read(target: Uint8Array, offsetBytes: number): Answer {
     checkRange(this, target.byteLength, offsetBytes);
+    this.#ahead.reading(offsetBytes, target.byteLength);
     let at = 0;
     try {
       // As far as everything is at hand, no promise is made.
@@ -92,6 +103,22 @@ export class SnapshotDevice implements Device {
       }
     } catch (error) {
       throw this.#failure(error, target.byteLength, offsetBytes);
+    }
+  }
+
+  /** Begins to fetch what lies between; what fails is asked for again by whoever needs it. */
+  async #fetchAhead(from: number, to: number): Promise<void> {
+    const end = Math.min(to, this.sizeBytes);
+    for (let at = from; at < end; ) {
+      const index = Math.floor(at / LEAF_BYTES);
+      const leaf = await this.#leaf(index);
+      const start = index * LEAF_BYTES;
+      if (leaf !== EMPTY) {
+        eachChunk(leaf, index, (offsetBytes, lengthBytes, id) => {
+          if (offsetBytes + lengthBytes > from && offsetBytes < end) this.#chunks.fetch(id);
+        });
+      }
+      at = start + LEAF_BYTES;
     }
   }
 

@@ -2,6 +2,7 @@
 export { TransferError, type TransferErrorCode } from './errors.ts';
 export type { OnProgress, Progress } from './progress.ts';
 export {
+  type CacheSettings,
   initRepository,
   openRepository,
   type PlaceOptions,

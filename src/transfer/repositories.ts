@@ -1,6 +1,9 @@
 /** Opens the repository that a person names: a directory, or a prefix of an S3 bucket. */
 import type { Env } from '../core/index.ts';
 import {
+  CacheFolder,
+  type CacheOptions,
+  cachedStore,
   directoryStore,
   isS3Location,
   type ObjectStore,
@@ -12,6 +15,7 @@ import {
 import {
   type InitOptions,
   isSingleWriter,
+  isWhole,
   type OpenOptions,
   Repository,
   type Superblock,
@@ -25,7 +29,11 @@ export type S3Settings = {
   readonly access: S3Access;
   readonly pace?: S3Pace;
   readonly writer: WriterOptions;
+  /** Copies of indexes, tables and frames on this host; none where all is to be read afar. */
+  readonly cache?: CacheSettings;
 };
+
+export type CacheSettings = Omit<CacheOptions, 'files' | 'random'>;
 
 export type PlaceOptions = { readonly s3?: S3Settings };
 
@@ -71,6 +79,10 @@ export async function openRepository(
   return openOver(env, objects, { ...options, prepare: (_, superblock) => prepared(superblock) });
 
   function prepared(superblock: Superblock): ObjectStore {
+    return cachedAt(env, guarded(superblock), superblock, options.s3?.cache);
+  }
+
+  function guarded(superblock: Superblock): ObjectStore {
     if (!isSingleWriter(superblock)) return objects;
     objects.putWithoutConditions();
     const writer = options.s3?.writer;
@@ -81,6 +93,20 @@ export async function openRepository(
       hint: 'Pass `s3.writer`: how this node is told from others.',
     });
   }
+}
+
+/** Also without a folder: what came wrong is asked for again. */
+function cachedAt(
+  { files, random }: Env,
+  objects: ObjectStore,
+  { repositoryId }: Superblock,
+  settings: CacheSettings | undefined,
+): ObjectStore {
+  const none = { directory: '', makeDirectory: async () => {}, bytesMax: 0 };
+  const folder = new CacheFolder({ files, random, ...(settings ?? none) });
+  // Their names are random; what else there is may be made again under its name.
+  const keeps = (key: string) => key.startsWith('packs/') || key.startsWith('index/');
+  return cachedStore(objects, { folder, repositoryId, keeps, isWhole });
 }
 
 async function openOver(env: Env, objects: ObjectStore, options: OpenOptions): Promise<Repository> {

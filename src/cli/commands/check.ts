@@ -10,9 +10,9 @@ import type { checkSpec } from '../table/repository.ts';
 export const run: Run<typeof checkSpec> = async (context, { readData, acceptRollback }) => {
   const { env, output, signal } = context;
   const rollbacks: StoreError[] = [];
-  await using repository = await repositoryOf(context, {
-    onRolledBack: (error) => rollbacks.push(error),
-  });
+  const heads = { onRolledBack: (error: StoreError) => rollbacks.push(error) };
+  // What is to be checked is what is stored, not copies of it.
+  await using repository = await repositoryOf(context, heads, { cache: false });
   if (acceptRollback) {
     await repository.acceptHead();
     for (const { message } of rollbacks.splice(0)) output.warn(`${message}; accepted`);

@@ -12,7 +12,7 @@ export const run: Run<typeof initSpec> = async (context, values) => {
   const location = requireRepository(settings);
   const made = await initRepository(env, location, {
     chunkBytes: values.chunkSize,
-    s3: s3Of(context),
+    s3: s3Of(context, false),
   });
   const { repositoryId, chunkBytes, created } = made;
   const singleWriter = isSingleWriter(made);

@@ -44,6 +44,9 @@ const JOB_ENOUGH_BYTES = 768 * 1024;
 const WINDOW_BYTES = 64 * 1024 * 1024;
 const WINDOW_CHUNKS_MAX = 1 << 16;
 
+/** Frames of one job: a MiB of data that does not hang together is in two. */
+const READS_PER_JOB = 2;
+
 type JobMemory = { readonly target: SharedArrayBuffer; readonly arena: Arena };
 
 /** Without its table: a window may touch more packs than there is room for tables. */
@@ -114,7 +117,9 @@ class RestoreRun {
     this.#device = device;
     this.#snapshot = snapshot;
     this.#options = options;
-    const memories = Array.from({ length: pool.threads + 1 }, () => ({
+    // A job reads a few frames at once, and most of the time it waits for a store far away.
+    const readers = Math.ceil((repository.objects.readsInFlight ?? 0) / READS_PER_JOB);
+    const memories = Array.from({ length: Math.max(pool.threads + 1, readers) }, () => ({
       target: new SharedArrayBuffer(JOB_BYTES),
       arena: new Arena(),
     }));
