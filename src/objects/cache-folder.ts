@@ -162,7 +162,7 @@ export class CacheFolder {
     return copies;
   }
 
-  /** Drops those that were not used for longest, a good part at once: looking for them takes time. */
+  /** Drops those not used for longest, a good part at once: looking for them takes time. */
   async #makeRoom(copies: Map<string, Copy>, sizeBytes: number): Promise<void> {
     const { bytesMax, files } = this.#options;
     if (this.#totalBytes + sizeBytes <= bytesMax) return;
