@@ -54,3 +54,8 @@ export const S3_ABANDONED_MAX = 1000;
 
 assert(S3_PART_BYTES >= 5 * MiB);
 assert(S3_READS_IN_FLIGHT < S3_REQUESTS_IN_FLIGHT_MAX);
+
+/** Requests that put an object of this size: one, or its parts with a beginning and an end. */
+export function s3PutRequests(sizeBytes: number): number {
+  return sizeBytes <= S3_PART_BYTES ? 1 : 2 + Math.ceil(sizeBytes / S3_PART_BYTES);
+}

@@ -10,6 +10,7 @@ export type TransferErrorCode =
   | 'TRANSFER_VERIFY'
   | 'TRANSFER_VOLUME_TAKEN'
   | 'TRANSFER_UNREADABLE'
+  | 'TRANSFER_PRICES'
   | 'TRANSFER_LAYER';
 
 export class TransferError extends FerryError<TransferErrorCode> {

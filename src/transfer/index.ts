@@ -1,4 +1,11 @@
 /** transfer: what the journeys share; each journey has a face of its own, `backup/index.ts` ... */
+export {
+  type CostEstimate,
+  type CostItem,
+  defaultPrices,
+  estimateCost,
+  readPrices,
+} from './cost.ts';
 export { TransferError, type TransferErrorCode } from './errors.ts';
 export type { OnProgress, Progress } from './progress.ts';
 export {

@@ -1,4 +1,5 @@
 /** What a repository holds: snapshots, their content, and the room it takes. */
+import { s3PutRequests } from '../objects/index.ts';
 import {
   eachChunk,
   FANOUT,
@@ -26,6 +27,12 @@ export type RepositoryStats = {
   /** By kind: the folder they lie in. */
   readonly objects: Readonly<Record<string, ObjectCount>>;
   readonly logEntries: number;
+  /** In packs that snapshots need; each takes a range read. */
+  readonly frames: number;
+  /** Packs that no index segment covers. */
+  readonly loosePacks: number;
+  /** What it takes to put all objects into S3. */
+  readonly putRequests: number;
 };
 
 /** Reads manifests and chunk tables, no data; nodes that snapshots share are read once. */
@@ -37,15 +44,19 @@ export async function repositoryStats(
   const index = await repository.index();
   const objects: Record<string, ObjectCount> = {};
   const unique = { bytes: 0, chunks: 0 };
+  let frames = 0;
+  let putRequests = 0;
   for await (const { key, sizeBytes } of repository.objects.list('')) {
     signal.throwIfAborted();
     const kind = key.slice(0, key.indexOf('/'));
     const { count, bytes } = objects[kind] ?? { count: 0, bytes: 0 };
     objects[kind] = { count: count + 1, bytes: bytes + sizeBytes };
+    putRequests += s3PutRequests(sizeBytes);
     if (kind !== 'packs') continue;
     const packId = key.slice(key.lastIndexOf('/') + 1);
     if (!index.hasPack(packId)) continue; // Of no snapshot: a run that was cut off left it.
     const table = await index.tableOf(packId);
+    frames += table.frameFirst.length;
     for (let ordinal = 0; ordinal < table.count; ordinal++) {
       if (table.kinds[ordinal] !== RECORD_CHUNK) continue;
       unique.bytes += table.rawBytes[ordinal]!;
@@ -65,6 +76,9 @@ export async function repositoryStats(
     storedBytes: Object.values(objects).reduce((sum, { bytes }) => sum + bytes, 0),
     objects,
     logEntries: repository.log.state.sequence,
+    frames,
+    loosePacks: repository.log.state.loosePacks.size,
+    putRequests,
   };
 }
 

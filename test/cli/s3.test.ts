@@ -32,6 +32,12 @@ test('init, backup, ls, check and restore on an S3 server, named by --endpoint',
     const { exitCode, stderr } = await ferryAt(at, ...words, ...endpoint);
     assert.equal(exitCode, 0, `${words}: ${stderr}`);
   }
+  const stats = await ferryAt(at, 'stats', '--cost', '--json', ...endpoint);
+  const { cost } = JSON.parse(stats.stdout) as { cost: { items: { what: string }[] } };
+  assert.deepEqual(
+    cost.items.map(({ what }) => what),
+    ['month', 'written', 'readAll', 'open'],
+  );
   const restored = await ferryAt(at, 'restore', 'disk@latest', 'out.img', ...endpoint);
   assert.equal(restored.exitCode, 0, restored.stderr);
   assert.ok((await readFile(at.path('out.img'))).equals(await readFile(at.path('disk.img'))));

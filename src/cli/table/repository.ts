@@ -7,6 +7,7 @@ import {
   powerOfTwo,
   size,
   type TableEntry,
+  text,
 } from '../spec.ts';
 
 const snapshotHelp = 'VOL@latest, VOL@latest~2, VOL@ and the first digits of an id, or just VOL';
@@ -75,9 +76,16 @@ export const diffSpec = {
 export const statsSpec = {
   name: 'stats',
   summary: 'tell how much the repository holds, and in how little room',
+  details: [
+    'With --cost, what it would cost in S3: requests and bytes by class times a price list. That',
+    'of AWS is built in; --prices names a JSON file with others, --json shows which there are.',
+  ].join('\n'),
   arguments: {},
-  options: {},
-  examples: ['ferry stats', 'ferry stats --json'],
+  options: {
+    cost: flag('estimate what it costs in object storage'),
+    prices: text('FILE', 'prices to use instead, JSON; implies --cost', { completes: 'file' }),
+  },
+  examples: ['ferry stats', 'ferry stats --cost', 'ferry stats --json'],
 } as const;
 
 export const checkSpec = {
