@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { nodeEnv, toHex } from '../src/core/index.ts';
-import { directoryStore, type ObjectStore } from '../src/objects/index.ts';
+import { directoryStore } from '../src/objects/index.ts';
 import { sealJson } from '../src/store/envelope.ts';
-import { Repository } from '../src/store/index.ts';
+import { plainSealer, Repository, type SealedObjects, sealedObjects } from '../src/store/index.ts';
 import { JsonFields } from '../src/store/json.ts';
 import { entryToJson, logKey, NO_PREVIOUS, type SegmentInfo } from '../src/store/log-entry.ts';
 import { type SegmentPack, writeSegment } from '../src/store/segment.ts';
@@ -38,7 +38,7 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
   const records = (Number(values.tib) * TIB) / CHUNK_BYTES;
   await using objects = await directoryStore(env.files, folder, env.random);
   await Repository.init(env, objects);
-  await generateIndex(objects, records);
+  await generateIndex(sealedObjects(objects, plainSealer), records);
   options.say(`made an index of ${records} chunks`);
   const opener = join(import.meta.dirname, 'scale.open.ts');
   for (let round = 0; round < options.rounds; round++) {
@@ -53,7 +53,7 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
   );
 }
 
-async function generateIndex(objects: ObjectStore, records: number): Promise<void> {
+async function generateIndex(objects: SealedObjects, records: number): Promise<void> {
   const segments: SegmentInfo[] = [];
   for (let left = records; left > 0; ) {
     const packs: SegmentPack[] = [];
@@ -66,10 +66,10 @@ async function generateIndex(objects: ObjectStore, records: number): Promise<voi
   }
   const entry = {
     ...{ sequence: 1, previous: NO_PREVIOUS, nonce: randomHex(16), generation: 0 },
-    snapshot: snapshotFromJson(new JsonFields(emptySnapshot(), 'generated')),
+    snapshot: snapshotFromJson(new JsonFields(emptySnapshot(), 'generated'), plainSealer),
     index: { packs: [], packsDropped: [], segments, segmentsDropped: [] },
   };
-  await objects.putIfAbsent(logKey(1), sealJson('log', entryToJson(entry)));
+  await objects.putIfAbsent(logKey(1), sealJson('log', entryToJson(entry, plainSealer)));
 }
 
 function emptySnapshot(): unknown {

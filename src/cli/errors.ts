@@ -3,7 +3,12 @@ import { FerryError } from '../core/index.ts';
 import { statusOf } from './exit-codes.ts';
 import type { Terminal } from './terminal.ts';
 
-export type CliErrorCode = 'CLI_USAGE' | 'CLI_INTERRUPTED' | 'CLI_TERMINATED' | 'CLI_OUTPUT_CLOSED';
+export type CliErrorCode =
+  | 'CLI_USAGE'
+  | 'CLI_PASSWORD'
+  | 'CLI_INTERRUPTED'
+  | 'CLI_TERMINATED'
+  | 'CLI_OUTPUT_CLOSED';
 
 export class CliError extends FerryError<CliErrorCode> {
   override readonly name = 'CliError';

@@ -8,16 +8,29 @@ import type { Fields } from './output.ts';
 import { requireRepository } from './settings.ts';
 import { makeStateDirectory } from './state-directory.ts';
 
+export type RepositoryOptions = Pick<HeadOptions, 'onRolledBack'> & {
+  /** What can be done without it, even if there is one. */
+  readonly withoutPassword?: boolean;
+  /** Whether copies that this node keeps may be read. */
+  readonly cache?: boolean;
+};
+
 /** To be disposed by the caller. */
 export async function repositoryOf(
   context: Context,
-  heads: Pick<HeadOptions, 'onRolledBack'> = {},
-  { cache = true } = {},
+  { withoutPassword = false, cache = true, ...heads }: RepositoryOptions = {},
 ): Promise<Repository> {
-  const { env, settings } = context;
-  return openRepository(env, requireRepository(settings), {
-    heads: { ...headsOf(context), ...heads },
-    s3: s3Of(context, cache),
+  const { env, settings, secrets } = context;
+  const location = requireRepository(settings);
+  const known = { heads: { ...headsOf(context), ...heads }, s3: s3Of(context, cache) };
+  if (withoutPassword) return openRepository(env, location, { ...known, blind: true });
+  return openRepository(env, location, {
+    ...known,
+    secret: async () => {
+      const password = await secrets.password();
+      return password === undefined ? undefined : { password };
+    },
+    mustBeEncrypted: secrets.isGiven,
   });
 }
 

@@ -4,6 +4,7 @@ import type { Invocation } from './command-line.ts';
 import { CliError, showError } from './errors.ts';
 import { exitStatus } from './exit-codes.ts';
 import { output as outputTo } from './output.ts';
+import { secretsFrom } from './secrets.ts';
 import { settingsFrom } from './settings.ts';
 import { watchSignals } from './signals.ts';
 import type { Run } from './spec.ts';
@@ -24,9 +25,10 @@ export async function runCommand(
   terminal.onOutputClosed(() => signals.stop(outputClosed()));
   try {
     const settings = settingsFrom(global, process.env);
+    const secrets = secretsFrom(process.env, terminal);
     const { run } = (await entry.load()) as { run: Run<typeof entry.spec> };
     const status = await run(
-      { env, output, settings, signal, onCommitSignal: signals.onCommit },
+      { env, output, settings, secrets, signal, onCommitSignal: signals.onCommit },
       values as never,
     );
     return status ?? exitStatus.done;

@@ -19,6 +19,17 @@ export {
   plainSection,
 } from './frame.ts';
 export {
+  clearPart,
+  FRAME_SEAL_AT,
+  FRAME_SEAL_BYTES,
+  type FramePlace,
+  NONCE_TABLE,
+  nonceOf,
+  openFrame,
+  type PackKey,
+  sealFrame,
+} from './frame-seal.ts';
+export {
   bytesOf,
   type DecodeJob,
   type DecodePlan,
@@ -34,4 +45,5 @@ export {
 export * from './limits.ts';
 export { decodePatch } from './patch.ts';
 export { type CodecPool, codecPool } from './pool.ts';
+export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
 export { isZero, withoutZeroMargins } from './zero.ts';

@@ -4,13 +4,15 @@
  * place.
  */
 import assert from 'node:assert/strict';
-import { crc32, hasSignatures, SHA256_BYTES, sha256 } from '../core/index.ts';
+import { SHA256_BYTES, sha256 } from '../core/index.ts';
 import type { Compression } from './compression.ts';
 import { compress } from './compression.ts';
 import { type DecodeStep, decodeSteps } from './decode.ts';
 import { CodecError, damaged } from './errors.ts';
-import { encodeFrame, type FrameInput, parseFrame } from './frame.ts';
+import { encodeFrame, type Frame, type FrameInput, parseFrame } from './frame.ts';
+import { FRAME_SEAL_AT, type FramePlace, openFrame, sealFrame } from './frame-seal.ts';
 import { encodePatch, PATCH_WORTH } from './patch.ts';
+import { type Signer, type Signing, signer } from './signing.ts';
 import { isZero } from './zero.ts';
 
 /** A range of memory that both sides see. */
@@ -20,7 +22,7 @@ export type SharedRange = {
   readonly lengthBytes: number;
 };
 
-/** Per chunk: a u32 that is 1 for all zero, the u32 CRC-32, the SHA-256. */
+/** Per chunk: a u32 that is 1 for all zero, the checksum as u32, the id: see signing.ts. */
 export const DIGEST_ENTRY_BYTES = 8 + SHA256_BYTES;
 
 export type DigestJob = {
@@ -29,6 +31,9 @@ export type DigestJob = {
   readonly chunkBytes: number;
   /** Room for one entry per chunk; ids of zero chunks are left as they were. */
   readonly digests: SharedRange;
+  readonly signing?: Signing | undefined;
+  /** Takes the same entries with plain SHA-256, where ids are something else. */
+  readonly hashes?: SharedRange | undefined;
 };
 
 /** Frames and how to get chunks out of them; `ids` (32 bytes each) and `checksums` per step. */
@@ -37,6 +42,9 @@ export type DecodePlan = {
   readonly steps: readonly DecodeStep[];
   readonly ids: Uint8Array;
   readonly checksums: Uint32Array;
+  /** Per frame: what it was sealed as; undefined where it is plain. */
+  readonly places?: readonly (FramePlace | undefined)[];
+  readonly signing?: Signing | undefined;
 };
 
 /** A step of the encode job's plan that may serve as a record's dictionary. */
@@ -57,10 +65,16 @@ export type EncodeJob = {
   readonly plan: DecodePlan;
   readonly compression: Compression;
   readonly target: SharedRange;
+  /** Seals the frame; the answer then has the SHA-256 of what is stored. */
+  readonly place?: FramePlace | undefined;
 };
 
 /** `chosen[i]` is the index in record i's `parents`, or -1 for plain. */
-export type EncodeResult = { readonly storedBytes: number; readonly chosen: readonly number[] };
+export type EncodeResult = {
+  readonly storedBytes: number;
+  readonly chosen: readonly number[];
+  readonly storedHash?: Uint8Array | undefined;
+};
 
 export type DecodeOutput = {
   readonly step: number;
@@ -104,31 +118,46 @@ function digest(job: DigestJob): undefined {
   const data = bytesOf(job.data);
   const entries = bytesOf(job.digests);
   const view = new DataView(job.digests.memory, job.digests.at, job.digests.lengthBytes);
+  const hashes = job.hashes && bytesOf(job.hashes);
+  const { sign } = signer(job.signing);
   let entry = 0;
   for (let at = 0; at < data.byteLength; at += job.chunkBytes) {
     const chunk = data.subarray(at, Math.min(data.byteLength, at + job.chunkBytes));
     const zero = isZero(chunk);
     view.setUint32(entry, zero ? 1 : 0, true);
     if (!zero) {
-      view.setUint32(entry + 4, crc32(chunk), true);
-      entries.set(sha256(chunk), entry + 8);
+      const { id, checksum, hash } = sign(chunk);
+      view.setUint32(entry + 4, checksum, true);
+      entries.set(id, entry + 8);
+      hashes?.set(hash, entry + 8);
     }
+    hashes?.set(entries.subarray(entry, entry + 4), entry);
     entry += DIGEST_ENTRY_BYTES;
   }
 }
 
 /** Decodes the plan, compares every result with the two signatures that name it, and gives it. */
 function decodeVerified(plan: DecodePlan, take: (bytes: Uint8Array, step: number) => void): void {
-  const frames = plan.frames.map((range) => parseFrame(bytesOf(range)));
+  const frames = plan.frames.map((range, at) => framed(bytesOf(range), plan.places?.[at]));
+  const { matches } = signer(plan.signing);
   decodeSteps(frames, plan.steps, (bytes, step) => {
-    verify(bytes, plan, step);
+    verify(bytes, plan, step, matches);
     take(bytes, step);
   });
 }
 
-function verify(bytes: Uint8Array, plan: DecodePlan, step: number): void {
+function framed(stored: Uint8Array, place: FramePlace | undefined): Frame {
+  return parseFrame(place === undefined ? stored : openFrame(stored, place).secret);
+}
+
+function verify(
+  bytes: Uint8Array,
+  plan: DecodePlan,
+  step: number,
+  matches: Signer['matches'],
+): void {
   const id = plan.ids.subarray(step * SHA256_BYTES, (step + 1) * SHA256_BYTES);
-  if (hasSignatures(bytes, id, plan.checksums[step]!)) return;
+  if (matches(bytes, id, plan.checksums[step]!)) return;
   const name = Buffer.from(id).toString('hex', 0, 8);
   throw new CodecError('CODEC_MISMATCH', `chunk ${name} does not have the bytes of its hash`, {
     hint: 'The repository is damaged there: run `ferry check --read-data`.',
@@ -172,8 +201,15 @@ function encode(job: EncodeJob): EncodeResult {
       inputs.push({ kind: 'patch', rawBytes: bytes.byteLength, patch: choice.patch, parents });
     }
   }
-  const storedBytes = encodeFrame(inputs, job.compression, bytesOf(job.target));
-  return { storedBytes, chosen };
+  return { ...store(inputs, job), chosen };
+}
+
+function store(inputs: readonly FrameInput[], { compression, target, place }: EncodeJob) {
+  const bytes = bytesOf(target);
+  if (place === undefined) return { storedBytes: encodeFrame(inputs, compression, bytes) };
+  const secretBytes = encodeFrame(inputs, compression, bytes.subarray(FRAME_SEAL_AT));
+  const storedBytes = sealFrame(bytes, { clearBytes: 0, secretBytes }, place);
+  return { storedBytes, storedHash: sha256(bytes.subarray(0, storedBytes)) };
 }
 
 /** A parent that no longer decodes is no reason to fail: the chunks are then stored plain. */

@@ -1,5 +1,6 @@
-/** The two signatures of a chunk, both over its plain bytes: SHA-256 and CRC-32. */
-import { hash } from 'node:crypto';
+/** Hashes and checksums: SHA-256 and CRC-32, and SHA-256 under a key. */
+import assert from 'node:assert/strict';
+import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { crc32 as zlibCrc32 } from 'node:zlib';
 
 export const SHA256_BYTES = 32;
@@ -14,9 +15,42 @@ export function crc32(bytes: Uint8Array, seed = 0): number {
   return zlibCrc32(bytes, seed);
 }
 
-/** Whether the bytes have both signatures: the cheap one is looked at first. */
-export function hasSignatures(bytes: Uint8Array, id: Uint8Array, checksum: number): boolean {
-  return crc32(bytes) === checksum && equalBytes(sha256(bytes), id);
+/** A hash's block; what HMAC pads its key to (RFC 2104). */
+const SHA256_BLOCK_BYTES = 64;
+
+/**
+ * HMAC-SHA-256 of many short messages of one length: two one-shot hashes, a tenth of the time of an
+ * HMAC object each.
+ */
+export function shortHmac(
+  key: Uint8Array,
+  messageBytes: number,
+): (message: Uint8Array) => Uint8Array {
+  assert(key.byteLength === SHA256_BYTES);
+  const inner = new Uint8Array(SHA256_BLOCK_BYTES + messageBytes).fill(0x36, 0, SHA256_BLOCK_BYTES);
+  const outer = new Uint8Array(SHA256_BLOCK_BYTES + SHA256_BYTES).fill(0x5c, 0, SHA256_BLOCK_BYTES);
+  for (const [at, byte] of key.entries()) {
+    inner[at]! ^= byte;
+    outer[at]! ^= byte;
+  }
+  return (message) => {
+    assert(message.byteLength === messageBytes);
+    inner.set(message, SHA256_BLOCK_BYTES);
+    outer.set(sha256(inner), SHA256_BLOCK_BYTES);
+    return sha256(outer);
+  };
+}
+
+/** HMAC-SHA-256 of the parts, one after the other. */
+export function hmac(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+  const mac = createHmac('sha256', key);
+  for (const part of parts) mac.update(part);
+  return mac.digest();
+}
+
+/** Compares in a time that does not depend on where the difference is. */
+export function equalSecrets(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && timingSafeEqual(a, b);
 }
 
 export function toHex(bytes: Uint8Array): string {

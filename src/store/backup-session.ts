@@ -1,7 +1,7 @@
 /** One writer's way from nothing to a committed snapshot. */
 import { type CodecPool, type Compression, defaultCompression } from '../codec/index.ts';
 import { type Env, toHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { ObjectError } from '../objects/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { StoreError } from './errors.ts';
 import { FrameBuilder } from './frame-builder.ts';
@@ -9,6 +9,7 @@ import type { Geometry } from './geometry.ts';
 import { indexChange, mergeIfNeeded } from './index-maintenance.ts';
 import type { CommitLog } from './log.ts';
 import { readPackTable } from './pack-file.ts';
+import type { SealedObjects } from './sealer.ts';
 import { type FoundSession, findSessions, Session } from './session.ts';
 import { SNAPSHOT_ID_BYTES, type Snapshot, treeOf, type UnreadableExtent } from './snapshot.ts';
 import { SnapshotWriter } from './snapshot-writer.ts';
@@ -35,7 +36,7 @@ export type CommitFacts = {
 
 export type StoreParts = {
   readonly env: Env;
-  readonly objects: ObjectStore;
+  readonly objects: SealedObjects;
   readonly index: ChunkIndex;
   readonly log: CommitLog;
   readonly reader: TreeReader;
@@ -76,6 +77,7 @@ export class BackupSession implements AsyncDisposable {
       geometry,
       parent,
       reader,
+      signing: objects.sealer.treeSigning,
       emit: (record, id, checksum) => this.#builder.addTree(record, id, checksum),
     });
     this.#builder = new FrameBuilder({
@@ -99,6 +101,7 @@ export class BackupSession implements AsyncDisposable {
       builder: this.#builder,
       tree,
       pool: options.pool,
+      signing: objects.sealer.chunkSigning,
     });
   }
 

@@ -1,12 +1,12 @@
 /** Checks the log from its first entry on, and that every checkpoint says what the log says. */
 import { sha256, toHex } from '../core/index.ts';
 import type { CheckRun } from './check.ts';
-import { unsealJson } from './envelope.ts';
 import { damagedObject } from './errors.ts';
 import { LARGE_OBJECT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
-import { readCheckpoint } from './log.ts';
-import { entryFromJson, logKey } from './log-entry.ts';
+import { readCheckpoint, readEntry } from './log.ts';
+import { logKey } from './log-entry.ts';
 import { LogState } from './log-state.ts';
+import { plainSealer } from './sealer.ts';
 
 export async function checkLog(run: CheckRun): Promise<void> {
   const { objects, log } = run.repository;
@@ -23,7 +23,7 @@ export async function checkLog(run: CheckRun): Promise<void> {
       const follows = whole;
       whole = false;
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
-      const entry = entryFromJson(unsealJson('log', bytes, key), key);
+      const entry = readEntry(objects.sealer, key, bytes);
       // Behind a damaged entry the others can only be checked by themselves.
       if (!follows) return;
       state.apply(entry, toHex(sha256(bytes)));
@@ -54,8 +54,12 @@ async function checkCheckpoint(
     const found = await readCheckpoint(objects, key);
     run.progress((await objects.get(key, LARGE_OBJECT_BYTES_MAX)).byteLength);
     if (expected === undefined) return;
-    if (JSON.stringify(found.toJson()) !== JSON.stringify(expected.toJson())) {
+    if (spelled(found) !== spelled(expected)) {
       throw damagedObject(key, 'it does not say what the log says');
     }
   });
+}
+
+function spelled(state: LogState): string {
+  return JSON.stringify(state.toJson(plainSealer));
 }

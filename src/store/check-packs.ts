@@ -1,11 +1,11 @@
 /** Checks packs and index segments: tables always, every frame and record on demand. */
 import { CodecError } from '../codec/index.ts';
-import { equalBytes, FormatError, toHex } from '../core/index.ts';
+import { equalBytes, FormatError, sha256, toHex } from '../core/index.ts';
 import { boundedPlans } from './bounded-plans.ts';
 import type { CheckRun } from './check.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject, StoreError } from './errors.ts';
-import { Arena, frameHeldBytes } from './frame-plan.ts';
+import { Arena, frameHeldBytes, readFrame } from './frame-plan.ts';
 import { checkPackHeader, packKey, readPackTable } from './pack-file.ts';
 import { PACK_HEADER_BYTES, type PackTable, RECORD_TREE } from './pack-table.ts';
 import { packFingerprints, readSegment, segmentKey } from './segment.ts';
@@ -73,7 +73,23 @@ async function checkPack(
     throw error;
   }
   run.progress(PACK_HEADER_BYTES);
-  if (run.options.readData) await readPack(run, packId, table, arenas);
+  if (!run.options.readData) return;
+  if (run.repository.isBlind) await hashFrames(run, packId, table);
+  else await readPack(run, packId, table, arenas);
+}
+
+/** Without the key: compares the stored bytes of every frame with the hash that the table has. */
+async function hashFrames(run: CheckRun, packId: string, table: PackTable): Promise<void> {
+  const { objects } = run.repository;
+  for (const [frame, hash] of table.frameHash.entries()) {
+    const bytes = new Uint8Array(table.frameBytes[frame]!);
+    await readFrame(objects, packId, bytes, table.frameOffset[frame]!);
+    run.progress(bytes.byteLength);
+    if (equalBytes(sha256(bytes), hash)) continue;
+    run.damagedFrame(packId, frame);
+    const where = `frame ${frame} at ${table.frameOffset[frame]}`;
+    run.note(packKey(packId), damagedObject(packKey(packId), `${where}: its hash is another`));
+  }
 }
 
 /** Decodes every record; each damaged frame is named by itself. */

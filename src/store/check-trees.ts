@@ -39,6 +39,8 @@ async function checkTree(
   const lost = new ExtentSet();
   await walk(treeHeight(tree.geometry), 0, tree.root);
   if (lost.totalBytes > 0) run.note(name, lostRanges(name, lost));
+  // Digests are sealed: without the key there is nothing to compare.
+  if (run.repository.isBlind) return chunks;
   const digest = await reader.volumeDigest(tree);
   if (!equalBytes(digest, fromHex(snapshot.digest, 32)!)) {
     throw damagedObject(name, 'its manifest does not have the digest that the log names');
@@ -68,7 +70,7 @@ async function checkTree(
 
   /** A node says what its children in other records are like: is it true? */
   async function checkDigest(level: number, at: number, child: Child, claimed: Digest) {
-    if (child === undefined || claimed === undefined) return;
+    if (child === undefined || claimed === undefined || run.repository.isBlind) return;
     if (equalBytes(await reader.digest(tree, level, at, child), claimed)) return;
     const record = child.record.slice(0, 16);
     throw damagedObject(name, `a node names another digest for one in tree record ${record}`);
@@ -83,7 +85,8 @@ async function checkTree(
     for (const { id, offsetBytes, lengthBytes } of ids) {
       chunks++;
       const found = await index.find(id);
-      const fits = found?.table.rawBytes[found.ordinal] === lengthBytes;
+      const length = found?.table.rawBytes[found.ordinal];
+      const fits = length === lengthBytes || run.repository.isBlind;
       if (found !== undefined && !fits) {
         throw damagedObject(name, `the chunk at ${offsetBytes} is not ${lengthBytes} bytes long`);
       }

@@ -6,6 +6,7 @@ import { checkLog } from './check-log.ts';
 import { checkPacks } from './check-packs.ts';
 import { checkTrees } from './check-trees.ts';
 import type { Location } from './chunk-index.ts';
+import { checkKeys } from './encryption.ts';
 import type { Repository } from './repository.ts';
 import { checkSuperblocks, superblockKeys } from './superblock.ts';
 
@@ -93,6 +94,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     if (problem !== undefined) run.note(superblockKeys[at]!, problem);
   }
   await checkLog(run);
+  for (const [key, problem] of await checkKeys(repository.objects)) run.note(key, problem);
   const packs = await checkPacks(run);
   const chunks = await checkTrees(run);
   return {

@@ -3,10 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { equalBytes, nodeEnv, sha256 } from '../core/index.ts';
-import { memoryStore, type ObjectStore } from '../objects/index.ts';
 import { ChunkIndex, prefixOf } from './chunk-index.ts';
+import { plainPack } from './pack-seal.ts';
 import { PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
+import { plainMemory } from './plain-objects.fixture.ts';
+import type { SealedObjects } from './sealer.ts';
 import { addSegment, packFingerprints, readSegment, writeSegment } from './segment.ts';
 
 type Record = { readonly value: number; readonly kind: number; readonly depth: number };
@@ -26,10 +28,10 @@ function fillTable(table: PackTable, list: readonly Record[]): void {
   }
 }
 
-async function storePack(objects: ObjectStore, list: readonly Record[]): Promise<string> {
+async function storePack(objects: SealedObjects, list: readonly Record[]): Promise<string> {
   await using writer = new PackWriter(objects, nodeEnv().random);
   fillTable(writer.table, list);
-  await writer.appendFrame(new Uint8Array(20), 0);
+  await writer.appendFrame(new Uint8Array(20), { firstRecord: 0, number: writer.numberFrame() });
   await writer.seal();
   return writer.id;
 }
@@ -44,23 +46,23 @@ for (const bits of [32, 8, 1]) {
   test(`${bits} bits: tables, segments and open packs are found alike, by id and kind`, () =>
     fc.assert(
       fc.asyncProperty(packs, packs, records, async (loose, merged, open) => {
-        const objects = memoryStore('index');
+        const objects = plainMemory('index');
         const index = new ChunkIndex(objects, { bits });
         const segment = [];
         for (const list of merged) {
           const id = await storePack(objects, list);
-          const table = new PackTable();
+          const table = new PackTable(plainPack);
           fillTable(table, list);
           segment.push(packFingerprints(id, table));
         }
         const { id } = await writeSegment(objects, nodeEnv().random, segment);
         addSegment(index, await readSegment(objects, id));
         for (const list of loose) {
-          const table = new PackTable();
+          const table = new PackTable(plainPack);
           fillTable(table, list);
           index.addTable(await storePack(objects, list), table);
         }
-        const openTable = new PackTable();
+        const openTable = new PackTable(plainPack);
         fillTable(openTable, open);
         const number = index.addPack('ff'.repeat(32), openTable);
         for (const [at, { value }] of open.entries()) {
@@ -86,8 +88,8 @@ for (const bits of [32, 8, 1]) {
 }
 
 test('a reference finds every chunk that it may mean, of smaller depth only, shallow ones first', async () => {
-  const index = new ChunkIndex(memoryStore('index'), { bits: 8 });
-  const table = new PackTable();
+  const index = new ChunkIndex(plainMemory('index'), { bits: 8 });
+  const table = new PackTable(plainPack);
   fillTable(table, [
     { value: 1, kind: RECORD_CHUNK, depth: 2 },
     { value: 1, kind: RECORD_CHUNK, depth: 0 },
@@ -106,11 +108,11 @@ test('a reference finds every chunk that it may mean, of smaller depth only, sha
 });
 
 test('a pack that was dropped is found no more, and may come back', async () => {
-  const objects = memoryStore('index');
+  const objects = plainMemory('index');
   const index = new ChunkIndex(objects);
   const list = [{ value: 1, kind: RECORD_CHUNK, depth: 0 }];
   const id = await storePack(objects, list);
-  const table = new PackTable();
+  const table = new PackTable(plainPack);
   fillTable(table, list);
   index.addTable(id, table);
   assert(index.hasPack(id));
@@ -122,6 +124,6 @@ test('a pack that was dropped is found no more, and may come back', async () => 
 });
 
 test('what is absent is told with the reason for which it may be', () => {
-  const index = new ChunkIndex(memoryStore('index'));
+  const index = new ChunkIndex(plainMemory('index'));
   assert.equal(index.absent('chunk 1').code, 'STORE_MISSING');
 });

@@ -1,12 +1,13 @@
 /** Finds records by their id: fingerprints in memory first, then the full id in a chunk table. */
 import { equalBytes, type FerryError, SHA256_BYTES } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { ObjectError } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import { missingObject, StoreError } from './errors.ts';
 import { FingerprintTable } from './fingerprint-table.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK } from './pack-table.ts';
+import type { SealedObjects } from './sealer.ts';
 
 /** Where a stored copy is: a pack of this index, and the record's number in it. */
 export type Location = {
@@ -20,7 +21,7 @@ export type Location = {
 export type FingerprintBits = { readonly bits: number };
 
 export class ChunkIndex {
-  readonly #objects: ObjectStore;
+  readonly #objects: SealedObjects;
   readonly #fingerprints = new FingerprintTable();
   readonly #packIds: string[] = [];
   readonly #packNumbers = new Map<string, number>();
@@ -33,7 +34,7 @@ export class ChunkIndex {
   /** Packs and segments that the log names and that could not be read, with the reason. */
   readonly unreadable = new Map<string, FerryError>();
 
-  constructor(objects: ObjectStore, { bits }: FingerprintBits = { bits: 32 }) {
+  constructor(objects: SealedObjects, { bits }: FingerprintBits = { bits: 32 }) {
     this.#objects = objects;
     this.#mask = bits >= 32 ? 0xffffffff : 2 ** bits - 1;
   }

@@ -1,13 +1,6 @@
 /** Reads single chunks at once where it can: decoded frames and patches are kept, each verified. */
-import {
-  CodecError,
-  decodePatch,
-  type Frame,
-  parseFrame,
-  plainRecord,
-  plainSection,
-} from '../codec/index.ts';
-import { hasSignatures, toHex } from '../core/index.ts';
+import { CodecError, decodePatch, type Frame, plainRecord, plainSection } from '../codec/index.ts';
+import { toHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
@@ -15,6 +8,7 @@ import { damagedObject } from './errors.ts';
 import { findParent, readFrame } from './frame-plan.ts';
 import { FRAME_CACHE_BYTES } from './limits.ts';
 import { packKey } from './pack-file.ts';
+import type { PackTable } from './pack-table.ts';
 
 type OpenFrame = {
   readonly frame: Frame;
@@ -125,7 +119,7 @@ export class ChunkReader {
     if (known !== undefined) return known;
     let loading = this.#loading.get(name);
     if (loading === undefined) {
-      loading = this.#read(packId, table.frameBytes[frameNumber]!, table.frameOffset[frameNumber]!);
+      loading = this.#read(packId, table, frameNumber);
       this.#loading.set(name, loading);
       loading.then(
         (open) => {
@@ -139,10 +133,10 @@ export class ChunkReader {
     return loading;
   }
 
-  async #read(packId: string, lengthBytes: number, offsetBytes: number): Promise<OpenFrame> {
-    const bytes = new Uint8Array(lengthBytes);
-    await readFrame(this.#objects, packId, bytes, offsetBytes);
-    const frame = named(packId, () => parseFrame(bytes));
+  async #read(packId: string, table: PackTable, frameNumber: number): Promise<OpenFrame> {
+    const bytes = new Uint8Array(table.frameBytes[frameNumber]!);
+    await readFrame(this.#objects, packId, bytes, table.frameOffset[frameNumber]!);
+    const frame = named(packId, () => table.seal.parseFrame(bytes, frameNumber));
     return { frame, section: undefined, verified: new Uint8Array(frame.records.length) };
   }
 }
@@ -158,7 +152,7 @@ function named<T>(packId: string, decode: () => T): T {
 }
 
 function verify(bytes: Uint8Array, { table, ordinal, packId }: Location): void {
-  if (hasSignatures(bytes, table.id(ordinal), table.checksums[ordinal]!)) return;
+  if (table.seal.signer.matches(bytes, table.id(ordinal), table.checksums[ordinal]!)) return;
   const name = toHex(table.id(ordinal)).slice(0, 16);
   throw damagedObject(packKey(packId), `chunk ${name} does not have the bytes of its hash`);
 }

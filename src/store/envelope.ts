@@ -16,6 +16,7 @@ export const objectKinds = {
   checkpoint: 4,
   segment: 5,
   pack: 6,
+  key: 7,
   writer: 9,
 } as const;
 export type ObjectKind = keyof typeof objectKinds;
@@ -76,7 +77,10 @@ export function sealJson(kind: ObjectKind, value: unknown): Uint8Array {
 }
 
 export function unsealJson(kind: ObjectKind, bytes: Uint8Array, key: string): unknown {
-  const payload = unseal(kind, bytes, key);
+  return parseJson(unseal(kind, bytes, key), key);
+}
+
+export function parseJson(payload: Uint8Array, key: string): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
   } catch (cause) {

@@ -24,7 +24,14 @@ export type StoreErrorCode =
   /** The snapshot that the new one was compared with is gone. */
   | 'STORE_PARENT_GONE'
   | 'STORE_LIMIT'
-  | 'STORE_CHUNK_SIZE';
+  | 'STORE_CHUNK_SIZE'
+  /** The repository is encrypted, and no password was given. */
+  | 'STORE_NO_PASSWORD'
+  | 'STORE_WRONG_PASSWORD'
+  /** A password was given, but the repository is not encrypted. */
+  | 'STORE_NOT_ENCRYPTED'
+  /** No key with this id, or the last one. */
+  | 'STORE_KEY';
 
 export class StoreError extends FerryError<StoreErrorCode> {
   override readonly name = 'StoreError';
@@ -41,5 +48,12 @@ export function missingObject(key: string, cause?: unknown): StoreError {
   return new StoreError('STORE_MISSING', `${key} is missing, but the repository needs it`, {
     hint: 'Run `ferry check` to see what is affected; restore the file if it was moved.',
     cause,
+  });
+}
+
+/** `what` is not possible without the key. */
+export function noPassword(what: string): StoreError {
+  return new StoreError('STORE_NO_PASSWORD', `${what} needs the password: it is encrypted`, {
+    hint: 'Set FERRY_PASSWORD, FERRY_PASSWORD_FILE or FERRY_PASSWORD_COMMAND, or use a terminal.',
   });
 }

@@ -7,10 +7,11 @@ import {
   type CodecPool,
   type Compression,
   type EncodeRecord,
-  encodeFrame,
+  type EncodeResult,
   FRAME_RAW_MAX,
   FRAME_RAW_TARGET,
   FRAME_RECORDS_MAX,
+  FRAME_SEAL_BYTES,
   FRAME_STORED_MAX,
   FRAME_UNFOLDED_MAX,
   FRAMES_TOUCHED_MAX,
@@ -20,15 +21,15 @@ import {
   withoutZeroMargins,
 } from '../codec/index.ts';
 import { FerryError, type Random } from '../core/index.ts';
-import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
 import { Arena, FramePlan, frameHeldBytes } from './frame-plan.ts';
 import { PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
+import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
-import { packTreeRecord, type TreeRecord } from './tree-record.ts';
+import type { TreeRecord } from './tree-record.ts';
 
 /** A chunk that will probably become a patch fills a frame's target only this much. */
 const PATCH_WEIGHT = 1 / 8;
@@ -42,9 +43,6 @@ const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
  */
 const PARENTS_HELD_TARGET = 8 * 1024 * 1024;
 const PARENTS_HELD_MAX = 2 * PARENTS_HELD_TARGET;
-
-/** What a frame of one record is longer than the record, at most. */
-const FRAME_OVERHEAD_BYTES = 64;
 
 /** Memory of one encode job. */
 type FrameMemory = {
@@ -66,6 +64,7 @@ type Announced = {
 type OpenFrame = {
   readonly memory: FrameMemory;
   readonly first: number;
+  readonly number: number;
   readonly records: Announced[];
   usedBytes: number;
   /** With zero margins. */
@@ -85,7 +84,7 @@ type OpenPack = {
 export type SealedPack = { readonly id: string; readonly sizeBytes: number };
 
 export type FrameBuilderOptions = {
-  readonly objects: ObjectStore;
+  readonly objects: SealedObjects;
   readonly index: ChunkIndex;
   readonly pool: CodecPool;
   readonly random: Random;
@@ -113,7 +112,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#options = options;
     const memories = Array.from({ length: options.pool.threads + 2 }, () => ({
       input: new SharedArrayBuffer(FRAME_RAW_MAX),
-      output: new SharedArrayBuffer(FRAME_STORED_MAX),
+      output: new SharedArrayBuffer(FRAME_STORED_MAX + FRAME_SEAL_BYTES),
       arena: new Arena(),
     }));
     this.#memories = new Slots(memories);
@@ -169,6 +168,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#frame = {
       memory,
       first,
+      number: pack.writer.numberFrame(),
       records: [],
       usedBytes: 0,
       unfoldedBytes: 0,
@@ -200,9 +200,11 @@ export class FrameBuilder implements AsyncDisposable {
     encoded.catch(() => undefined); // Seen again in order, below.
     this.#enqueue(async () => {
       try {
-        const stored = await encoded;
+        const { storedBytes, storedHash: hash } = await encoded;
         if (this.#failure !== undefined) return;
-        await pack.writer.appendFrame(new Uint8Array(frame.memory.output, 0, stored), frame.first);
+        const bytes = new Uint8Array(frame.memory.output, 0, storedBytes);
+        const { first: firstRecord, number } = frame;
+        await pack.writer.appendFrame(bytes, { firstRecord, number, hash });
       } finally {
         frame.memory.arena.reset(ARENA_KEEP_BYTES);
         this.#memories.give(frame.memory);
@@ -214,8 +216,9 @@ export class FrameBuilder implements AsyncDisposable {
     if (full && !this.#closing) await this.#closePack();
   }
 
-  async #encode(frame: OpenFrame, pack: OpenPack): Promise<number> {
+  async #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
     const { objects, index, pool, compression } = this.#options;
+    const { table } = pack.writer;
     const plan = new FramePlan(objects, index, frame.memory.arena);
     const records: EncodeRecord[] = [];
     const choices: (readonly Location[])[] = [];
@@ -225,17 +228,19 @@ export class FrameBuilder implements AsyncDisposable {
       const data = { memory: frame.memory.input, at, lengthBytes };
       records.push({ data, rawBytes, skipBytes, parents: steps });
     }
-    const target = { memory: frame.memory.output, at: 0, lengthBytes: FRAME_STORED_MAX };
+    const { output } = frame.memory;
+    const target = { memory: output, at: 0, lengthBytes: output.byteLength };
+    const place = table.seal.place(frame.number);
     const job = { kind: 'encode', records, plan: plan.finish(), compression, target } as const;
-    const result = await pool.run<'encode'>(job);
-    const { table } = pack.writer;
+    const result = await pool.run<'encode'>({ ...job, place });
     for (const [at, chosen] of result.chosen.entries()) {
       const parent = choices[at]![chosen];
       if (parent === undefined) continue;
       table.depths[frame.first + at] = parent.table.depths[parent.ordinal]! + 1;
       table.touched[frame.first + at] = parent.table.touched[parent.ordinal]! + 1;
+      if (place !== undefined) table.setParents(frame.first + at, [parentReference(parent)]);
     }
-    return result.storedBytes;
+    return result;
   }
 
   /** Stores a tree record as a frame of its own. */
@@ -244,21 +249,20 @@ export class FrameBuilder implements AsyncDisposable {
     await this.#dispatch();
     const { index, compression } = this.#options;
     const pack = this.#openPack();
-    const stored = packTreeRecord(record, (value) => {
+    const ordinalOf = (value: Uint8Array) => {
       const found = index.find(value, undefined, 'any');
       if (found instanceof Promise) found.catch(() => undefined); // Spelling the id out serves too.
       if (found === undefined || found instanceof Promise) return undefined;
       return found.pack === pack.number ? found.ordinal : undefined;
-    });
-    const first = pack.writer.table.add(RECORD_TREE, id, checksum, stored.byteLength);
-    index.addRecord(pack.number, first, prefixOf(id, 0), checksum);
-    const target = new Uint8Array(stored.byteLength + FRAME_OVERHEAD_BYTES);
-    const frame = target.subarray(
-      0,
-      encodeFrame([{ kind: 'plain', bytes: stored }], compression, target),
-    );
+    };
+    const { table } = pack.writer;
+    const number = pack.writer.numberFrame();
+    const { bytes, rawBytes, hash } = table.seal.encodeTree(record, ordinalOf, compression, number);
+    const firstRecord = table.add(RECORD_TREE, id, checksum, rawBytes);
+    index.addRecord(pack.number, firstRecord, prefixOf(id, 0), checksum);
     this.#enqueue(async () => {
-      if (this.#failure === undefined) await pack.writer.appendFrame(frame, first);
+      if (this.#failure !== undefined) return;
+      await pack.writer.appendFrame(bytes, { firstRecord, number, hash });
     });
   }
 

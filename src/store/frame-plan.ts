@@ -8,9 +8,10 @@ import {
   type DecodeStep,
   FRAME_RAW_MAX,
   type Frame,
+  type FramePlace,
   type ParentReference,
-  parseFrame,
   type SharedRange,
+  type Signing,
 } from '../codec/index.ts';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore, type RangeUse } from '../objects/index.ts';
@@ -79,6 +80,10 @@ export class FramePlan {
   readonly #index: ChunkIndex;
   readonly #arena: Arena;
   readonly #frames: SharedRange[] = [];
+  /** Per frame: its number in its pack, and what it was sealed as. */
+  readonly #numbers: number[] = [];
+  readonly #places: (FramePlace | undefined)[] = [];
+  #signing: Signing | undefined;
   readonly #frameNumbers = new Map<string, Promise<number>>();
   readonly #steps: DecodeStep[] = [];
   readonly #stepNumbers = new Map<string, number>();
@@ -142,14 +147,21 @@ export class FramePlan {
 
   /** The copies that serve as parents, in the order in which the patch names them. */
   async #parents(location: Location, frame: number, record: number): Promise<Location[]> {
-    const parsed = this.#parsed.get(frame) ?? parseFrame(bytesOf(this.#frames[frame]!));
-    this.#parsed.set(frame, parsed);
-    const depth = location.table.depths[location.ordinal]!;
+    const { table, ordinal } = location;
+    const depth = table.depths[ordinal]!;
+    const references = table.parentsOf(ordinal) ?? this.#parentsInFrame(table, frame, record);
     const found: Location[] = [];
-    for (const reference of parsed.records[record]?.parents ?? []) {
+    for (const reference of references) {
       found.push(await findParent(this.#index, location, reference, depth));
     }
     return found;
+  }
+
+  #parentsInFrame(table: PackTable, frame: number, record: number): readonly ParentReference[] {
+    const bytes = bytesOf(this.#frames[frame]!);
+    const parsed = this.#parsed.get(frame) ?? table.seal.parseFrame(bytes, this.#numbers[frame]!);
+    this.#parsed.set(frame, parsed);
+    return parsed.records[record]?.parents ?? [];
   }
 
   async #frame(location: Location, frameNumber: number): Promise<number> {
@@ -167,6 +179,9 @@ export class FramePlan {
     this.heldBytes += frameHeldBytes(table, frameNumber);
     const range = this.#arena.take(table.frameBytes[frameNumber]!);
     const number = this.#frames.push(range) - 1;
+    this.#numbers.push(frameNumber);
+    this.#places.push(table.seal.place(frameNumber));
+    this.#signing = table.seal.signing;
     const offsetBytes = table.frameOffset[frameNumber]!;
     await readFrame(this.#objects, packId, bytesOf(range), offsetBytes, 'once');
     return number;
@@ -180,6 +195,8 @@ export class FramePlan {
       steps: this.#steps,
       ids,
       checksums: Uint32Array.from(this.#checksums),
+      places: this.#places,
+      signing: this.#signing,
     };
   }
 }

@@ -1,18 +1,18 @@
 /** Compares the log with the newest entry that was seen before: a log that went back is refused. */
 import { type FerryError, hasCode, sha256, toHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
-import { unsealJson } from './envelope.ts';
+import { ObjectError } from '../objects/index.ts';
 import { StoreError } from './errors.ts';
 import { type HeadMemory, isMemoryTrouble, type KnownHead } from './head-memory.ts';
 import { JsonFields } from './json.ts';
 import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
 import { logKey } from './log-entry.ts';
+import { type SealedObjects, unsealJsonObject } from './sealer.ts';
 
 /** What of the log's state is looked at. */
 type Tail = { readonly sequence: number; readonly head: string };
 
 export type HeadGuardOptions = {
-  readonly objects: ObjectStore;
+  readonly objects: SealedObjects;
   readonly repositoryId: string;
   /** Without it only this process itself remembers, as long as it runs. */
   readonly memory?: HeadMemory;
@@ -90,10 +90,12 @@ export class HeadGuard {
 
   async #previousOf(sequence: number): Promise<string | undefined> {
     const key = logKey(sequence);
-    const bytes = await optional(() => this.#options.objects.get(key, SMALL_OBJECT_BYTES_MAX));
+    const { objects } = this.#options;
+    const bytes = await optional(() => objects.get(key, SMALL_OBJECT_BYTES_MAX));
     if (bytes === undefined) return undefined;
     try {
-      return new JsonFields(unsealJson('log', bytes, key), key).hex('previous', 32);
+      const value = unsealJsonObject(objects.sealer, 'log', key, bytes);
+      return new JsonFields(value, key).hex('previous', 32);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       return undefined;

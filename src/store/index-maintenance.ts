@@ -1,11 +1,11 @@
 /** Keeps opening cheap: many packs, or many segments, are merged into one segment at a commit. */
 import type { Random } from '../core/index.ts';
-import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { StoreError } from './errors.ts';
 import { ENTRY_PACKS_MAX, LOOSE_PACKS_MAX, SEGMENTS_MAX } from './limits.ts';
 import type { IndexChange, SegmentInfo } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
+import type { SealedObjects } from './sealer.ts';
 import { packFingerprints, readSegment, type SegmentPack, writeSegment } from './segment.ts';
 
 export type Merge = {
@@ -20,7 +20,7 @@ export type Merge = {
  * garbage if the commit does not come about.
  */
 export async function mergeIfNeeded(
-  objects: ObjectStore,
+  objects: SealedObjects,
   random: Random,
   index: ChunkIndex,
   state: LogState,

@@ -4,7 +4,9 @@ export { boundedPlans, type PartPlan } from './bounded-plans.ts';
 export { type CheckOptions, type CheckReport, check, type Problem } from './check.ts';
 export type { ChunkIndex, Location } from './chunk-index.ts';
 export { ChunkReader } from './chunk-reader.ts';
+export type { KeyInfo, NewKey } from './crypto-key-objects.ts';
 export { type ChangedExtent, diffTrees } from './diff.ts';
+export { KeyRing, type Secret, type UnlockOptions } from './encryption.ts';
 export { StoreError, type StoreErrorCode } from './errors.ts';
 export { Arena, FramePlan } from './frame-plan.ts';
 export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
@@ -14,6 +16,7 @@ export { FANOUT, LEAF_BYTES } from './limits.ts';
 export { RECORD_CHUNK } from './pack-table.ts';
 export { eachChunk, leaves } from './pieces.ts';
 export { type HeadOptions, type InitOptions, type OpenOptions, Repository } from './repository.ts';
+export { plainSealer, type SealedObjects, type Sealer, sealedObjects } from './sealer.ts';
 export { singleWriterStore, type WriterOptions } from './single-writer.ts';
 export { Slots } from './slots.ts';
 export {

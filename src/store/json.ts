@@ -14,6 +14,10 @@ export class JsonFields {
     this.#fields = value as Record<string, unknown>;
   }
 
+  get values(): Readonly<Record<string, unknown>> {
+    return this.#fields;
+  }
+
   #wrong(name: string, wanted: string): Error {
     return damagedObject(this.#key, `its field ${name} is not ${wanted}`);
   }

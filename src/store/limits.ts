@@ -4,6 +4,9 @@ import assert from 'node:assert/strict';
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
+/** The random name of a pack. */
+export const PACK_ID_BYTES = 32;
+
 /** A pack is sealed at the first frame that ends behind this. */
 export const PACK_TARGET_BYTES = 32 * MiB;
 
@@ -72,6 +75,13 @@ export const COMMIT_ATTEMPTS_MAX = 1000;
 
 /** Repositories whose head one node remembers; beyond, those seen longest ago are forgotten. */
 export const HEADS_REMEMBERED_MAX = 4096;
+
+/** Passwords of one repository: each that does not fit costs an attempt when it is opened. */
+export const KEYS_MAX = 16;
+
+/** What deriving from a password may cost, whatever a key object says: memory, steps of scrypt. */
+export const KDF_MEMORY_BYTES_MAX = 256 * MiB;
+export const KDF_STEPS_MAX = 2 ** 22;
 
 /** Names of volumes, tags and the like. */
 export const NAME_BYTES_MAX = 128;

@@ -1,6 +1,7 @@
 /** Entries of the commit log: what each kind says, and how it is spelled. */
 import { damagedObject } from './errors.ts';
 import { JsonFields } from './json.ts';
+import type { Sealer } from './sealer.ts';
 import { type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
 
 /** What an entry changes about where chunks are found. */
@@ -33,12 +34,12 @@ export function logKey(sequence: number): string {
   return `log/${String(sequence).padStart(16, '0')}`;
 }
 
-export function entryToJson(entry: LogEntry): unknown {
+export function entryToJson(entry: LogEntry, sealer: Sealer): unknown {
   const { snapshot, index, ...fields } = entry;
   return {
     type: 'snapshot',
     ...fields,
-    snapshot: snapshotToJson(snapshot),
+    snapshot: snapshotToJson(snapshot, sealer),
     index: indexChangeToJson(index),
   };
 }
@@ -52,7 +53,7 @@ function indexChangeToJson(index: IndexChange): unknown {
   };
 }
 
-export function entryFromJson(value: unknown, key: string): LogEntry {
+export function entryFromJson(value: unknown, key: string, sealer: Sealer): LogEntry {
   const fields = new JsonFields(value, key);
   const type = fields.text('type');
   if (type !== 'snapshot') {
@@ -63,7 +64,7 @@ export function entryFromJson(value: unknown, key: string): LogEntry {
     previous: fields.hex('previous', 32),
     nonce: fields.hex('nonce', 16),
     generation: fields.count('generation'),
-    snapshot: snapshotFromJson(fields.object('snapshot')),
+    snapshot: snapshotFromJson(fields.object('snapshot'), sealer),
     index: indexChangeFromJson(fields.object('index')),
   };
 }

@@ -8,6 +8,7 @@ import {
   type SegmentInfo,
   segmentFromJson,
 } from './log-entry.ts';
+import type { Sealer } from './sealer.ts';
 import { type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
 
 /** The fold of log entries 1 to `sequence`; changed in place as entries are read. */
@@ -39,25 +40,25 @@ export class LogState {
     for (const segment of index.segmentsDropped) this.segments.delete(segment);
   }
 
-  toJson(): unknown {
+  toJson(sealer: Sealer): unknown {
     return {
       sequence: this.sequence,
       head: this.head,
       generation: this.generation,
-      snapshots: [...this.snapshots.values()].map(snapshotToJson),
+      snapshots: [...this.snapshots.values()].map((item) => snapshotToJson(item, sealer)),
       loosePacks: [...this.loosePacks],
       segments: [...this.segments.values()],
     };
   }
 
-  static fromJson(value: unknown, key: string): LogState {
+  static fromJson(value: unknown, key: string, sealer: Sealer): LogState {
     const fields = new JsonFields(value, key);
     const state = new LogState();
     state.sequence = fields.count('sequence');
     state.head = fields.hex('head', 32);
     state.generation = fields.count('generation');
     for (const item of fields.objects('snapshots')) {
-      const snapshot = snapshotFromJson(item);
+      const snapshot = snapshotFromJson(item, sealer);
       state.snapshots.set(snapshot.id, snapshot);
     }
     for (const pack of fields.hexes('loosePacks', 32)) state.loosePacks.add(pack);

@@ -14,6 +14,8 @@ import { sealJson } from './envelope.ts';
 import { CHECKPOINT_INTERVAL } from './limits.ts';
 import { CommitLog, type Proposal } from './log.ts';
 import { entryToJson, logKey } from './log-entry.ts';
+import { plainObjects } from './plain-objects.fixture.ts';
+import { plainSealer } from './sealer.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const { random } = nodeEnv();
@@ -43,7 +45,7 @@ function proposal(volume: string): Proposal {
 }
 
 async function openLog(objects: ObjectStore): Promise<CommitLog> {
-  const log = new CommitLog(objects, random);
+  const log = new CommitLog(plainObjects(objects), random);
   await log.refresh();
   return log;
 }
@@ -280,7 +282,7 @@ test('an entry of a kind that is not known is refused, and so is a wrong field',
   ]) {
     const objects = memoryStore('a');
     const entry = { sequence: 1, previous: '0'.repeat(64), nonce: '0'.repeat(32) };
-    const json = entryToJson({ ...entry, ...proposal('a') }) as object;
+    const json = entryToJson({ ...entry, ...proposal('a') }, plainSealer) as object;
     await objects.putIfAbsent(logKey(1), sealJson('log', { ...json, ...change }));
     await assert.rejects(openLog(objects), { code: 'STORE_DAMAGED' }, JSON.stringify(change));
   }
@@ -291,7 +293,7 @@ test('a snapshot of an impossible chunk size is refused', async () => {
     const objects = memoryStore('a');
     const entry = { sequence: 1, previous: '0'.repeat(64), nonce: '0'.repeat(32) };
     const hostile = { ...snapshot('a'), chunkBytes };
-    const json = entryToJson({ ...entry, ...proposal('a'), snapshot: hostile });
+    const json = entryToJson({ ...entry, ...proposal('a'), snapshot: hostile }, plainSealer);
     await objects.putIfAbsent(logKey(1), sealJson('log', json));
     await assert.rejects(openLog(objects), { code: 'STORE_DAMAGED' });
   }
@@ -303,7 +305,7 @@ test('a commit that was reported survives a power cut, also when a sync failed o
     const committed: string[] = [];
     const fault = await world.run(async () => {
       await using objects = await directoryStore(world.env.files, '/r', world.env.random);
-      const log = new CommitLog(objects, world.env.random);
+      const log = new CommitLog(plainObjects(objects), world.env.random);
       await log.append(async () => proposal('before'));
       committed.push('before');
       const planted = world.disk.inject({ operation: 'sync-directory', number, code: 'ENV_IO' });
@@ -335,6 +337,6 @@ test('a commit that was reported survives a power cut, also when a sync failed o
 test('equal states have equal bytes as checkpoints', async () => {
   const { objects, log } = await withCheckpoint();
   const found = await openLog(objects);
-  const bytes = (of: CommitLog) => sealJson('checkpoint', of.state.toJson());
+  const bytes = (of: CommitLog) => sealJson('checkpoint', of.state.toJson(plainSealer));
   assert(equalBytes(bytes(found), bytes(log)));
 });

@@ -1,7 +1,6 @@
 /** The commit log: finds its tail, reads what is new, appends; checkpoints make that quick. */
 import { hasCode, type Random, sha256, toHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
-import { sealJson, unsealJson } from './envelope.ts';
+import { ObjectError } from '../objects/index.ts';
 import { damagedObject, missingObject, StoreError } from './errors.ts';
 import type { HeadGuard } from './head-guard.ts';
 import {
@@ -12,17 +11,18 @@ import {
 } from './limits.ts';
 import { entryFromJson, entryToJson, type LogEntry, logKey } from './log-entry.ts';
 import { LogState } from './log-state.ts';
+import { type SealedObjects, type Sealer, sealJsonObject, unsealJsonObject } from './sealer.ts';
 
 /** What the writer says; the log adds place, predecessor and nonce. */
 export type Proposal = Pick<LogEntry, 'snapshot' | 'index' | 'generation'>;
 
 export class CommitLog {
-  readonly #objects: ObjectStore;
+  readonly #objects: SealedObjects;
   readonly #random: Random;
   readonly #guard: HeadGuard | undefined;
   state = new LogState();
 
-  constructor(objects: ObjectStore, random: Random, guard?: HeadGuard) {
+  constructor(objects: SealedObjects, random: Random, guard?: HeadGuard) {
     this.#objects = objects;
     this.#random = random;
     this.#guard = guard;
@@ -57,7 +57,7 @@ export class CommitLog {
   /** Takes the entry in; one that another call of this process took in meanwhile stays as it is. */
   #apply(sequence: number, bytes: Uint8Array): LogEntry {
     const key = logKey(sequence);
-    const entry = entryFromJson(unsealJson('log', bytes, key), key);
+    const entry = readEntry(this.#objects.sealer, key, bytes);
     if (sequence > this.state.sequence) this.state.apply(entry, toHex(sha256(bytes)));
     return entry;
   }
@@ -129,9 +129,11 @@ export class CommitLog {
   /** Undefined if another writer has taken the place. */
   async #try(entry: LogEntry): Promise<LogEntry | undefined> {
     const { sequence, nonce } = entry;
-    const bytes = sealJson('log', entryToJson(entry));
+    const { sealer } = this.#objects;
+    const key = logKey(sequence);
+    const bytes = sealJsonObject(sealer, 'log', key, entryToJson(entry, sealer));
     try {
-      await this.#put(logKey(sequence), bytes);
+      await this.#put(key, bytes);
     } catch (error) {
       if (!hasCode(error, 'OBJECT_EXISTS')) throw error;
       // The answer may have been lost although the entry is there: the nonce tells whose it is.
@@ -161,13 +163,20 @@ export class CommitLog {
   async #checkpoint(): Promise<void> {
     const { sequence } = this.state;
     if (sequence % CHECKPOINT_INTERVAL !== 0) return;
-    const bytes = sealJson('checkpoint', this.state.toJson());
+    const { sealer } = this.#objects;
+    const key = checkpointKey(sequence);
+    const bytes = sealJsonObject(sealer, 'checkpoint', key, this.state.toJson(sealer));
     try {
-      await this.#objects.putIfAbsent(checkpointKey(sequence), bytes);
+      await this.#objects.putIfAbsent(key, bytes);
     } catch (error) {
       if (!(error instanceof ObjectError)) throw error;
     }
   }
+}
+
+/** What the object `key` says; STORE_DAMAGED. */
+export function readEntry(sealer: Sealer, key: string, bytes: Uint8Array): LogEntry {
+  return entryFromJson(unsealJsonObject(sealer, 'log', key, bytes), key, sealer);
 }
 
 function checkpointKey(sequence: number): string {
@@ -175,9 +184,11 @@ function checkpointKey(sequence: number): string {
 }
 
 /** The state that a checkpoint holds; STORE_DAMAGED if it does not. */
-export async function readCheckpoint(objects: ObjectStore, key: string): Promise<LogState> {
+export async function readCheckpoint(objects: SealedObjects, key: string): Promise<LogState> {
   const bytes = await objects.get(key, LARGE_OBJECT_BYTES_MAX);
-  const state = LogState.fromJson(unsealJson('checkpoint', bytes, key), key);
+  const { sealer } = objects;
+  const value = unsealJsonObject(sealer, 'checkpoint', key, bytes);
+  const state = LogState.fromJson(value, key, sealer);
   if (key !== checkpointKey(state.sequence)) throw damagedObject(key, 'it bears another name');
   return state;
 }

@@ -4,12 +4,14 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CodecError } from '../codec/index.ts';
 import { equalBytes, FormatError, hasCode, nodeEnv, sha256 } from '../core/index.ts';
-import { memoryStore, type ObjectStore } from '../objects/index.ts';
 import { objectKinds, seal, sealJson, unseal, unsealJson } from './envelope.ts';
 import { StoreError } from './errors.ts';
 import { packKey, readPackTable } from './pack-file.ts';
+import { plainPack } from './pack-seal.ts';
 import { decodeTable, encodeTable, PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
+import { plainMemory } from './plain-objects.fixture.ts';
+import type { SealedObjects } from './sealer.ts';
 import { packFingerprints, readSegment, segmentKey, writeSegment } from './segment.ts';
 
 type Record = { kind: number; depth: number; touched: number; rawBytes: number; byte: number };
@@ -26,7 +28,7 @@ const records: fc.Arbitrary<Record[]> = fc.array(
 );
 
 function tableOf(list: readonly Record[], perFrame: number): PackTable {
-  const table = new PackTable();
+  const table = new PackTable(plainPack);
   for (const { kind, depth, touched, rawBytes, byte } of list) {
     const at = table.add(kind, sha256(Uint8Array.of(byte)), byte * 77_777_777, rawBytes);
     table.depths[at] = depth;
@@ -62,7 +64,7 @@ test('a chunk table comes back as it was', () =>
     fc.property(records, fc.integer({ min: 1, max: 9 }), (list, perFrame) => {
       const table = tableOf(list, perFrame);
       const { stored, rawBytes } = encodeTable(table);
-      const found = decodeTable(stored, rawBytes, endOf(table));
+      const found = decodeTable(stored, rawBytes, endOf(table), plainPack);
       assert.deepEqual(columns(found), columns(table));
       for (let at = 0; at < list.length; at++) {
         assert.equal(found.frameOf(at), Math.floor(at / perFrame));
@@ -76,7 +78,7 @@ test('arbitrary bytes are no chunk table, or one that holds together', () =>
       const stored = Uint8Array.from([0, ...numbers]);
       for (const dataBytes of [PACK_HEADER_BYTES, PACK_HEADER_BYTES + 1, 60]) {
         try {
-          const table = decodeTable(stored, numbers.length, dataBytes);
+          const table = decodeTable(stored, numbers.length, dataBytes, plainPack);
           assert.equal(endOf(table), dataBytes);
         } catch (error) {
           const known = error instanceof FormatError || error instanceof CodecError;
@@ -88,7 +90,9 @@ test('arbitrary bytes are no chunk table, or one that holds together', () =>
   ));
 
 test('a table that declares more than any table may is refused before it is unfolded', () => {
-  assert.throws(() => decodeTable(Uint8Array.of(0), 2 ** 32 - 1, 0), { code: 'FORMAT_INVALID' });
+  assert.throws(() => decodeTable(Uint8Array.of(0), 2 ** 32 - 1, 0, plainPack), {
+    code: 'FORMAT_INVALID',
+  });
 });
 
 test('a frame without records is refused: nothing would ever check its bytes', () => {
@@ -98,21 +102,23 @@ test('a frame without records is refused: nothing would ever check its bytes', (
   table.frameOffset.unshift(PACK_HEADER_BYTES);
   table.frameBytes.unshift(30);
   const { stored, rawBytes } = encodeTable(table);
-  assert.throws(() => decodeTable(stored, rawBytes, endOf(table)), { code: 'FORMAT_INVALID' });
+  assert.throws(() => decodeTable(stored, rawBytes, endOf(table), plainPack), {
+    code: 'FORMAT_INVALID',
+  });
 });
 
 async function somePack(): Promise<{ id: string; bytes: Uint8Array }> {
-  const objects = memoryStore('a');
+  const objects = plainMemory('a');
   await using writer = new PackWriter(objects, nodeEnv().random);
   for (let at = 0; at < 5; at++) writer.table.add(0, sha256(Uint8Array.of(at)), at, 100);
-  await writer.appendFrame(new Uint8Array(30).fill(1), 0);
-  await writer.appendFrame(new Uint8Array(40).fill(2), 3);
+  await writer.appendFrame(new Uint8Array(30).fill(1), { firstRecord: 0, number: 0 });
+  await writer.appendFrame(new Uint8Array(40).fill(2), { firstRecord: 3, number: 1 });
   await writer.seal();
   return { id: writer.id, bytes: await objects.get(packKey(writer.id), 2 ** 20) };
 }
 
-async function storeWith(key: string, bytes: Uint8Array): Promise<ObjectStore> {
-  const objects = memoryStore('a');
+async function storeWith(key: string, bytes: Uint8Array): Promise<SealedObjects> {
+  const objects = plainMemory('a');
   await objects.putIfAbsent(key, bytes);
   return objects;
 }
@@ -133,7 +139,7 @@ test('every flipped bit and every truncation of table and footer is refused, wit
     const objects = await storeWith(packKey(id), bytes.slice(0, length));
     await assert.rejects(readPackTable(objects, id), damaged);
   }
-  await assert.rejects(readPackTable(memoryStore('b'), id), { code: 'STORE_MISSING' });
+  await assert.rejects(readPackTable(plainMemory('b'), id), { code: 'STORE_MISSING' });
 });
 
 test('an envelope comes back as it was; every flipped bit and every truncation is refused', () => {
@@ -164,7 +170,7 @@ test('an envelope of another kind, of a newer version, or without JSON is refuse
 });
 
 test('a segment comes back as it was; hostile ones are refused', async () => {
-  const objects = memoryStore('a');
+  const objects = plainMemory('a');
   const table = tableOf([{ kind: 0, depth: 0, touched: 1, rawBytes: 5, byte: 1 }], 1);
   const packs = ['ab', 'cd'].map((id) => packFingerprints(id.repeat(32), table));
   const { id, records: count } = await writeSegment(objects, nodeEnv().random, packs);

@@ -4,10 +4,12 @@ import { ByteReader, ByteWriter, crc32, equalBytes, FormatError, fromHex } from 
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { FORMAT_VERSION, MAGIC, objectKinds } from './envelope.ts';
 import { damagedObject, missingObject } from './errors.ts';
-import { PACK_BYTES_MAX, PACK_TABLE_BYTES_MAX } from './limits.ts';
-import { decodeTable, encodeTable, PACK_HEADER_BYTES, type PackTable } from './pack-table.ts';
+import { PACK_BYTES_MAX, PACK_ID_BYTES, PACK_TABLE_BYTES_MAX } from './limits.ts';
+import type { PackSeal } from './pack-seal.ts';
+import { PACK_HEADER_BYTES, type PackTable } from './pack-table.ts';
+import type { SealedObjects } from './sealer.ts';
 
-export const PACK_ID_BYTES = 32;
+export { PACK_ID_BYTES } from './limits.ts';
 export const PACK_FOOTER_BYTES = 28;
 
 /** One read from the end fetches footer and table of all but very full packs. */
@@ -37,7 +39,7 @@ export function checkPackHeader(bytes: Uint8Array, id: string): void {
 
 /** Table and footer, to be appended after the frames, which end at `dataBytes`. */
 export function encodePackTail(table: PackTable, dataBytes: number): Uint8Array {
-  const { stored, rawBytes } = encodeTable(table);
+  const { stored, rawBytes } = table.seal.encodeTable(table, dataBytes);
   const writer = new ByteWriter(stored.byteLength + PACK_FOOTER_BYTES);
   writer.put(stored);
   writer.u53(dataBytes);
@@ -69,10 +71,10 @@ function parseFooter(bytes: Uint8Array): Footer {
 }
 
 /** Reads a pack's chunk table; STORE_MISSING or STORE_DAMAGED name the pack. */
-export async function readPackTable(objects: ObjectStore, id: string): Promise<PackTable> {
+export async function readPackTable(objects: SealedObjects, id: string): Promise<PackTable> {
   const key = packKey(id);
   try {
-    return await read(objects, key);
+    return await read(objects, key, objects.sealer.pack(id));
   } catch (error) {
     if (error instanceof ObjectError && error.code === 'OBJECT_NOT_FOUND') {
       throw missingObject(key, error);
@@ -84,7 +86,7 @@ export async function readPackTable(objects: ObjectStore, id: string): Promise<P
   }
 }
 
-async function read(objects: ObjectStore, key: string): Promise<PackTable> {
+async function read(objects: ObjectStore, key: string, seal: PackSeal): Promise<PackTable> {
   const size = await objects.size(key);
   if (size < PACK_HEADER_BYTES + PACK_FOOTER_BYTES || size > PACK_BYTES_MAX) {
     throw new FormatError(`it is ${size} bytes long`);
@@ -100,5 +102,5 @@ async function read(objects: ObjectStore, key: string): Promise<PackTable> {
   }
   const stored = tail.subarray(tail.byteLength - wanted, -PACK_FOOTER_BYTES);
   if (crc32(stored) !== footer.checksum) throw new FormatError("its table's checksum is wrong");
-  return decodeTable(stored, footer.rawBytes, footer.dataBytes);
+  return seal.decodeTable(stored, footer.rawBytes, footer.dataBytes);
 }

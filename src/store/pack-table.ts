@@ -6,10 +6,12 @@ import {
   FRAME_RAW_MAX,
   FRAME_STORED_MAX,
   FRAMES_TOUCHED_MAX,
+  PARENT_REFERENCE_BYTES,
   PATCH_DEPTH_MAX,
 } from '../codec/index.ts';
 import { ByteReader, ByteWriter, FormatError, SHA256_BYTES } from '../core/index.ts';
 import { PACK_BYTES_MAX, PACK_RECORDS_MAX, PACK_TABLE_BYTES_MAX } from './limits.ts';
+import type { PackSeal } from './pack-seal.ts';
 
 /** The numbers are part of the format. */
 export const RECORD_CHUNK = 0;
@@ -23,6 +25,8 @@ export const PACK_HEADER_BYTES = 44;
  * record is known (its id, checksum) before the frame that holds it is.
  */
 export class PackTable {
+  /** How the pack's frames are read. */
+  readonly seal: PackSeal;
   #capacity = 64;
   count = 0;
   kinds = new Uint8Array(this.#capacity);
@@ -37,10 +41,19 @@ export class PackTable {
   readonly frameFirst: number[] = [];
   readonly frameOffset: number[] = [];
   readonly frameBytes: number[] = [];
+  /** Per frame, in sealed packs only: SHA-256 of the stored bytes. */
+  readonly frameHash: Uint8Array[] = [];
+  /** By record, where the table knows them: references to a patch's parents, back to back. */
+  readonly #parents = new Map<number, Uint8Array>();
+
+  constructor(seal: PackSeal) {
+    this.seal = seal;
+  }
 
   /** About what it holds in memory. */
   get sizeBytes(): number {
-    return this.#capacity * (11 + SHA256_BYTES) + this.frameFirst.length * 24 + 256;
+    const columns = this.#capacity * (11 + SHA256_BYTES) + this.#parents.size * 160;
+    return columns + this.frameFirst.length * 24 + this.frameHash.length * 128 + 256;
   }
 
   add(kind: number, id: Uint8Array, checksum: number, rawBytes: number): number {
@@ -68,10 +81,32 @@ export class PackTable {
     this.ids = widen(new Uint8Array(capacity * SHA256_BYTES), this.ids);
   }
 
-  addFrame(firstRecord: number, offsetBytes: number, storedBytes: number): void {
+  addFrame(
+    firstRecord: number,
+    offsetBytes: number,
+    storedBytes: number,
+    hash?: Uint8Array | undefined,
+  ): void {
     this.frameFirst.push(firstRecord);
     this.frameOffset.push(offsetBytes);
     this.frameBytes.push(storedBytes);
+    if (hash !== undefined) this.frameHash.push(hash);
+  }
+
+  /** Remembers which chunks the patch stands on. */
+  setParents(ordinal: number, references: readonly Uint8Array[]): void {
+    this.#parents.set(ordinal, new Uint8Array(Buffer.concat(references)));
+  }
+
+  /** References to the parents of a patch; undefined if only its frame tells them. */
+  parentsOf(ordinal: number): Uint8Array[] | undefined {
+    const all = this.#parents.get(ordinal);
+    if (all === undefined) return undefined;
+    const references: Uint8Array[] = [];
+    for (let at = 0; at < all.byteLength; at += PARENT_REFERENCE_BYTES) {
+      references.push(all.subarray(at, at + PARENT_REFERENCE_BYTES));
+    }
+    return references;
   }
 
   /** A view. */
@@ -119,12 +154,17 @@ export function encodeTable(table: PackTable): { stored: Uint8Array; rawBytes: n
 }
 
 /** FormatError or CodecError when the bytes are not a table. `dataBytes` is where frames end. */
-export function decodeTable(stored: Uint8Array, rawBytes: number, dataBytes: number): PackTable {
+export function decodeTable(
+  stored: Uint8Array,
+  rawBytes: number,
+  dataBytes: number,
+  seal: PackSeal,
+): PackTable {
   if (rawBytes > PACK_TABLE_BYTES_MAX) throw new FormatError(`a table of ${rawBytes} bytes`);
   const reader = new ByteReader(decompress(stored[0] ?? 255, stored.subarray(1), rawBytes));
   const count = reader.count(PACK_RECORDS_MAX, 'the number of records');
   const frameCount = reader.count(count, 'the number of frames');
-  const table = new PackTable();
+  const table = new PackTable(seal);
   let first = 0;
   let offset = PACK_HEADER_BYTES;
   for (let frame = 0; frame < frameCount; frame++) {
@@ -161,7 +201,7 @@ function readColumns(reader: ByteReader, table: PackTable, count: number): void 
   }
 }
 
-function checkRecord(kind: number, depth: number, touched: number): void {
+export function checkRecord(kind: number, depth: number, touched: number): void {
   if (kind > RECORD_TREE) throw new FormatError(`record kind ${kind} is not known`);
   if (depth > PATCH_DEPTH_MAX) throw new FormatError(`a record has depth ${depth}`);
   if (touched < 1 || touched > FRAMES_TOUCHED_MAX) {

@@ -4,6 +4,13 @@ import { type Random, toHex } from '../core/index.ts';
 import type { ObjectStore, ObjectWriter } from '../objects/index.ts';
 import { encodePackHeader, encodePackTail, PACK_ID_BYTES, packKey } from './pack-file.ts';
 import { PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
+import type { SealedObjects } from './sealer.ts';
+
+export type FrameFacts = {
+  readonly firstRecord: number;
+  readonly number: number;
+  readonly hash?: Uint8Array | undefined;
+};
 
 /**
  * A pack under construction. Announcing a record gives it its ordinal at once, so that later
@@ -11,29 +18,38 @@ import { PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
  */
 export class PackWriter implements AsyncDisposable {
   readonly id: string;
-  readonly table = new PackTable();
-  #objects: ObjectStore;
+  readonly table: PackTable;
+  readonly #objects: ObjectStore;
   #writer: ObjectWriter | undefined;
+  #numbered = 0;
   /** Where the next frame goes. */
   storedBytes = PACK_HEADER_BYTES;
 
-  constructor(objects: ObjectStore, random: Random) {
+  constructor(objects: SealedObjects, random: Random) {
     const id = new Uint8Array(PACK_ID_BYTES);
     random.fill(id);
     this.id = toHex(id);
+    this.table = new PackTable(objects.sealer.pack(this.id));
     this.#objects = objects;
+  }
+
+  /** The number of the next frame; each is given once, in the order in which they are appended. */
+  numberFrame(): number {
+    return this.#numbered++;
   }
 
   /**
    * Appends a frame that holds the announced records from `firstRecord` on. Calls do not overlap.
+   * `number` is what it was sealed as: frames must come in that order, without a gap.
    */
-  async appendFrame(frame: Uint8Array, firstRecord: number): Promise<void> {
+  async appendFrame(frame: Uint8Array, { firstRecord, number, hash }: FrameFacts): Promise<void> {
     assert(firstRecord < this.table.count, 'a frame without announced records');
+    assert(number === this.table.frameFirst.length, 'a frame out of its order');
     if (this.#writer === undefined) {
       this.#writer = await this.#objects.create(packKey(this.id));
       await this.#writer.append(encodePackHeader(this.id));
     }
-    this.table.addFrame(firstRecord, this.storedBytes, frame.byteLength);
+    this.table.addFrame(firstRecord, this.storedBytes, frame.byteLength, hash);
     this.storedBytes += frame.byteLength;
     await this.#writer.append(frame);
   }

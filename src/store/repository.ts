@@ -6,16 +6,27 @@ import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
 import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
-import { missingObject, StoreError } from './errors.ts';
+import type { NewKey } from './crypto-key-objects.ts';
+import {
+  type KeyRing,
+  makeKeys,
+  type Unlocked,
+  type UnlockOptions,
+  unlockRepository,
+} from './encryption.ts';
+import { missingObject, noPassword, StoreError } from './errors.ts';
 import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
 import { CommitLog } from './log.ts';
 import { packKey, readPackTable } from './pack-file.ts';
+import { type SealedObjects, sealedObjects } from './sealer.ts';
 import { addSegment, readSegment, SegmentMemory, segmentKey } from './segment.ts';
 import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
 import {
+  checkVacant,
   checkWritable,
   completeSuperblock,
+  ENCRYPTION_FEATURE,
   isSingleWriter,
   readSuperblock,
   SINGLE_WRITER_FEATURE,
@@ -28,7 +39,7 @@ import { TreeReader } from './tree-reader.ts';
 /** `heads`: what this node has seen of the log before; see HeadGuardOptions. */
 export type HeadOptions = Pick<HeadGuardOptions, 'memory' | 'onTrouble' | 'onRolledBack'>;
 
-export type OpenOptions = {
+export type OpenOptions = UnlockOptions & {
   readonly heads?: HeadOptions;
   /**
    * Puts over the store what this repository needs: a cache, a guard. A repository of one writer is
@@ -43,32 +54,37 @@ export type InitOptions = {
   readonly chunkBytes?: number;
   /** The object store was found to overwrite: it cannot keep two writers apart. */
   readonly singleWriter?: boolean;
+  /** Encrypts the repository: its first password. */
+  readonly key?: Omit<NewKey, 'created'>;
 };
 
 export class Repository implements AsyncDisposable {
   readonly #env: Env;
-  readonly objects: ObjectStore;
+  readonly objects: SealedObjects;
   readonly superblock: Superblock;
   readonly #log: CommitLog;
   readonly #heads: HeadGuard;
   readonly #index: ChunkIndex;
   readonly reader: TreeReader;
   readonly #loadedSegments = new Set<string>();
+  readonly #ring: KeyRing | undefined;
   #writing = false;
 
   private constructor(
     env: Env,
     objects: ObjectStore,
     superblock: Superblock,
+    { sealer, ring }: Unlocked,
     options: OpenOptions,
   ) {
     this.#env = env;
-    this.objects = objects;
+    this.objects = sealedObjects(objects, sealer);
     this.superblock = superblock;
+    this.#ring = ring;
     const { repositoryId } = superblock;
-    this.#heads = new HeadGuard({ ...options.heads, objects, repositoryId });
-    this.#log = new CommitLog(objects, env.random, this.#heads);
-    this.#index = new ChunkIndex(objects, options.fingerprints);
+    this.#heads = new HeadGuard({ ...options.heads, objects: this.objects, repositoryId });
+    this.#log = new CommitLog(this.objects, env.random, this.#heads);
+    this.#index = new ChunkIndex(this.objects, options.fingerprints);
     this.reader = new TreeReader((id) => loadTree(objects, this.#index, id));
   }
 
@@ -76,7 +92,7 @@ export class Repository implements AsyncDisposable {
   static async init(
     env: Env,
     objects: ObjectStore,
-    { chunkBytes = CHUNK_BYTES_DEFAULT, singleWriter = false }: InitOptions = {},
+    { chunkBytes = CHUNK_BYTES_DEFAULT, singleWriter = false, key }: InitOptions = {},
   ): Promise<Superblock> {
     const power = Number.isInteger(Math.log2(chunkBytes));
     if (!power || chunkBytes < CHUNK_BYTES_MIN || chunkBytes > CHUNK_BYTES_MAX) {
@@ -86,13 +102,15 @@ export class Repository implements AsyncDisposable {
     }
     const id = new Uint8Array(16);
     env.random.fill(id);
-    const only = singleWriter ? [SINGLE_WRITER_FEATURE] : [];
-    const superblock = {
-      repositoryId: toHex(id),
-      chunkBytes,
-      created: new Date(env.clock.wallMs()).toISOString(),
-      features: { reader: [], writer: only, gc: only },
-    };
+    const created = new Date(env.clock.wallMs()).toISOString();
+    const reader = key === undefined ? [] : [ENCRYPTION_FEATURE];
+    const writer = singleWriter ? [...reader, SINGLE_WRITER_FEATURE] : reader;
+    const features = { reader, writer, gc: writer };
+    const plain = { repositoryId: toHex(id), chunkBytes, created, features };
+    await checkVacant(objects);
+    // A key without a superblock is nothing; a superblock without a key could never be opened.
+    const superblock =
+      key === undefined ? plain : await makeKeys(objects, env.random, plain, { created, ...key });
     await writeSuperblock(objects, superblock);
     return superblock;
   }
@@ -105,7 +123,8 @@ export class Repository implements AsyncDisposable {
   ): Promise<Repository> {
     const superblock = await readSuperblock(objects);
     const prepared = prepare(objects, superblock, options);
-    const repository = new Repository(env, prepared, superblock, options);
+    const unlocked = await unlockRepository(prepared, env.random, superblock, options);
+    const repository = new Repository(env, prepared, superblock, unlocked, options);
     await repository.refresh();
     return repository;
   }
@@ -118,6 +137,24 @@ export class Repository implements AsyncDisposable {
   /** A person takes the log as it is now, although an entry that was seen is gone. */
   async acceptHead(): Promise<void> {
     await this.#heads.accept(this.#log.state);
+  }
+
+  /** Whether content can be read and written, or only objects be checked, copied and dropped. */
+  get isBlind(): boolean {
+    return this.objects.sealer.mode === 'blind';
+  }
+
+  /** The passwords; STORE_NOT_ENCRYPTED, STORE_NO_PASSWORD. */
+  get keys(): KeyRing {
+    if (this.#ring !== undefined) return this.#ring;
+    if (this.isBlind) throw noPassword(`the keys of ${this.objects.name}`);
+    throw new StoreError('STORE_NOT_ENCRYPTED', `${this.objects.name} is not encrypted`, {
+      hint: 'It cannot become so: make another one with `ferry init --encrypt`, and back up to it.',
+    });
+  }
+
+  #checkReadable(what: string): void {
+    if (this.isBlind) throw noPassword(what);
   }
 
   get log(): CommitLog {
@@ -235,6 +272,7 @@ export class Repository implements AsyncDisposable {
 
   /** The snapshot as a read-only device; it lives as long as the repository is open. */
   async device(snapshot: Snapshot): Promise<Device> {
+    this.#checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
     const chunks = new ChunkReader(this.objects, await this.index());
     const { readsInFlight } = this.objects;
     return new SnapshotDevice(snapshot, this.reader, chunks, readsInFlight);
@@ -244,6 +282,7 @@ export class Repository implements AsyncDisposable {
     checkVolumeName(options.volume);
     checkWritable(this.superblock);
     this.#heads.checkWritable();
+    this.#checkReadable('a backup');
     if (this.#writing) {
       // Each would find chunks in the other's packs that may never come about.
       throw new StoreError('STORE_BUSY', 'a backup runs through this open repository already', {

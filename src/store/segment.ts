@@ -8,14 +8,14 @@ import {
   SHA256_BYTES,
   toHex,
 } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { ObjectError } from '../objects/index.ts';
 import { type ChunkIndex, prefixOf } from './chunk-index.ts';
-import { seal, unseal } from './envelope.ts';
 import { damagedObject, missingObject } from './errors.ts';
 import { LARGE_OBJECT_BYTES_MAX, PACK_RECORDS_MAX } from './limits.ts';
 import type { SegmentInfo } from './log-entry.ts';
 import { PACK_ID_BYTES } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
+import { type SealedObjects, sealObject, unsealObject } from './sealer.ts';
 
 /** Id prefix and CRC-32 of a record. */
 const FINGERPRINT_BYTES = 8;
@@ -43,7 +43,7 @@ export function packFingerprints(packId: string, table: PackTable): SegmentPack 
 
 /** Stores a segment; what it covers is in the log's hands. */
 export async function writeSegment(
-  objects: ObjectStore,
+  objects: SealedObjects,
   random: Random,
   packs: readonly SegmentPack[],
 ): Promise<SegmentInfo> {
@@ -59,7 +59,9 @@ export async function writeSegment(
     records += pack.count;
   }
   for (const pack of packs) writer.put(pack.fingerprints);
-  await objects.putIfAbsent(segmentKey(id), seal('segment', writer.view()));
+  const key = segmentKey(id);
+  const bytes = sealObject(objects.sealer, 'segment', key, writer.view());
+  await objects.putIfAbsent(key, bytes);
   return { id, records };
 }
 
@@ -80,7 +82,7 @@ export class SegmentMemory {
 
 /** The packs' fingerprints lie in `memory`, if it is passed. STORE_MISSING, STORE_DAMAGED. */
 export async function readSegment(
-  objects: ObjectStore,
+  objects: SealedObjects,
   id: string,
   memory = new SegmentMemory(),
 ): Promise<SegmentPack[]> {
@@ -92,7 +94,7 @@ export async function readSegment(
     }
     const bytes = memory.take(sizeBytes);
     await objects.getRange(key, bytes, 0);
-    return parse(unseal('segment', bytes, key));
+    return parse(unsealObject(objects.sealer, 'segment', key, bytes));
   } catch (error) {
     if (error instanceof FormatError) throw damagedObject(key, error.message, error);
     if (error instanceof ObjectError && error.code === 'OBJECT_NOT_FOUND') {

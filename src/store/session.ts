@@ -3,11 +3,11 @@
  * one is cut off.
  */
 import { type Random, toHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
-import { sealJson, unsealJson } from './envelope.ts';
+import { ObjectError } from '../objects/index.ts';
 import { StoreError } from './errors.ts';
 import { JsonFields } from './json.ts';
 import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
+import { type SealedObjects, sealJsonObject, unsealJsonObject } from './sealer.ts';
 
 export type SessionState = {
   readonly writer: string;
@@ -24,13 +24,13 @@ const PACKS_PER_OBJECT = 64;
 /** A writer's own session: immutable objects, each naming the packs since the last full one. */
 export class Session {
   readonly writer: string;
-  readonly #objects: ObjectStore;
+  readonly #objects: SealedObjects;
   readonly #volume: string;
   readonly #generation: number;
   readonly packs: string[] = [];
   readonly #keys: string[] = [];
 
-  constructor(objects: ObjectStore, random: Random, volume: string, generation: number) {
+  constructor(objects: SealedObjects, random: Random, volume: string, generation: number) {
     const id = new Uint8Array(16);
     random.fill(id);
     this.writer = toHex(id);
@@ -49,7 +49,10 @@ export class Session {
       packs: this.packs.slice(this.packs.length - before - 1),
     };
     const key = sessionKey(this.writer, this.packs.length);
-    await this.#objects.putIfAbsent(key, sealJson('session', state));
+    const { sealer } = this.#objects;
+    const fields = sealer.hide(key, state, ['writer', 'generation', 'packs']);
+    const bytes = sealJsonObject(sealer, 'session', key, fields);
+    await this.#objects.putIfAbsent(key, bytes);
     this.#keys.push(key);
     // The one before says nothing that this one does not say.
     if (before > 0) await this.#objects.remove(sessionKey(this.writer, this.packs.length - 1));
@@ -69,12 +72,16 @@ function sessionKey(writer: string, packCount: number): string {
 export type FoundSession = { readonly keys: readonly string[]; readonly state: SessionState };
 
 /** Sessions of a volume that are there; what cannot be read is of no use, and no damage. */
-export async function findSessions(objects: ObjectStore, volume: string): Promise<FoundSession[]> {
+export async function findSessions(
+  objects: SealedObjects,
+  volume: string,
+): Promise<FoundSession[]> {
   const found = new Map<string, { keys: string[]; state: SessionState & { packs: string[] } }>();
   for await (const { key } of objects.list('sessions/')) {
     try {
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
-      const state = parse(unsealJson('session', bytes, key), key);
+      const value = unsealJsonObject(objects.sealer, 'session', key, bytes);
+      const state = parse(objects.sealer.reveal(key, new JsonFields(value, key), { volume: '' }));
       if (state.volume !== volume) continue;
       const session = found.get(state.writer) ?? { keys: [], state: { ...state, packs: [] } };
       found.set(state.writer, session);
@@ -89,8 +96,7 @@ export async function findSessions(objects: ObjectStore, volume: string): Promis
   return [...found.values()];
 }
 
-function parse(value: unknown, key: string): SessionState {
-  const fields = new JsonFields(value, key);
+function parse(fields: JsonFields): SessionState {
   return {
     writer: fields.hex('writer', 16),
     volume: fields.text('volume'),

@@ -3,7 +3,7 @@
  * that, and builds the manifest. Nothing is visible before `commit`.
  */
 import assert from 'node:assert/strict';
-import { type CodecPool, DIGEST_ENTRY_BYTES } from '../codec/index.ts';
+import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing } from '../codec/index.ts';
 import { equalBytes, toHex } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import type { FrameBuilder } from './frame-builder.ts';
@@ -45,6 +45,8 @@ export type SnapshotWriterOptions = {
   readonly builder: FrameBuilder;
   readonly tree: TreeWriter;
   readonly pool: CodecPool;
+  /** The keys of chunk ids, in an encrypted repository. */
+  readonly signing: Signing | undefined;
 };
 
 type Item =
@@ -93,6 +95,12 @@ export class SnapshotWriter {
     this.#batches = new Slots(batches);
   }
 
+  /** Ids are the hashes that the volume digest is made of; else only whole leaves can be kept. */
+  get hasPlainIds(): boolean {
+    const { signing, geometry } = this.#options;
+    return signing === undefined && geometry.chunkBytes === CANONICAL_BYTES;
+  }
+
   /** Memory for the next batch; waits until there is some. Give it back through `putData`. */
   async batch(): Promise<Batch> {
     const batch = await this.#batches.take();
@@ -128,7 +136,7 @@ export class SnapshotWriter {
   }
 
   async #digest(batch: Batch, lengthBytes: number): Promise<void> {
-    const { pool, geometry } = this.#options;
+    const { pool, geometry, signing } = this.#options;
     const data = { memory: batch.memory, at: 0, lengthBytes };
     const range = (memory: SharedArrayBuffer) => ({
       memory,
@@ -137,9 +145,13 @@ export class SnapshotWriter {
     });
     const { chunkBytes } = geometry;
     const digests = range(batch.digests);
-    await pool.run<'digest'>({ kind: 'digest', data, chunkBytes, digests });
-    if (chunkBytes === CANONICAL_BYTES) return;
     const canonical = range(batch.canonical);
+    const own = { kind: 'digest', data, chunkBytes, digests, signing } as const;
+    if (chunkBytes === CANONICAL_BYTES) {
+      await pool.run<'digest'>({ ...own, hashes: this.hasPlainIds ? undefined : canonical });
+      return;
+    }
+    await pool.run<'digest'>(own);
     const job = { kind: 'digest', data, chunkBytes: CANONICAL_BYTES, digests: canonical } as const;
     await pool.run<'digest'>(job);
   }
@@ -224,14 +236,15 @@ export class SnapshotWriter {
       parent === undefined || reference === undefined
         ? blank
         : fitted(await reader.wholeLeaf(parent, index, reference), blank);
-    const canonical = geometry.chunkBytes === CANONICAL_BYTES;
     this.#open = {
       index,
       leaf: new Leaf(blank.count),
       old,
       oldReference: reference,
       filled: 0,
-      hashes: canonical ? undefined : new Uint8Array(Math.ceil(leafBytes / CANONICAL_BYTES) * 32),
+      hashes: this.hasPlainIds
+        ? undefined
+        : new Uint8Array(Math.ceil(leafBytes / CANONICAL_BYTES) * 32),
     };
     return this.#open;
   }
@@ -364,7 +377,7 @@ export class SnapshotWriter {
     const { leaf, old, oldReference, hashes } = open;
     const unchanged = leaf.equals(old) && !this.#reshaped(open.index);
     if (unchanged && (oldReference !== undefined || leaf.isAllHole)) return;
-    const digest = leafDigest(leaf) ?? (hashes === undefined ? undefined : nodeDigest(0, hashes));
+    const digest = hashes === undefined ? leafDigest(leaf) : nodeDigest(0, hashes);
     await this.#options.tree.put(open.index, leaf, digest);
   }
 

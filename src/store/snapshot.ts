@@ -4,6 +4,7 @@ import { StoreError } from './errors.ts';
 import type { Geometry } from './geometry.ts';
 import type { JsonFields } from './json.ts';
 import { NAME_BYTES_MAX } from './limits.ts';
+import type { PlainFields, Sealer } from './sealer.ts';
 import type { Child, Tree } from './tree-reader.ts';
 
 export const SNAPSHOT_ID_BYTES = 16;
@@ -43,17 +44,35 @@ export function treeOf(snapshot: Snapshot): Tree {
   return { geometry: geometryOf(snapshot), root: snapshot.root };
 }
 
-export function snapshotToJson(snapshot: Snapshot): Record<string, unknown> {
+/** What a host may see: what it takes to find everything that the snapshot needs. */
+const CLEAR_FIELDS = ['id', 'sizeBytes', 'chunkBytes', 'root'];
+
+/** What a host sees instead of the rest. */
+const UNKNOWN_FIELDS = {
+  volume: '(sealed)',
+  time: '',
+  digest: '0'.repeat(64),
+  source: '',
+  origin: '',
+  readBytes: 0,
+  changedBytes: 0,
+  storedBytes: 0,
+};
+
+export function snapshotToJson(snapshot: Snapshot, sealer: Sealer): PlainFields {
   const { parent, unreadable, root, ...fields } = snapshot;
-  return {
+  const all = {
     ...fields,
     root: root === undefined ? null : root,
     ...(parent === undefined ? {} : { parent }),
     ...(unreadable.length === 0 ? {} : { unreadable }),
   };
+  return sealer.hide(`snapshot ${snapshot.id}`, all, CLEAR_FIELDS);
 }
 
-export function snapshotFromJson(fields: JsonFields): Snapshot {
+export function snapshotFromJson(stored: JsonFields, sealer: Sealer): Snapshot {
+  const place = `snapshot ${stored.hex('id', SNAPSHOT_ID_BYTES)}`;
+  const fields = sealer.reveal(place, stored, UNKNOWN_FIELDS);
   const root = fields.has('root') ? fields.object('root') : undefined;
   checkVolumeName(fields.text('volume'));
   return {

@@ -1,6 +1,6 @@
 /** The superblock: what the repository is, written twice at `init`, never changed. */
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
-import { equalBytes, FerryError } from '../core/index.ts';
+import { equalBytes, FerryError, fromHex, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { sealJson, unsealJson } from './envelope.ts';
 import { damagedObject, StoreError } from './errors.ts';
@@ -18,26 +18,49 @@ export type Superblock = {
     readonly writer: string[];
     readonly gc: string[];
   };
+  /** Proves an encrypted repository's superblock to whoever has the key. */
+  readonly mac?: Uint8Array | undefined;
 };
 
 /** The object store overwrites: one writer at a time, told by `writers/`; see single-writer.ts. */
 export const SINGLE_WRITER_FEATURE = 'single-writer';
 
-const knownFeatures: readonly string[] = [SINGLE_WRITER_FEATURE];
+/** What version 1 knows under this name is described in docs/format.md. */
+export const ENCRYPTION_FEATURE = 'encryption';
+
+const knownFeatures: readonly string[] = [SINGLE_WRITER_FEATURE, ENCRYPTION_FEATURE];
 
 export const superblockKeys = ['superblock/0', 'superblock/1'] as const;
 
+/** STORE_EXISTS if there is a repository already: asked before anything is made for a new one. */
+export async function checkVacant(objects: ObjectStore): Promise<void> {
+  try {
+    await objects.size(superblockKeys[0]);
+  } catch (error) {
+    if (isAbsent(error)) return;
+    throw error;
+  }
+  await completeSuperblock(objects);
+  throw existing(objects);
+}
+
+function existing(objects: ObjectStore, cause?: unknown): StoreError {
+  const hint = 'Use it as it is, or choose another place.';
+  const message = `${objects.name} holds a repository already`;
+  return new StoreError('STORE_EXISTS', message, { hint, cause });
+}
+
 /** STORE_EXISTS if there is a repository already. */
 export async function writeSuperblock(objects: ObjectStore, superblock: Superblock): Promise<void> {
-  const bytes = sealJson('superblock', superblock);
+  const { mac, ...facts } = superblock;
+  const encryption = mac && { encryption: { mac: toHex(mac) } };
+  const bytes = sealJson('superblock', { ...facts, ...encryption });
   try {
     await objects.putIfAbsent(superblockKeys[0], bytes);
   } catch (cause) {
     if (!(cause instanceof ObjectError) || cause.code !== 'OBJECT_EXISTS') throw cause;
     await completeSuperblock(objects);
-    const hint = 'Use it as it is, or choose another place.';
-    const message = `${objects.name} holds a repository already`;
-    throw new StoreError('STORE_EXISTS', message, { hint, cause });
+    throw existing(objects, cause);
   }
   await objects.putIfAbsent(superblockKeys[1], bytes);
 }
@@ -95,9 +118,10 @@ function parse(bytes: Uint8Array, key: string): Superblock {
       writer: features.texts('writer'),
       gc: features.texts('gc'),
     },
+    mac: undefined,
   };
   const unknown = unknownOf(superblock.features.reader);
-  if (unknown === undefined) return superblock;
+  if (unknown === undefined) return encrypted(superblock, fields, key);
   throw new StoreError('STORE_VERSION', `the repository uses the feature ${unknown}`, {
     hint: 'Use a newer Blockferry with this repository.',
   });
@@ -109,6 +133,16 @@ function unknownOf(features: readonly string[]): string | undefined {
 
 export function isSingleWriter({ features }: Superblock): boolean {
   return features.writer.includes(SINGLE_WRITER_FEATURE);
+}
+
+/** Either all of it says that the repository is encrypted, or nothing does. */
+function encrypted(superblock: Superblock, fields: JsonFields, key: string): Superblock {
+  const { reader, writer, gc } = superblock.features;
+  const said = [reader, writer, gc].filter((list) => list.includes(ENCRYPTION_FEATURE)).length;
+  const given = fields.has('encryption');
+  if (said !== (given ? 3 : 0)) throw damagedObject(key, 'it is encrypted only in part');
+  if (!given) return superblock;
+  return { ...superblock, mac: fromHex(fields.object('encryption').hex('mac', 32), 32)! };
 }
 
 /** STORE_VERSION if the repository needs a writer that knows more than this one. */

@@ -1,13 +1,13 @@
 /** Fetches tree records from packs and verifies them. */
-import { CodecError, parseFrame, plainRecord, plainSection } from '../codec/index.ts';
-import { equalBytes, FormatError, fromHex } from '../core/index.ts';
+import { CodecError } from '../codec/index.ts';
+import { FormatError, fromHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject } from './errors.ts';
 import { readFrame } from './frame-plan.ts';
 import { packKey } from './pack-file.ts';
 import { RECORD_TREE } from './pack-table.ts';
-import { ParsedTree, treeSignatures, unpackTreeRecord } from './tree-record.ts';
+import { ParsedTree } from './tree-record.ts';
 
 /** STORE_MISSING if no pack holds the record, STORE_DAMAGED if its bytes are not what they were. */
 export async function loadTree(
@@ -29,15 +29,11 @@ export async function readTree(
   const bytes = new Uint8Array(table.frameBytes[frameNumber]!);
   await readFrame(objects, packId, bytes, table.frameOffset[frameNumber]!);
   try {
-    const frame = parseFrame(bytes);
-    const stored = frame.records[ordinal - table.frameFirst[frameNumber]!];
-    if (stored === undefined || stored.parents.length > 0) {
-      throw new FormatError('a frame does not hold the tree record that the table names');
+    if (ordinal !== table.frameFirst[frameNumber]) {
+      throw new FormatError('a tree record shares its frame');
     }
-    const record = unpackTreeRecord(plainRecord(plainSection(frame), stored), table);
-    const found = treeSignatures(record);
-    const genuine = equalBytes(found.id, fromHex(id, 32)!);
-    if (!genuine || found.checksum !== table.checksums[ordinal]) {
+    const record = table.seal.decodeTree(bytes, frameNumber, table);
+    if (!table.seal.isGenuineTree(record, fromHex(id, 32)!, table.checksums[ordinal]!)) {
       throw new FormatError('a tree record does not have the bytes of its hash');
     }
     return new ParsedTree(id, record);

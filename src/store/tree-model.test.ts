@@ -34,7 +34,7 @@ class Records {
 
   add(record: TreeRecord, id: Uint8Array): void {
     const copy = { structure: record.structure.slice(), values: record.values.slice() };
-    assert(equalBytes(treeSignatures(copy).id, id));
+    assert(equalBytes(treeSignatures(copy, undefined).id, id));
     this.#records.set(toHex(id), copy);
   }
 }
@@ -68,6 +68,7 @@ async function write(
   expected = modelDigest(after),
 ): Promise<Tree> {
   const writer = new TreeWriter({
+    signing: undefined,
     geometry: after,
     parent: before?.tree,
     reader: records.reader(),
@@ -235,6 +236,7 @@ test('1,000 scattered changes of 1 TiB cost at most 64 bytes of metadata each, a
   const geometry = { sizeBytes: 2 ** 40, chunkBytes: 64 * KiB };
   const leaves = leafCount(geometry);
   const first = new TreeWriter({
+    signing: undefined,
     geometry,
     parent: undefined,
     reader: records.reader(),
@@ -246,6 +248,7 @@ test('1,000 scattered changes of 1 TiB cost at most 64 bytes of metadata each, a
   const { root } = await first.finish();
   let bytes = 0;
   const second = new TreeWriter({
+    signing: undefined,
     geometry,
     parent: { geometry, root },
     reader: records.reader(),

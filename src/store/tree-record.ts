@@ -2,15 +2,8 @@
  * Tree records: the stored form of manifest nodes. One record holds many nodes, children before
  * parents; a node is named by its record and its number in it. docs/format.md has the bytes.
  */
-import {
-  ByteReader,
-  ByteWriter,
-  crc32,
-  FormatError,
-  SHA256_BYTES,
-  sha256,
-  toHex,
-} from '../core/index.ts';
+import { type Signing, signer } from '../codec/index.ts';
+import { ByteReader, ByteWriter, FormatError, SHA256_BYTES, toHex } from '../core/index.ts';
 import { FANOUT, TREE_RECORD_BYTES_MAX } from './limits.ts';
 import type { PackTable } from './pack-table.ts';
 
@@ -32,13 +25,16 @@ export type TreeRecord = {
   readonly values: Uint8Array;
 };
 
-/** SHA-256 and CRC-32 over the canonical form, in which every value is spelled out. */
-export function treeSignatures(record: TreeRecord): { id: Uint8Array; checksum: number } {
+/** Both signatures of the canonical form, in which every value is spelled out. */
+export function treeSignatures(
+  record: TreeRecord,
+  signing: Signing | undefined,
+): { id: Uint8Array; checksum: number } {
   const canonical = new ByteWriter(record.structure.byteLength + record.values.byteLength + 8);
   canonical.varint(record.structure.byteLength);
   canonical.put(record.structure);
   canonical.put(record.values);
-  return { id: sha256(canonical.view()), checksum: crc32(canonical.view()) };
+  return signer(signing).sign(canonical.view());
 }
 
 /** Finds the record of the same pack that has this id. */
@@ -167,6 +163,32 @@ export class ParsedTree {
   reference(source: number, ordinal: number): NodeReference {
     return { record: source === 0 ? this.id : this.sources[source - 1]!, ordinal };
   }
+}
+
+/**
+ * By the structure alone: which of a record's values are digests of nodes (1); the others are ids
+ * of records (0).
+ */
+export function digestValues(structure: Uint8Array): Uint8Array {
+  const reader = new ByteReader(structure);
+  if (reader.u8() !== VERSION) throw new FormatError('a tree record of a version not known');
+  const sourceCount = reader.count(TREE_RECORD_BYTES_MAX / SHA256_BYTES, 'the sources');
+  const nodeCount = reader.count(NODES_MAX, 'the number of nodes');
+  const parser = new NodeParser(reader, sourceCount);
+  const digests: number[] = [];
+  for (let at = 0; at < nodeCount; at++) {
+    const node = parser.node(at);
+    if (parser.valueAt * SHA256_BYTES > TREE_RECORD_BYTES_MAX) {
+      throw new FormatError('a tree record has too many values');
+    }
+    const first = node.valueAt + (node.hasDigest ? 1 : 0);
+    if (node.hasDigest) digests.push(node.valueAt);
+    for (let value = first; node.inner && value < parser.valueAt; value++) digests.push(value);
+  }
+  reader.end();
+  const flags = new Uint8Array(parser.valueAt);
+  for (const at of digests) flags[at] = 1;
+  return flags;
 }
 
 /** Nodes of one record: even small patches fill the target of a record long before. */

@@ -2,6 +2,7 @@
  * Writes a manifest: only what differs from the parent's, as patches of its nodes where that pays.
  */
 import assert from 'node:assert/strict';
+import type { Signing } from '../codec/index.ts';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
 import { childCount, type Geometry, nodeCount, treeHeight } from './geometry.ts';
 import { type Leaf, PIECE_CHUNK } from './leaf.ts';
@@ -43,6 +44,8 @@ export type TreeWriterOptions = {
   /** The manifest that most of the new one is like. */
   readonly parent: Tree | undefined;
   readonly reader: TreeReader;
+  /** The keys of tree record ids, in an encrypted repository. */
+  readonly signing: Signing | undefined;
   /** Takes a finished record; it must be stored before the root is used. */
   emit(record: TreeRecord, id: Uint8Array, checksum: number): Promise<void>;
 };
@@ -64,7 +67,8 @@ export class TreeWriter {
    * are not canonical chunks.
    */
   async put(index: number, leaf: Leaf, digest?: Uint8Array): Promise<void> {
-    const own = leafDigest(leaf);
+    // Where ids are no hashes, the digest does not follow from them.
+    const own = this.#options.signing === undefined ? leafDigest(leaf) : undefined;
     const known = own ?? digest;
     assert(known !== undefined, 'a leaf of unusual pieces needs its digest');
     if (leaf.isAllHole) {
@@ -85,7 +89,7 @@ export class TreeWriter {
   async flush(): Promise<void> {
     if (this.#builder.nodeCount === 0) return;
     const record = this.#builder.finish();
-    const { id, checksum } = treeSignatures(record);
+    const { id, checksum } = treeSignatures(record, this.#options.signing);
     this.#builder = new TreeRecordBuilder();
     this.#emitted.push(toHex(id));
     await this.#options.emit(record, id, checksum);

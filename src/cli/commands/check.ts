@@ -7,12 +7,16 @@ import { formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { checkSpec } from '../table/repository.ts';
 
-export const run: Run<typeof checkSpec> = async (context, { readData, acceptRollback }) => {
+export const run: Run<typeof checkSpec> = async (context, values) => {
+  const { readData, acceptRollback, noPassword } = values;
   const { env, output, signal } = context;
   const rollbacks: StoreError[] = [];
-  const heads = { onRolledBack: (error: StoreError) => rollbacks.push(error) };
-  // What is to be checked is what is stored, not copies of it.
-  await using repository = await repositoryOf(context, heads, { cache: false });
+  await using repository = await repositoryOf(context, {
+    onRolledBack: (error) => rollbacks.push(error),
+    withoutPassword: noPassword,
+    // What is to be checked is what is stored, not copies of it.
+    cache: false,
+  });
   if (acceptRollback) {
     await repository.acceptHead();
     for (const { message } of rollbacks.splice(0)) output.warn(`${message}; accepted`);
@@ -33,15 +37,21 @@ export const run: Run<typeof checkSpec> = async (context, { readData, acceptRoll
     // Most messages begin with the object's name.
     output.item('problem', problem, message.startsWith(object) ? message : `${object}: ${message}`);
   }
-  const { snapshots, packs, chunks, readBytes, orphanPacks } = report;
   output.summary(
-    { problems: problems.length, readData, snapshots, packs, chunks, readBytes, orphanPacks },
-    summaryOf(report, readData),
+    { problems: problems.length, readData, ...counts(report), blind: repository.isBlind },
+    summaryOf(report, { readData, isBlind: repository.isBlind }),
   );
   return problems.length === 0 ? exitStatus.done : exitStatus.damage;
 };
 
-function summaryOf(report: CheckReport, readData: boolean): string {
+function counts({ snapshots, packs, chunks, readBytes, orphanPacks }: CheckReport) {
+  return { snapshots, packs, chunks, readBytes, orphanPacks };
+}
+
+function summaryOf(
+  report: CheckReport,
+  { readData, isBlind }: { readData: boolean; isBlind: boolean },
+): string {
   const { problems, snapshots, packs, chunks, readBytes, orphanPacks } = report;
   const count = problems.length;
   const found = count === 0 ? 'no damage' : `${count} ${count === 1 ? 'problem' : 'problems'}`;
@@ -54,6 +64,7 @@ function summaryOf(report: CheckReport, readData: boolean): string {
       `${orphanPacks} packs belong to no snapshot: harmless, of an interrupted or a running backup`,
     );
   }
+  if (isBlind) lines.push('without the password: what is stored is whole, if nobody forged it');
   if (!readData) lines.push('data itself was not read: `ferry check --read-data` does');
   return lines.join('\n');
 }

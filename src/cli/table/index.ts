@@ -2,6 +2,7 @@
 import type { TableEntry } from '../spec.ts';
 import { backupCommands } from './backup.ts';
 import { imageCommands } from './images.ts';
+import { keyCommands } from './key.ts';
 import { nbdCommands } from './nbd.ts';
 import { repositoryCommands } from './repository.ts';
 import { servingCommands } from './serving.ts';
@@ -13,7 +14,7 @@ export type CommandGroup = { readonly title: string; readonly entries: readonly 
 export const commandGroups: readonly CommandGroup[] = [
   { title: 'Backup', entries: backupCommands },
   { title: 'Serving', entries: [...servingCommands, ...nbdCommands] },
-  { title: 'Repository', entries: repositoryCommands },
+  { title: 'Repository', entries: [...repositoryCommands, ...keyCommands] },
   { title: 'Images', entries: imageCommands },
   { title: 'Shell', entries: shellCommands },
 ];

@@ -21,6 +21,10 @@ export const initSpec = {
     'this host, until another one takes it over (--takeover). Credentials come from the usual',
     'AWS_* variables and ~/.aws, the server from --endpoint or AWS_ENDPOINT_URL. Small chunks find',
     'more that is equal and cost more memory and time; the size cannot be changed later.',
+    '',
+    'With --encrypt the password comes from FERRY_PASSWORD, FERRY_PASSWORD_FILE (a file),',
+    'FERRY_PASSWORD_COMMAND (a command that prints it), or is asked for on the terminal.',
+    'A repository cannot be encrypted later.',
   ].join('\n'),
   arguments: {},
   options: {
@@ -30,11 +34,14 @@ export const initSpec = {
       '64K',
       powerOfTwo(4096, 2 ** 20),
     ),
+    encrypt: flag('encrypt what is stored, under a password'),
+    label: text('TEXT', 'with --encrypt: a name for the password, stored in clear'),
   },
   examples: [
     'ferry init --repo /backups/disks',
     'ferry init --chunk-size 16K',
     'ferry init --repo s3://backups/disks --endpoint http://127.0.0.1:9000',
+    'ferry init --encrypt --label office',
   ],
 } as const;
 
@@ -100,6 +107,7 @@ export const checkSpec = {
   options: {
     readData: flag('read and verify all data as well'),
     acceptRollback: flag('take the log as it is, although entries that were seen are gone'),
+    noPassword: flag('check an encrypted repository as its host can: without the password'),
   },
   examples: ['ferry check', 'ferry check --read-data --repo /backups/disks'],
 } as const;

@@ -181,7 +181,7 @@ class BackupRun {
     const align = Math.max(this.#chunkBytes, CANONICAL_BYTES);
     if (since === undefined) return alignedRuns(this.#device, align);
     // Leaves of other chunks carry a digest that only a whole leaf's content gives.
-    const step = this.#chunkBytes === CANONICAL_BYTES ? align : LEAF_BYTES;
+    const step = this.#writer.hasPlainIds ? align : LEAF_BYTES;
     const { sizeBytes } = this.#device;
     const before = since.parent.sizeBytes;
     // Where sizes differ, the last chunk of the shorter one is not that of the longer one.

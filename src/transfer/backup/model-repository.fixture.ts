@@ -85,12 +85,33 @@ export async function checked(
   return await check(repository, { readData, pool });
 }
 
+const PASSWORD = 'correct horse battery staple';
+
+/** What a password costs here, so that tests may open a repository a thousand times. */
+const cheapKdf = { logN: 4, r: 1, p: 1 };
+
+/** Suites run over both kinds of repository. */
+export const kinds = ['plain', 'encrypted'] as const;
+export type Kind = (typeof kinds)[number];
+
+export async function init(
+  env: Env,
+  objects: ObjectStore,
+  kind: Kind,
+  options: { readonly chunkBytes?: number } = {},
+): Promise<void> {
+  const key = { password: PASSWORD, kdf: cheapKdf };
+  await Repository.init(env, objects, kind === 'plain' ? options : { ...options, key });
+}
+
+/** Opens a repository of either kind. */
 export async function open(
   env: Env,
   objects: ObjectStore,
   options: OpenOptions = {},
 ): Promise<Repository> {
-  return Repository.open(env, objects, options);
+  const secret = async () => ({ password: PASSWORD });
+  return Repository.open(env, objects, { secret, ...options });
 }
 
 /** Every snapshot that was committed is there and restores to what it was, and check is clean. */

@@ -5,11 +5,14 @@ import fc from 'fast-check';
 import { Draws } from '../../../sim/index.ts';
 import { equalBytes, nodeEnv } from '../../core/index.ts';
 import { memoryStore, type ObjectStore } from '../../objects/index.ts';
-import { diffTrees, type OpenOptions, Repository, treeOf } from '../../store/index.ts';
+import { diffTrees, type OpenOptions, type Repository, treeOf } from '../../store/index.ts';
 import {
   backUp,
   checked,
   type Expected,
+  init,
+  type Kind,
+  kinds,
   noise,
   open,
   readAsDevice,
@@ -174,11 +177,12 @@ const tally = { backups: 0, reads: 0, diffs: 0 };
 
 async function runModel(
   commands: Iterable<Command>,
+  kind: Kind,
   chunkBytes: number,
   options: OpenOptions,
 ): Promise<void> {
   const objects = memoryStore('model');
-  await Repository.init(env, objects, { chunkBytes });
+  await init(env, objects, kind, { chunkBytes });
   const repository = await open(env, objects, options);
   const model = { bytes: noise(400_000, 1), expected: new Map() };
   for (const change of [0, 7]) {
@@ -208,16 +212,21 @@ const commands = fc.commands(
   { maxCommands: 30, size: 'max' },
 );
 
-for (const [chunkBytes, bits, numRuns] of [
-  [64 * KiB, 32, 40],
-  [64 * KiB, 8, 30],
-  [4 * KiB, 8, 30],
-  [1024 * KiB, 32, 20],
+for (const [kind, chunkBytes, bits, numRuns] of [
+  ['plain', 64 * KiB, 32, 40],
+  ['plain', 64 * KiB, 8, 30],
+  ['plain', 4 * KiB, 8, 30],
+  ['plain', 1024 * KiB, 32, 20],
+  ['encrypted', 64 * KiB, 32, 20],
+  ['encrypted', 4 * KiB, 8, 20],
+  ['encrypted', 1024 * KiB, 32, 10],
 ] as const) {
-  test(`chunks of ${chunkBytes} bytes, fingerprints of ${bits} bits`, async () => {
+  test(`${kind}: chunks of ${chunkBytes} bytes, fingerprints of ${bits} bits`, async () => {
     const before = { ...tally };
     await fc.assert(
-      fc.asyncProperty(commands, (list) => runModel(list, chunkBytes, { fingerprints: { bits } })),
+      fc.asyncProperty(commands, (list) =>
+        runModel(list, kind, chunkBytes, { fingerprints: { bits } }),
+      ),
       { numRuns },
     );
     for (const what of ['backups', 'reads', 'diffs'] as const) {
@@ -230,9 +239,14 @@ for (const [chunkBytes, bits, numRuns] of [
   });
 }
 
-test('a long history of small changes, with many packs, segments and chains of patches', async () => {
+for (const kind of kinds) {
+  test(`${kind}: a long history of small changes, with many packs, segments and patches`, () =>
+    longHistory(kind));
+}
+
+async function longHistory(kind: Kind): Promise<void> {
   const objects = memoryStore('history');
-  await Repository.init(env, objects);
+  await init(env, objects, kind);
   const expected: Expected = new Map();
   let bytes = noise(500_000, 3);
   for (let round = 0; round < 75; round++) {
@@ -258,4 +272,4 @@ test('a long history of small changes, with many packs, segments and chains of p
   const report = await checked(env, repository);
   assert.deepEqual(report.problems, []);
   assert(report.packs >= 75);
-});
+}

@@ -1,0 +1,109 @@
+/** Sealers of encrypted repositories: one with the keys, and one for a host that has none. */
+import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { equalSecrets, fromHex, hmac, type Random, SHA256_BYTES } from '../core/index.ts';
+import { fieldsKeyOf, type RepositoryKeys } from './crypto-keys.ts';
+import { blindPack, sealedPack } from './crypto-pack.ts';
+import { type ObjectKind, objectKinds, parseJson } from './envelope.ts';
+import { damagedObject, noPassword } from './errors.ts';
+import { JsonFields } from './json.ts';
+import { type PlainFields, type Sealer, withFields } from './sealer.ts';
+
+const MAC_BYTES = SHA256_BYTES;
+const SALT_BYTES = 32;
+const TAG_BYTES = 16;
+
+/** Every key that it seals with is used once, so the nonce may be the same. */
+const NONCE = new Uint8Array(12);
+
+const MAC_LABEL = new TextEncoder().encode('blockferry 1 object\n');
+
+/** The field that holds what `hide` has sealed, in base64. */
+const SEALED_FIELD = 'sealed';
+
+export function keyedSealer(keys: RepositoryKeys, repositoryId: string, random: Random): Sealer {
+  const repository = fromHex(repositoryId, 16)!;
+  const chunkSigning = { idKey: keys.chunkId, checksumKey: keys.checksum };
+  const treeSigning = { idKey: keys.treeId, checksumKey: keys.checksum };
+  const macOf = (kind: ObjectKind, key: string, payload: Uint8Array) =>
+    hmac(keys.objects, MAC_LABEL, repository, nameOf(kind, key), payload);
+  return {
+    mode: 'keyed',
+    chunkSigning,
+    treeSigning,
+    pack: (packId) => sealedPack(keys, packId, { chunkSigning, treeSigning }),
+    wrap(kind, key, payload) {
+      return new Uint8Array(Buffer.concat([payload, macOf(kind, key, payload)]));
+    },
+    unwrap(kind, key, payload) {
+      const { content, mac } = splitMac(key, payload);
+      if (equalSecrets(mac, macOf(kind, key, content))) return content;
+      throw damagedObject(key, 'nobody with the key of this repository has written it there');
+    },
+    hide(place, fields, clear) {
+      const salt = new Uint8Array(SALT_BYTES);
+      random.fill(salt);
+      const shown: Record<string, unknown> = {};
+      const hidden: Record<string, unknown> = {};
+      for (const [name, value] of Object.entries(fields)) {
+        (clear.includes(name) ? shown : hidden)[name] = value;
+      }
+      return { ...shown, [SEALED_FIELD]: sealFields(keys, salt, place, hidden) };
+    },
+    reveal: (place, fields) => withFields(fields, openFields(keys, place, fields), place),
+  };
+}
+
+/** Kind, length of the name, name: no two places are spelled alike. */
+function nameOf(kind: ObjectKind, key: string): Uint8Array {
+  const name = new TextEncoder().encode(key);
+  return Uint8Array.of(objectKinds[kind], name.byteLength & 0xff, name.byteLength >> 8, ...name);
+}
+
+function splitMac(key: string, payload: Uint8Array): { content: Uint8Array; mac: Uint8Array } {
+  if (payload.byteLength < MAC_BYTES) throw damagedObject(key, 'it is not authenticated');
+  return { content: payload.subarray(0, -MAC_BYTES), mac: payload.subarray(-MAC_BYTES) };
+}
+
+/** In base64: the salt that the key is derived from, the ciphertext, the tag. */
+function sealFields(
+  keys: RepositoryKeys,
+  salt: Uint8Array,
+  place: string,
+  fields: PlainFields,
+): string {
+  const cipher = createCipheriv('aes-256-gcm', fieldsKeyOf(keys, salt, place), NONCE);
+  const ciphertext = cipher.update(JSON.stringify(fields), 'utf8');
+  cipher.final();
+  return Buffer.concat([salt, ciphertext, cipher.getAuthTag()]).toString('base64');
+}
+
+function openFields(keys: RepositoryKeys, place: string, fields: JsonFields): PlainFields {
+  const bytes = Buffer.from(fields.text(SEALED_FIELD), 'base64');
+  if (bytes.byteLength < SALT_BYTES + TAG_BYTES) throw damagedObject(place, 'nothing is sealed');
+  const key = fieldsKeyOf(keys, bytes.subarray(0, SALT_BYTES), place);
+  const decipher = createDecipheriv('aes-256-gcm', key, NONCE);
+  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
+  const plain = decipher.update(bytes.subarray(SALT_BYTES, -TAG_BYTES));
+  try {
+    decipher.final();
+  } catch {
+    throw damagedObject(place, 'what is sealed there was not sealed for it');
+  }
+  return new JsonFields(parseJson(plain, place), place).values;
+}
+
+/** What a host without the key can do: read what is in clear, and copy or drop whole objects. */
+export const blindSealer: Sealer = {
+  mode: 'blind',
+  chunkSigning: undefined,
+  treeSigning: undefined,
+  pack: (packId) => blindPack(packId),
+  wrap(_kind, key) {
+    throw noPassword(`writing ${key}`);
+  },
+  unwrap: (_kind, key, payload) => splitMac(key, payload).content,
+  hide(place) {
+    throw noPassword(`writing ${place}`);
+  },
+  reveal: (place, fields, unknown) => withFields(fields, unknown, place),
+};
