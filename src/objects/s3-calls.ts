@@ -1,6 +1,6 @@
 /** Runs S3 requests: so many at once, so many a second, each with a deadline, tried a few times. */
 import type { S3Client } from '@aws-sdk/client-s3';
-import { type Clock, Gate, type Random } from '../core/index.ts';
+import { type Clock, Gate, type Random, type Timer } from '../core/index.ts';
 import { ObjectError, type ObjectErrorCode } from './object-store.ts';
 import {
   DeadlineError,
@@ -44,7 +44,10 @@ export type S3Usage = {
 export type S3Attempt = {
   readonly sdk: Sdk;
   readonly client: S3Client;
+  /** Aborts at the deadline. */
   readonly signal: AbortSignal;
+  /** That many bytes more than was said are to come: the deadline moves. */
+  extend(bytes: number): void;
 };
 
 export type S3Call = {
@@ -118,18 +121,26 @@ export class S3Calls {
       await this.#turn();
       this.usage.requests[call.class]++;
       const controller = new AbortController();
-      const deadlineMs =
-        (pace?.deadlineMs ?? S3_DEADLINE_MS) + (call.bytes ?? 0) / S3_SLOWEST_BYTES_PER_MS;
-      const late = new DeadlineError(`no answer within ${Math.round(deadlineMs)} ms`);
-      const timer = clock.after(deadlineMs, () => controller.abort(late));
+      const { signal } = controller;
+      let timer = limit(call.bytes ?? 0);
+      const extend = (bytes: number): void => {
+        timer.cancel();
+        timer = limit(bytes);
+      };
       try {
-        const result = await work({ sdk, client, signal: controller.signal });
+        const result = await work({ sdk, client, signal, extend });
         this.#hasAnswered = true;
         return result;
       } catch (error) {
-        throw controller.signal.aborted && !(error instanceof ObjectError) ? late : error;
+        throw signal.aborted && !(error instanceof ObjectError) ? signal.reason : error;
       } finally {
         timer.cancel();
+      }
+
+      function limit(bytes: number): Timer {
+        const deadlineMs = (pace?.deadlineMs ?? S3_DEADLINE_MS) + bytes / S3_SLOWEST_BYTES_PER_MS;
+        const late = new DeadlineError(`no answer within ${Math.round(deadlineMs)} ms`);
+        return clock.after(deadlineMs, () => controller.abort(late));
       }
     } finally {
       this.#gate.leave();

@@ -63,8 +63,8 @@ class S3Store implements S3ObjectStore {
 
   async get(key: string, bytesMax: number): Promise<Uint8Array> {
     checkObjectName(key);
-    return this.#found({ verb: 'read', key, class: 'get', bytes: bytesMax }, async (attempt) => {
-      const { sdk, client, signal } = attempt;
+    return this.#found({ verb: 'read', key, class: 'get' }, async (attempt) => {
+      const { sdk, client, signal, extend } = attempt;
       const answer = await client.send(new sdk.GetObjectCommand(this.#place(key)), {
         abortSignal: signal,
       });
@@ -78,6 +78,7 @@ class S3Store implements S3ObjectStore {
         throw tooLargeError(this.name, key, { sizeBytes, bytesMax });
       }
       const bytes = new Uint8Array(sizeBytes);
+      extend(sizeBytes);
       await readBody(answer.Body, bytes, signal);
       this.usage.downloadedBytes += sizeBytes;
       return bytes;

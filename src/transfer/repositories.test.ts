@@ -103,6 +103,49 @@ test('what a server answers wrongly, late or not at all leaves every snapshot wh
     }
   }));
 
+test('a server that is lost at any request of a backup loses nothing, and the next run works', () =>
+  inFolder(async (folder) => {
+    let lastNumber = Number.POSITIVE_INFINITY;
+    await using server = await FakeS3.start({
+      // The last request takes effect, and nothing is heard of it any more.
+      plan: ({ number }) => {
+        if (number < lastNumber) return undefined;
+        return number === lastNumber ? 'lost-answer' : 'denied';
+      },
+    });
+    const options = nodeAt(server, folder);
+    await initRepository(env, LOCATION, options);
+    const before = noise(MIB / 8, 0);
+    await backUpOne(options, before);
+    const objects = new Map(server.objects);
+    let lostCommits = 0;
+    for (let nth = 1; ; nth++) {
+      server.objects.clear();
+      for (const [key, object] of objects) server.objects.set(key, object);
+      const bytes = noise(MIB / 8, nth);
+      lastNumber = server.requests + nth;
+      const code = await backUpOne(options, bytes).then(
+        () => 'done',
+        (error: { readonly code?: string }) => error.code,
+      );
+      const wasCut = server.requests >= lastNumber;
+      lastNumber = Number.POSITIVE_INFINITY;
+      if (!wasCut) break;
+      await assertNewest(options, code === 'done' ? [bytes] : [before, bytes]);
+      if (code !== 'done') assert.equal(code, 'OBJECT_ACCESS');
+      const after = await backUpOne(options, bytes);
+      if (code !== 'done' && after.stats.newChunks === 0) lostCommits++;
+      await assertNewest(options, [bytes]);
+    }
+    assert.ok(lostCommits > 0, 'the commit itself was among the requests');
+  }));
+
+async function assertNewest(options: PlaceOptions, either: readonly Uint8Array[]): Promise<void> {
+  await using repository = await openRepository(env, LOCATION, options);
+  const found = await restored(env, repository, repository.resolve('disk@latest'));
+  assert.ok(either.some((bytes) => equalBytes(found, bytes)));
+}
+
 test('where put-if-absent does not hold, one node writes, until a person hands it over', () =>
   inFolder(async (folder) => {
     await using server = await FakeS3.start({ ignoresConditions: true });
