@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type FSWatcher, watch } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { MIB, noise, type Place, place } from '../cli/ferry.ts';
@@ -123,4 +123,37 @@ test('a snapshot is mounted by the kernel, written, committed, and restores clea
     before.equals(await readFile(here.path('first.img'))),
     'the first snapshot is as it was',
   );
+});
+
+test('an export bears a file system through nbdfuse, and fstrim reaches its holes', async (context) => {
+  const tools = toolsFor(context);
+  if (tools === undefined) return;
+  await using here = await place();
+  await writeFile(here.path('disk.img'), '');
+  await truncate(here.path('disk.img'), 96 * MIB);
+  const server = await here.serve('export', 'disk.img');
+  const allocated = async () => (await stat(here.path('disk.img'))).blocks * 512;
+  {
+    await using loop = await loopDevice(tools, server.uri, here.path('fuse'));
+    await runOk(tools['mkfs.ext4']!, ['-q', loop.device]);
+    {
+      await using _mounted = await mounted(loop.device, here.path('mnt'));
+      await writeFile(here.path('mnt/kept'), noise(5 * MIB, 1));
+      await writeFile(here.path('mnt/gone'), noise(30 * MIB, 2));
+      await runOk('sync', ['--file-system', here.path('mnt')]);
+      const before = await allocated();
+      await rm(here.path('mnt/gone'));
+      await runOk('sync', ['--file-system', here.path('mnt')]);
+      await runOk('fstrim', [here.path('mnt')]);
+      const freed = before - (await allocated());
+      assert.ok(freed > 20 * MIB, `trimming reached the image: ${freed} bytes`);
+    }
+    await runOk(tools.e2fsck!, ['-fn', loop.device]);
+  }
+  server.kill('SIGTERM');
+  assert.equal((await server.finished()).exitCode, 0);
+  await runOk(tools.e2fsck!, ['-fn', here.path('disk.img')]);
+  const dump = `dump /kept ${here.path('kept')}`;
+  await runOk(tools.debugfs!, ['-R', dump, here.path('disk.img')]);
+  assert.ok(noise(5 * MIB, 1).equals(await readFile(here.path('kept'))));
 });

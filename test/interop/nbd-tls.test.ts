@@ -9,7 +9,7 @@ import { type Certificates, makeCertificates } from './certificates.ts';
 import { env, MIB, readAll, type Scratch, scratch } from './nbd-scratch.ts';
 import { startNbdServer } from './nbd-server-peer.ts';
 import { run, runOk, start } from './processes.ts';
-import { requireTool } from './tools.ts';
+import { requirePythonModule, requireTool } from './tools.ts';
 
 const tcp = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
@@ -82,6 +82,38 @@ test('nbdinfo and nbdcopy reach us over TLS with a pre-shared key', async (conte
   const carol = uri.replace('alice', 'carol');
   const strange = await run(nbdinfo, [`${carol}?tls-psk-file=${preSharedKeys}`]);
   assert.notEqual(strange.exitCode, 0);
+});
+
+test('nbdsh reaches us over TLS, with structured replies and block status', async (context) => {
+  const python = requirePythonModule(context, 'nbd', 'python3-libnbd');
+  if (python === undefined) return;
+  await using place = await scratch();
+  const made = await certificates(context, place);
+  if (made === undefined) return;
+  await using server = await served(await serverFiles(made.folder, true));
+  assert.ok(server.address.kind === 'tcp');
+  const script = `
+import nbd, sys
+h = nbd.NBD()
+h.set_tls(nbd.TLS_REQUIRE)
+h.set_tls_certificates(sys.argv[2])
+h.set_export_name("disk")
+h.add_meta_context("base:allocation")
+h.connect_tcp("localhost", sys.argv[1])
+assert h.get_tls_negotiated() and h.get_structured_replies_negotiated()
+assert h.pread(8, 1 << 20) == b"tls tls "
+h.pwrite(b"x" * 70000, 4000, nbd.CMD_FLAG_FUA)
+assert h.pread(70002, 3999) == bytes(1) + b"x" * 70000 + bytes(1)
+seen = []
+h.block_status(h.get_size(), 0, lambda c, o, e, err: seen.append((c, list(e))))
+assert seen[0][0] == "base:allocation" and len(seen[0][1]) >= 2, seen
+h.flush()
+h.shutdown()
+print("good")
+`;
+  const port = String(server.address.port);
+  const done = await runOk(python, ['-c', script, port, made.folder]);
+  assert.equal(done.stdout.trim(), 'good');
 });
 
 test('qemu-img reaches us over TLS with certificates', async (context) => {

@@ -13,6 +13,9 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   if (threads > 1 && isUri(source)) {
     throw usageError('--threads is for files, block devices and memory', 'ferry export');
   }
+  if (directIo && (isUri(source) || source.startsWith('memory:'))) {
+    throw usageError(`--direct-io is for files and block devices, not ${source}`, 'ferry export');
+  }
   const name = values.name ?? defaultVolumeName(source);
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using device = await openSource(env, source, { readOnly, directIo });
