@@ -8,6 +8,7 @@ import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
 import { envRows } from './nbd.env.ts';
 import { manyConnections } from './nbd.many.ts';
+import { tlsRows } from './nbd.tls.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
 
 const VOLUME_BYTES = 1024 * 1024 * 1024;
@@ -122,6 +123,7 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
     if (fio !== undefined) await fioRows(context, fio, seconds);
   }
   if (wantedAtAll('env: ')) await envRows(report, options, folder, Number(values.seconds));
+  if (wantedAtAll('tls: ')) await tlsRows(report, options, folder);
   if (wantedAtAll('many: ')) await manyConnections(report, options, folder);
   report.note('unix socket; the server, the client and the rest of the machine share its cores');
 }

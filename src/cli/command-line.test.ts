@@ -112,6 +112,7 @@ test('what cannot be meant is one line with a pointer to the right help', () => 
     ['copy a --block-size 64Q', /--block-size: '64Q' is not a size/, 'ferry copy'],
     ['copy a --dept 1', /unknown option '--dept' \(Did you mean --depth\?\)/, 'ferry copy'],
     ['copi a', /unknown command 'copi' \(Did you mean copy\?\)/, 'ferry'],
+    ['help nosuch', /^unknown command 'nosuch'$/, 'ferry'],
     ['--nothing', /unknown option '--nothing'/, 'ferry'],
   ];
   for (const [line, message, help] of refused) {

@@ -38,6 +38,7 @@ export function parseCommandLine(
       .configureOutput({ writeOut: write, writeErr: write, outputError() {} })
       .configureHelp({ helpWidth: helpColumns });
   }
+  checkHelp(program, words);
   try {
     program.parse(words, { from: 'user' });
   } catch (error) {
@@ -47,6 +48,13 @@ export function parseCommandLine(
     throw usageError(oneLine(error.message), commandOf(program, words));
   }
   return invocation ?? { text: program.helpInformation(), status: exitStatus.usage };
+}
+
+/** Commander answers `help` about what it does not know with the help of all. */
+function checkHelp(program: Command, [first, name]: readonly string[]): void {
+  if (first !== 'help' || name === undefined || name.startsWith('-') || name === 'help') return;
+  if (program.commands.some((command) => command.name() === name)) return;
+  throw usageError(`unknown command '${name}'`);
 }
 
 type OnCommand = (

@@ -32,6 +32,7 @@ export function settingsFrom(
   },
   variables: Readonly<Record<string, string | undefined>>,
 ): Settings {
+  if (flags.repo === '') throw usageError('--repo is empty: name a directory');
   const home = variables.HOME || homedir();
   const stateHome = variables.XDG_STATE_HOME || join(home, '.local', 'state');
   const cacheHome = variables.XDG_CACHE_HOME || join(home, '.cache');

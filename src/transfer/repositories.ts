@@ -23,6 +23,7 @@ import {
   type WriterOptions,
 } from '../store/index.ts';
 import { TransferError } from './errors.ts';
+import { checkParent, checkPlace } from './repository-place.ts';
 
 /** What an S3 repository takes beside its address; a directory needs none of it. */
 export type S3Settings = {
@@ -42,12 +43,13 @@ function s3At(env: Env, location: string, { s3 }: PlaceOptions): S3ObjectStore {
   return s3Store({ location, access: s3?.access ?? {}, pace: s3?.pace, clock, random });
 }
 
-function directoryAt(env: Env, location: string): Promise<ObjectStore> {
+async function directoryAt(env: Env, location: string): Promise<ObjectStore> {
   if (/^[a-z0-9]+:\/\//i.test(location)) {
     throw new TransferError('TRANSFER_REPOSITORY', `${location} is not a place for a repository`, {
       hint: 'Give the path of a directory, or s3://BUCKET/PREFIX.',
     });
   }
+  await checkPlace(env.files, location);
   return directoryStore(env.files, location, env.random);
 }
 
@@ -58,6 +60,7 @@ export async function initRepository(
 ): Promise<Superblock> {
   if (!isS3Location(location)) {
     await using objects = await directoryAt(env, location);
+    await checkParent(env.files, location);
     return Repository.init(env, objects, options);
   }
   await using objects = s3At(env, location, options);

@@ -135,6 +135,23 @@ test('SIGUSR2 commits while clients go on; later writes come with the next commi
   assert.equal(last!.changedBytes, 65_536);
 });
 
+test('what SIGUSR2 has committed is not committed again at the end', async () => {
+  await using here = await backedUp();
+  const server = await here.serve('mount', 'disk@latest', '--rw', '--commit');
+  await write(server.uri, NEW, NEW_AT);
+  server.kill('SIGUSR2');
+  const status = JSON.parse(await server.line('"state":"committed"'));
+  const end = await stop(server);
+  assert.deepEqual([end.layerKept, end.id], [false, undefined]);
+  const [, made, ...more] = await here.json(0, 'ls');
+  assert.equal(made!.id, status.id);
+  assert.deepEqual(
+    more.map((line) => line.message_type),
+    ['summary'],
+  );
+  assert.ok((await changed(here)).equals(await restored(here, 'disk')));
+});
+
 test('after kill -9 the flushed writes are there again with --continue', async () => {
   await using here = await backedUp();
   const server = await here.serve('mount', 'disk', '--rw', '--commit', 'branch');

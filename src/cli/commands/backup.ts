@@ -47,6 +47,7 @@ export const run: Run<typeof backupSpec> = async (context, { source, name }) => 
     const name = snapshotName(result.damagedParent);
     output.warn(`${name} is damaged and was not compared with; run \`ferry check\``);
   }
+  warnOfSize(output, source, result);
   tell(output, result, changes, env.clock.monotonicMs() - startMs);
   if (result.snapshot.unreadable.length === 0) return exitStatus.done;
   warnOfUnreadable(context, source, result.snapshot);
@@ -68,6 +69,7 @@ function tell(output: Output, result: BackupResult, changes: ChangeSource, tookM
     `${snapshotName(snapshot)}: ${formatSize(sizeBytes)} backed up in ${formatDuration(tookMs)}`,
     `  source   ${changes.reason}`,
     `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,
+    ...sizeLines(sizeBytes, parent),
     `  changed  ${formatSize(changedBytes)}${parent ? ` since ${snapshotName(parent)}` : ''}`,
     `  sent     ${formatSize(stats.newBytes)} new; ${formatSize(stats.knownBytes)} known already`,
     `  stored   ${formatSize(storedBytes)}`,
@@ -79,6 +81,7 @@ function tell(output: Output, result: BackupResult, changes: ChangeSource, tookM
     {
       ...snapshotFields(snapshot),
       parent: parent?.id ?? null,
+      parentSizeBytes: parent?.sizeBytes ?? null,
       reason: changes.reason,
       readBytes,
       skippedBytes,
@@ -91,6 +94,25 @@ function tell(output: Output, result: BackupResult, changes: ChangeSource, tookM
     },
     lines.join('\n'),
   );
+}
+
+function sizeLines(sizeBytes: number, parent: Snapshot | undefined): string[] {
+  if (parent === undefined || parent.sizeBytes === sizeBytes) return [];
+  const verb = parent.sizeBytes < sizeBytes ? 'grew' : 'shrank';
+  return [`  size     ${verb} from ${formatSize(parent.sizeBytes)} to ${formatSize(sizeBytes)}`];
+}
+
+/** Of such a difference one may doubt that it is the same disk. */
+const SIZE_RATIO_DOUBTED = 2;
+
+function warnOfSize(output: Output, source: string, { snapshot, parent }: BackupResult): void {
+  if (parent === undefined) return;
+  const sizes = [parent.sizeBytes, snapshot.sizeBytes] as const;
+  if (Math.max(...sizes) < SIZE_RATIO_DOUBTED * Math.min(...sizes)) return;
+  if (sizes[0] === sizes[1]) return;
+  const [before, now] = sizes.map(formatSize);
+  const question = `is ${source} still the disk that ${snapshot.volume} is about?`;
+  output.warn(`the size was ${before} at the last backup and is ${now} now: ${question}`);
 }
 
 function packs(count: number): string {

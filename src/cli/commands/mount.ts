@@ -101,7 +101,12 @@ async function serveWritable(
   let asked: Promise<void> = Promise.resolve();
   using _listener = context.onCommitSignal(() => {
     if (commitTo === undefined) output.warn('SIGUSR2 commits only with --commit');
-    else asked = asked.then(() => commitMeanwhile(context, commit));
+    else {
+      asked = asked.then(async () => {
+        if (!mounted.isCommitted) await commitMeanwhile(context, commit);
+        else output.detail('SIGUSR2: nothing was written since the last commit');
+      });
+    }
   });
   const note = commitTo === undefined ? '' : `, kept as a snapshot of ${commitTo} at the end`;
   await serveMounted(context, mounted, snapshot, values, note);
@@ -116,6 +121,12 @@ async function serveWritable(
       { state: 'stopped', changedBytes, layerKept: true },
       `${formatSize(changedBytes)} of changes are kept; go on with them:\n` +
         `  ferry mount ${snapshotName(snapshot)} --rw --continue`,
+    );
+  } else if (mounted.isCommitted) {
+    await mounted.discard();
+    output.summary(
+      { state: 'stopped', changedBytes, layerKept: false },
+      'all that was written has been committed already',
     );
   } else {
     const made = await commit();

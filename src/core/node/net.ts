@@ -8,6 +8,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import { dirname } from 'node:path';
 import type { Address, Listener, Net, Stream } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { posixName, toEnvError } from './posix-error.ts';
@@ -47,7 +48,7 @@ async function listen(address: Address, onStream: (stream: Stream) => void): Pro
     await bind(server, address);
   } catch (error) {
     if (posixName(error) !== 'EADDRINUSE' || !(await removeStale(address))) {
-      throw toEnvError(error, 'listen on', label(address));
+      throw toEnvError(await withoutFolder(error, address), 'listen on', label(address));
     }
     await bind(server, address).catch((again: unknown) => {
       throw toEnvError(again, 'listen on', label(address));
@@ -59,6 +60,17 @@ async function listen(address: Address, onStream: (stream: Stream) => void): Pro
     address: address.kind === 'unix' ? address : bound(server, address.host),
     close: () => new Promise((resolve) => server.close(() => resolve())),
   };
+}
+
+/** Node says EACCES of a unix socket in a folder that is not there. */
+async function withoutFolder(error: unknown, address: Address): Promise<unknown> {
+  if (address.kind !== 'unix' || posixName(error) !== 'EACCES') return error;
+  const folder = dirname(address.path);
+  return await lstat(folder).then(
+    () => error,
+    (missing: unknown) =>
+      toEnvError(missing, `listen on ${label(address)}, for it lies in`, folder),
+  );
 }
 
 function accept(socket: Socket, address: Address): Stream {

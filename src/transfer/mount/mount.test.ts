@@ -88,6 +88,28 @@ test('a commit hands over the blocks that were written, and the next one builds 
   ]);
 });
 
+test('a mount knows whether a commit has kept all that was written', async () => {
+  await using here = await place();
+  await using mounted = await mount(env, here.repository, here.snapshot, here);
+  const { store } = recorder(here.snapshot);
+  assert.equal(mounted.isCommitted, false);
+  await mounted.device.write(new Uint8Array(BLOCK).fill(1), 0, 0);
+  await mounted.commit(async (device, since) => {
+    // Waits until the commit is over, and is not in it.
+    void mounted.device.zero(BLOCK, BLOCK, 0);
+    return await store(device, since);
+  });
+  await mounted.device.read(new Uint8Array(1), 0);
+  await mounted.device.flush();
+  assert.equal(mounted.isCommitted, false, 'the late one');
+  await mounted.commit(store);
+  assert.equal(mounted.isCommitted, true);
+  await mounted.device.read(new Uint8Array(1), 0);
+  assert.equal(mounted.isCommitted, true);
+  await mounted.device.trim(BLOCK, 0, 0);
+  assert.equal(mounted.isCommitted, false);
+});
+
 test('writes wait while a commit is under way', async () => {
   await using here = await place();
   await using mounted = await mount(env, here.repository, here.snapshot, here);

@@ -25,6 +25,8 @@ export interface Mount extends AsyncDisposable {
   readonly continued: boolean;
   /** Bytes that differ, or may differ, from the snapshot. */
   changedBytes(): number;
+  /** A commit has kept all that was written. */
+  readonly isCommitted: boolean;
   /** Has `store` keep the present content as a snapshot; writers wait meanwhile. */
   commit<Result extends { readonly snapshot: Snapshot }>(store: Store<Result>): Promise<Result>;
   /** Closes the mount and removes the layer with all that was written. */
@@ -58,6 +60,7 @@ function readOnlyMount(device: Device): Mount {
     device,
     continued: false,
     changedBytes: () => 0,
+    isCommitted: false,
     commit: async () => {
       throw new TransferError('TRANSFER_LAYER', `${device.name} is mounted read-only`, {
         hint: 'Mount it with --rw to keep changes.',
@@ -75,6 +78,8 @@ class WritableMount implements Mount {
   readonly continued: boolean;
   /** What the layer's blocks are changes of, and contain all changes since. */
   #parent: Snapshot;
+  /** How many changes the last commit has seen; undefined before there is one. */
+  #committedChanges: number | undefined;
   /** One commit at a time. */
   #committing: Promise<unknown> = Promise.resolve();
 
@@ -92,6 +97,10 @@ class WritableMount implements Mount {
 
   changedBytes(): number {
     return this.#layer.device.changedBytes();
+  }
+
+  get isCommitted(): boolean {
+    return this.#committedChanges === this.#gate.changes;
   }
 
   async commit<Result extends { readonly snapshot: Snapshot }>(
@@ -114,6 +123,7 @@ class WritableMount implements Mount {
         changed: device.changedExtents(),
       });
       this.#parent = result.snapshot;
+      this.#committedChanges = this.#gate.changes;
       return result;
     } finally {
       this.#gate.open();

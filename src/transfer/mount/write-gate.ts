@@ -8,6 +8,8 @@ export class WriteGate implements Device {
   #closed = false;
   readonly #waiting: (() => void)[] = [];
   #settled: (() => void) | undefined;
+  /** Of calls that change something, let in so far. */
+  changes = 0;
 
   constructor(base: Device) {
     this.#base = base;
@@ -78,6 +80,7 @@ export class WriteGate implements Device {
         this.#change(call),
       );
     }
+    this.changes++;
     const answer = call();
     if (!(answer instanceof Promise)) return;
     this.#writing++;
