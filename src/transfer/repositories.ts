@@ -43,12 +43,13 @@ function s3At(env: Env, location: string, { s3 }: PlaceOptions): S3ObjectStore {
   return s3Store({ location, access: s3?.access ?? {}, pace: s3?.pace, clock, random });
 }
 
-async function directoryAt(env: Env, location: string): Promise<ObjectStore> {
+async function directoryAt(env: Env, location: string, isNew: boolean): Promise<ObjectStore> {
   if (/^[a-z0-9]+:\/\//i.test(location)) {
     throw new TransferError('TRANSFER_REPOSITORY', `${location} is not a place for a repository`, {
       hint: 'Give the path of a directory, or s3://BUCKET/PREFIX.',
     });
   }
+  if (isNew) await checkParent(env.files, location);
   await checkPlace(env.files, location);
   return directoryStore(env.files, location, env.random);
 }
@@ -59,8 +60,7 @@ export async function initRepository(
   options: InitOptions & PlaceOptions,
 ): Promise<Superblock> {
   if (!isS3Location(location)) {
-    await using objects = await directoryAt(env, location);
-    await checkParent(env.files, location);
+    await using objects = await directoryAt(env, location, true);
     return Repository.init(env, objects, options);
   }
   await using objects = s3At(env, location, options);
@@ -76,7 +76,7 @@ export async function openRepository(
   options: OpenOptions & PlaceOptions = {},
 ): Promise<Repository> {
   if (!isS3Location(location)) {
-    return openOver(env, await directoryAt(env, location), options);
+    return openOver(env, await directoryAt(env, location, false), options);
   }
   const objects = s3At(env, location, options);
   return openOver(env, objects, { ...options, prepare: (_, superblock) => prepared(superblock) });
