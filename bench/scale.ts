@@ -8,7 +8,13 @@ import { directoryStore } from '../src/objects/index.ts';
 import { sealJson } from '../src/store/envelope.ts';
 import { plainSealer, Repository, type SealedObjects, sealedObjects } from '../src/store/index.ts';
 import { JsonFields } from '../src/store/json.ts';
-import { entryToJson, logKey, NO_PREVIOUS, type SegmentInfo } from '../src/store/log-entry.ts';
+import {
+  entryToJson,
+  type LogEntry,
+  logKey,
+  NO_PREVIOUS,
+  type SegmentInfo,
+} from '../src/store/log-entry.ts';
 import { type SegmentPack, writeSegment } from '../src/store/segment.ts';
 import { snapshotFromJson } from '../src/store/snapshot.ts';
 import type { Bench, BenchOptions } from './main.ts';
@@ -64,7 +70,8 @@ async function generateIndex(objects: SealedObjects, records: number): Promise<v
     }
     segments.push(await writeSegment(objects, env.random, packs));
   }
-  const entry = {
+  const entry: LogEntry = {
+    type: 'snapshot',
     ...{ sequence: 1, previous: NO_PREVIOUS, nonce: randomHex(16), generation: 0 },
     snapshot: snapshotFromJson(new JsonFields(emptySnapshot(), 'generated'), plainSealer),
     index: { packs: [], packsDropped: [], segments, segmentsDropped: [] },

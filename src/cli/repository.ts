@@ -86,6 +86,6 @@ export function formatTime(time: string): string {
 
 /** A snapshot for programs; names and units are fixed. */
 export function snapshotFields(snapshot: Snapshot): Fields {
-  const { id, volume, time, sizeBytes, changedBytes, storedBytes, source } = snapshot;
-  return { id, volume, time, sizeBytes, changedBytes, storedBytes, source };
+  const { id, volume, time, sizeBytes, changedBytes, storedBytes, source, tags, held } = snapshot;
+  return { id, volume, time, sizeBytes, changedBytes, storedBytes, source, tags, held };
 }

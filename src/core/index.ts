@@ -9,6 +9,7 @@ export * from './hash.ts';
 export * from './kernel.ts';
 export * from './node/node-env.ts';
 export * from './node/node-kernel.ts';
+export { PERIOD_FORM, type Period, parsePeriod } from './period.ts';
 export * from './queue.ts';
 export * from './settle.ts';
 export * from './sibling-module.ts';

@@ -25,6 +25,8 @@ export type DirectoryWriting = {
 
 export class DirectoryWriters {
   readonly #writing: DirectoryWriting;
+  /** Names of the unfinished files of this process. */
+  readonly unfinished = new Set<string>();
 
   constructor(writing: DirectoryWriting) {
     this.#writing = writing;
@@ -37,15 +39,21 @@ export class DirectoryWriters {
       await folders.ensure(TEMPORARY_FOLDER);
       const id = new Uint8Array(TEMPORARY_NAME_BYTES);
       random.fill(id);
-      const path = folders.path(`${TEMPORARY_FOLDER}/${toHex(id)}`);
-      const file = await files.open(path, 'create');
-      return this.#writer(key, file);
+      const name = toHex(id);
+      const path = folders.path(`${TEMPORARY_FOLDER}/${name}`);
+      this.unfinished.add(name);
+      try {
+        return this.#writer(key, name, await files.open(path, 'create'));
+      } catch (error) {
+        this.unfinished.delete(name);
+        throw error;
+      }
     } catch (error) {
       throw this.#failure(error, key);
     }
   }
 
-  #writer(key: string, file: OpenFile): ObjectWriter {
+  #writer(key: string, name: string, file: OpenFile): ObjectWriter {
     let state: 'open' | 'busy' | 'over' = 'open';
     let sizeBytes = 0;
 
@@ -60,6 +68,8 @@ export class DirectoryWriters {
         state = 'over';
         await this.#discard(file);
         throw this.#failure(error, key);
+      } finally {
+        if (state === 'over') this.unfinished.delete(name);
       }
     };
 
@@ -75,6 +85,7 @@ export class DirectoryWriters {
         if (state === 'over') return;
         state = 'over';
         await this.#discard(file);
+        this.unfinished.delete(name);
       },
     };
   }

@@ -8,13 +8,14 @@ import {
   type Random,
   readFully,
 } from '../core/index.ts';
+import { directoryLocks } from './directory-locks.ts';
 import { DirectoryWriters } from './directory-writer.ts';
 import { Folders, parentOf } from './folders.ts';
 import { IdleHandles } from './idle-handles.ts';
 import { LISTING_CALLS_MAX } from './limits.ts';
 import { foreignError, objectError, rangeError, tooLargeError } from './object-errors.ts';
 import { checkObjectName, checkPrefix, isObjectName } from './object-name.ts';
-import type { ObjectEntry, ObjectStore, ObjectWriter } from './object-store.ts';
+import type { ObjectEntry, ObjectStore, ObjectWriter, StoreLocks } from './object-store.ts';
 
 /**
  * The directory need not exist; the first object makes it (its parent must be there). Fails with
@@ -36,6 +37,7 @@ class DirectoryStore implements ObjectStore {
   readonly #folders: Folders;
   readonly #writers: DirectoryWriters;
   readonly #handles: IdleHandles;
+  readonly locks: StoreLocks;
 
   constructor(files: Files, rootPath: string, random: Random) {
     this.name = `directory:${rootPath}`;
@@ -44,6 +46,7 @@ class DirectoryStore implements ObjectStore {
     const folders = this.#folders;
     this.#writers = new DirectoryWriters({ files, folders, random, storeName: this.name });
     this.#handles = new IdleHandles((key) => this.#open(key));
+    this.locks = directoryLocks(files, folders, (name) => this.#writers.unfinished.has(name));
   }
 
   async checkRoot(): Promise<void> {

@@ -76,6 +76,7 @@ export function faultStore(inner: ObjectStore, plan: StoreFaultPlan): ObjectStor
       yield* inner.list(prefix);
     },
     remove: (key) => judged('remove', key, () => inner.remove(key)),
+    ...(inner.locks !== undefined && { locks: inner.locks }),
     [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),
   };
 }

@@ -59,6 +59,22 @@ export interface ObjectStore extends AsyncDisposable {
 
   /** Absent objects are fine. */
   remove(key: string): Promise<void>;
+
+  /** Only where something dies with its process: elsewhere the living show that they change. */
+  readonly locks?: StoreLocks;
+}
+
+/** Tells what belongs to a process that lives from what one left that died. */
+export interface StoreLocks {
+  /** Holds `name` until it is released or the process dies; undefined if somebody holds it. */
+  take(name: string): Promise<StoreLock | undefined>;
+  /** Removes unfinished files of processes that died; answers with their bytes. */
+  sweep(): Promise<{ readonly files: number; readonly bytes: number }>;
+}
+
+export interface StoreLock {
+  /** Harmless when done twice. */
+  release(): Promise<void>;
 }
 
 /** `once`: one of very many that will hardly be asked for again soon. */

@@ -2,16 +2,23 @@
 import { type CodecPool, type Compression, defaultCompression } from '../codec/index.ts';
 import { type Env, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
+import { type Adopted, adoptPacks } from './adoption.ts';
 import type { ChunkIndex } from './chunk-index.ts';
-import { StoreError } from './errors.ts';
 import { FrameBuilder } from './frame-builder.ts';
 import type { Geometry } from './geometry.ts';
-import { indexChange, mergeIfNeeded } from './index-maintenance.ts';
+import { indexChange, type Merge, mergeIfNeeded } from './index-maintenance.ts';
 import type { CommitLog } from './log.ts';
-import { readPackTable } from './pack-file.ts';
+import type { LogState } from './log-state.ts';
+import { checkSession, storeCondemnedAgain } from './reliance.ts';
 import type { SealedObjects } from './sealer.ts';
-import { type FoundSession, findSessions, Session } from './session.ts';
-import { SNAPSHOT_ID_BYTES, type Snapshot, treeOf, type UnreadableExtent } from './snapshot.ts';
+import type { Session } from './session.ts';
+import {
+  checkTag,
+  SNAPSHOT_ID_BYTES,
+  type Snapshot,
+  treeOf,
+  type UnreadableExtent,
+} from './snapshot.ts';
 import { SnapshotWriter } from './snapshot-writer.ts';
 import type { TreeReader } from './tree-reader.ts';
 import { TreeWriter } from './tree-writer.ts';
@@ -32,12 +39,15 @@ export type CommitFacts = {
   readonly origin: string;
   readonly readBytes: number;
   readonly unreadable: readonly UnreadableExtent[];
+  readonly tags?: readonly string[];
 };
 
 export type StoreParts = {
   readonly env: Env;
   readonly objects: SealedObjects;
   readonly index: ChunkIndex;
+  /** Brings the index to the present state of the log. */
+  sync(): Promise<void>;
   readonly log: CommitLog;
   readonly reader: TreeReader;
   readonly chunkBytes: number;
@@ -49,28 +59,33 @@ export class BackupSession implements AsyncDisposable {
   readonly #session: Session;
   readonly #builder: FrameBuilder;
   readonly writer: SnapshotWriter;
-  readonly #adopted: readonly FoundSession[];
+  readonly #adopted: Adopted;
   /** Bytes of packs that were sealed. */
   storedBytes = 0;
 
   readonly #ended: () => void;
-  /** Packs that others of this process must not rely on before the log names them. */
-  readonly #own: string[];
+  /** The generation in whose state everything relied on is there to stay, or UNKNOWN. */
+  #generation: number;
+  /** The last merge of the index that was prepared, and for what. */
+  #merge: { readonly packs: number; readonly merge: Merge | undefined } | undefined;
   #committed = false;
 
   private constructor(
     parts: StoreParts,
     options: BackupOptions,
+    session: Session,
     adopted: Adopted,
     ended: () => void,
   ) {
-    const { env, objects, index, log, reader, chunkBytes } = parts;
+    const { env, objects, index, reader, chunkBytes } = parts;
     this.#parts = parts;
     this.#options = options;
-    this.#adopted = adopted.sessions;
-    this.#own = adopted.indexed;
+    this.#session = session;
+    this.#adopted = adopted;
     this.#ended = ended;
-    this.#session = new Session(objects, env.random, options.volume, log.state.generation);
+    const { generation, snapshots } = parts.log.state;
+    const forgotten = options.parent !== undefined && !snapshots.has(options.parent.id);
+    this.#generation = forgotten ? UNKNOWN : generation;
     const geometry: Geometry = { sizeBytes: options.sizeBytes, chunkBytes };
     const parent = options.parent && treeOf(options.parent);
     const tree = new TreeWriter({
@@ -88,9 +103,10 @@ export class BackupSession implements AsyncDisposable {
       compression: options.compression ?? defaultCompression,
       ...(options.packTargetBytes !== undefined && { packTargetBytes: options.packTargetBytes }),
       beforeSeal: () => tree.flush(),
-      afterSeal: async ({ id, sizeBytes }) => {
+      announce: (id) => this.#session.add(id),
+      afterSeal: async ({ sizeBytes }) => {
         this.storedBytes += sizeBytes;
-        await this.#session.add(id);
+        await this.#look();
       },
     });
     this.writer = new SnapshotWriter({
@@ -105,51 +121,40 @@ export class BackupSession implements AsyncDisposable {
     });
   }
 
-  /** Begins; what cut-off writers of the same volume have stored is found, not stored again. */
+  /**
+   * Begins in a session that is announced already; what cut-off writers of the same volume have
+   * stored is found, not stored again. The parts are at the newest state of the log.
+   */
   static async begin(
     parts: StoreParts,
     options: BackupOptions,
+    session: Session,
     ended: () => void,
   ): Promise<BackupSession> {
-    const { objects, index } = parts;
-    const sessions: FoundSession[] = [];
-    const indexed: string[] = [];
-    for (const found of await findSessions(objects, options.volume)) {
-      sessions.push({ ...found, state: { ...found.state, packs: await adopt(found) } });
-    }
-    return new BackupSession(parts, options, { sessions, indexed }, ended);
-
-    /** Packs that are there and not in the log yet. */
-    async function adopt({ state }: FoundSession): Promise<string[]> {
-      const packs: string[] = [];
-      for (const pack of state.packs) {
-        // What the index knew before is in the log already.
-        if (index.hasPack(pack) && !indexed.includes(pack)) continue;
-        try {
-          if (!index.hasPack(pack)) {
-            index.addTable(pack, await readPackTable(objects, pack));
-            indexed.push(pack);
-          }
-          packs.push(pack);
-        } catch (error) {
-          if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
-          // A later pack may stand on this one, which did not survive.
-          break;
-        }
-      }
-      return packs;
-    }
+    const adopted = await adoptPacks(parts, options.volume, session.writer);
+    await session.addAll(adopted.packs);
+    return new BackupSession(parts, options, session, adopted, ended);
   }
 
-  /** Bytes that earlier, cut-off runs had stored: worth telling a person. */
+  /** How many packs of earlier, cut-off runs are taken up: worth telling a person. */
   get adoptedPacks(): number {
-    return this.#adopted.reduce((sum, { state }) => sum + state.packs.length, 0);
+    return this.#adopted.packs.length;
+  }
+
+  /** At each pack: a run that can come to nothing any more ends now, and not at its commit. */
+  async #look(): Promise<void> {
+    const { log, sync } = this.#parts;
+    const before = log.state.generation;
+    await log.catchUp();
+    checkSession(log.state, this.#session, this.#session.packs);
+    if (log.state.generation !== before) await sync();
   }
 
   /** Makes the snapshot part of the log. The whole volume must have been put. */
-  async commit(facts: CommitFacts): Promise<Snapshot> {
-    const { env, objects, index, log, chunkBytes } = this.#parts;
+  async commit({ tags = [], ...facts }: CommitFacts): Promise<Snapshot> {
+    const { env, index, log, chunkBytes } = this.#parts;
     const { volume, sizeBytes, parent } = this.#options;
+    for (const tag of tags) checkTag(tag);
     const { root, digest } = await this.writer.finish();
     const id = new Uint8Array(SNAPSHOT_ID_BYTES);
     env.random.fill(id);
@@ -165,28 +170,60 @@ export class BackupSession implements AsyncDisposable {
       changedBytes: this.writer.stats.changedBytes,
       storedBytes: this.storedBytes,
       ...facts,
+      tags: [...new Set(tags)].sort(),
+      held: false,
     };
-    // Adopted packs come whole: a patch in one may stand on a chunk in another.
-    const adopted = this.#adopted.flatMap(({ state }) => state.packs);
-    const added = [...new Set([...this.#session.packs, ...adopted])];
-    const merge = await mergeIfNeeded(objects, env.random, index, log.state, added);
-    await log.append(async (state) => ({
-      snapshot,
-      index: indexChange(state, added, merge),
-      generation: state.generation,
-    }));
+    await log.append(async (state) => {
+      await this.#settle(state, snapshot);
+      const added = this.#added();
+      checkSession(state, this.#session, added);
+      const merge = await this.#merged(state, added);
+      const change = indexChange(state, added, merge);
+      return { type: 'snapshot', snapshot, index: change, generation: state.generation };
+    });
     this.#committed = true;
+    for (const pack of this.#added()) index.uncommitted.delete(pack);
     await this.#cleanUp();
     return snapshot;
+  }
+
+  /** Adopted packs come whole: a patch in one may stand on a chunk in another. */
+  #added(): string[] {
+    return [...new Set(this.#session.packs)];
+  }
+
+  /** After a step of garbage collection: nothing that it condemned is needed any more. */
+  async #settle(state: LogState, snapshot: Snapshot): Promise<void> {
+    if (state.generation === this.#generation) return;
+    const { objects, index, reader, sync } = this.#parts;
+    const { generation } = state;
+    await sync();
+    await storeCondemnedAgain({
+      objects,
+      index,
+      reader,
+      builder: this.#builder,
+      tree: treeOf(snapshot),
+      packs: this.#added(),
+    });
+    this.#generation = generation;
+  }
+
+  async #merged(state: LogState, added: readonly string[]): Promise<Merge | undefined> {
+    const { objects, env, index } = this.#parts;
+    if (this.#merge?.packs !== added.length) {
+      const merge = await mergeIfNeeded(objects, env.random, index, state, added);
+      this.#merge = { packs: added.length, merge };
+    }
+    const { merge } = this.#merge;
+    return merge?.segments.some(({ id }) => state.fencedObjects.has(id)) ? undefined : merge;
   }
 
   /** After the commit sessions are only in the way; failing to remove them harms nothing. */
   async #cleanUp(): Promise<void> {
     try {
       await this.#session.end();
-      for (const { keys } of this.#adopted) {
-        for (const key of keys) await this.#parts.objects.remove(key);
-      }
+      for (const key of this.#adopted.keys) await this.#parts.objects.remove(key);
     } catch (error) {
       if (!(error instanceof ObjectError)) throw error;
     }
@@ -203,12 +240,15 @@ export class BackupSession implements AsyncDisposable {
     await this.writer.settled().catch(() => undefined);
     await this.#builder[Symbol.asyncDispose]();
     if (!this.#committed) {
-      for (const pack of [...this.#own, ...this.#builder.packIds]) {
+      for (const pack of [...this.#adopted.packs, ...this.#builder.packIds]) {
         this.#parts.index.dropPack(pack);
       }
+      if (this.#session.packs.length === 0) await this.#cleanUp();
     }
+    await this.#session[Symbol.asyncDispose]();
     this.#ended();
   }
 }
 
-type Adopted = { readonly sessions: FoundSession[]; readonly indexed: string[] };
+/** What a forgotten snapshot holds may be gone at any time. */
+const UNKNOWN = -1;

@@ -3,8 +3,8 @@ import { sha256, toHex } from '../core/index.ts';
 import type { CheckRun } from './check.ts';
 import { damagedObject } from './errors.ts';
 import { LARGE_OBJECT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
-import { readCheckpoint, readEntry } from './log.ts';
-import { logKey } from './log-entry.ts';
+import { readCheckpoint } from './log.ts';
+import { logKey, unsealEntry } from './log-entry.ts';
 import { LogState } from './log-state.ts';
 import { plainSealer } from './sealer.ts';
 
@@ -23,7 +23,7 @@ export async function checkLog(run: CheckRun): Promise<void> {
       const follows = whole;
       whole = false;
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
-      const entry = readEntry(objects.sealer, key, bytes);
+      const entry = unsealEntry(objects.sealer, bytes, key);
       // Behind a damaged entry the others can only be checked by themselves.
       if (!follows) return;
       state.apply(entry, toHex(sha256(bytes)));

@@ -30,6 +30,10 @@ export class ChunkIndex {
   readonly #tables = new ByteCache<number, PackTable>(TABLE_CACHE_BYTES);
   readonly #loading = new Map<number, Promise<PackTable>>();
   readonly #dropped = new Set<number>();
+  /** Packs that can be read, but that nobody may come to rely on. */
+  #condemned: ReadonlySet<number> = new Set();
+  /** Packs that the log does not name yet, and that are this process's to commit. */
+  readonly uncommitted = new Set<string>();
   readonly #mask: number;
   /** Packs and segments that the log names and that could not be read, with the reason. */
   readonly unreadable = new Map<string, FerryError>();
@@ -60,7 +64,10 @@ export class ChunkIndex {
     const number = this.#packIds.length;
     this.#packIds.push(packId);
     this.#packNumbers.set(packId, number);
-    if (open !== undefined) this.#open.set(number, open);
+    if (open !== undefined) {
+      this.#open.set(number, open);
+      this.uncommitted.add(packId);
+    }
     return number;
   }
 
@@ -69,6 +76,7 @@ export class ChunkIndex {
     const number = this.#packNumbers.get(packId);
     if (number === undefined) return;
     this.#packNumbers.delete(packId);
+    this.uncommitted.delete(packId);
     this.#dropped.add(number);
     this.#open.delete(number);
     this.#tables.delete(number);
@@ -82,6 +90,24 @@ export class ChunkIndex {
 
   packIds(): string[] {
     return [...this.#packNumbers.keys()];
+  }
+
+  packId(number: number): string {
+    return this.#packIds[number]!;
+  }
+
+  /** From now on these, and no others, are condemned: copies elsewhere are preferred to theirs. */
+  setCondemned(packIds: Iterable<string>): void {
+    const condemned = new Set<number>();
+    for (const packId of packIds) {
+      const number = this.#packNumbers.get(packId);
+      if (number !== undefined) condemned.add(number);
+    }
+    this.#condemned = condemned;
+  }
+
+  isCondemned(pack: number): boolean {
+    return this.#condemned.has(pack);
   }
 
   /** The open pack `number` is on disk now. */
@@ -156,8 +182,9 @@ export class ChunkIndex {
   }
 
   /**
-   * The stored copy of smallest depth with this id, or undefined. Answers at once if it can. A
-   * volume may hold the very bytes of a tree record: its chunk is not that record.
+   * The stored copy of smallest depth with this id, or undefined; one in a condemned pack only if
+   * there is no other. Answers at once if it can. A volume may hold the very bytes of a tree
+   * record: its chunk is not that record.
    */
   find(
     id: Uint8Array,
@@ -189,7 +216,14 @@ export class ChunkIndex {
       if (!equalBytes(table.id(ordinal).subarray(0, 8), prefix)) continue;
       found.push({ pack, packId: this.#packIds[pack]!, ordinal, table });
     }
-    return found.sort((a, b) => a.table.depths[a.ordinal]! - b.table.depths[b.ordinal]!);
+    return found.sort(
+      (a, b) => this.#rank(a.pack, a.table, a.ordinal) - this.#rank(b.pack, b.table, b.ordinal),
+    );
+  }
+
+  /** The smaller the better: by depth, and behind all others what is condemned. */
+  #rank(pack: number, table: PackTable, ordinal: number): number {
+    return table.depths[ordinal]! + (this.#condemned.has(pack) ? CONDEMNED_RANK : 0);
   }
 
   /** Why nothing was found for `what`: not there, or in a pack that could not be read. */
@@ -243,11 +277,16 @@ export class ChunkIndex {
     const pack = candidates[at]!;
     const ordinal = candidates[at + 1]!;
     if (!matches(table, ordinal)) return best;
-    if (best !== undefined && table.depths[ordinal]! >= best.table.depths[best.ordinal]!)
-      return best;
+    if (best !== undefined) {
+      const rank = this.#rank(best.pack, best.table, best.ordinal);
+      if (this.#rank(pack, table, ordinal) >= rank) return best;
+    }
     return { pack, packId: this.#packIds[pack]!, ordinal, table };
   }
 }
+
+/** More than any depth. */
+const CONDEMNED_RANK = 256;
 
 type Matches = (table: PackTable, ordinal: number) => boolean;
 

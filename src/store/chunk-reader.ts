@@ -142,7 +142,7 @@ export class ChunkReader {
 }
 
 /** Runs a decoder; what it finds wrong is told with the pack's name. */
-function named<T>(packId: string, decode: () => T): T {
+export function named<T>(packId: string, decode: () => T): T {
   try {
     return decode();
   } catch (error) {

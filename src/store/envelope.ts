@@ -5,6 +5,8 @@ import { damagedObject, StoreError } from './errors.ts';
 /** `BFRY`, little-endian. */
 export const MAGIC = 0x59524642;
 export const FORMAT_VERSION = 1;
+/** What only newer programs understand says so: log entries of new types, later checkpoints. */
+export const SECOND_VERSION = 2;
 const HEAD_BYTES = 16;
 const TAIL_BYTES = 4;
 
@@ -21,13 +23,23 @@ export const objectKinds = {
 } as const;
 export type ObjectKind = keyof typeof objectKinds;
 
+/** The newest version of each kind that can be read here. */
+const newest: Readonly<Partial<Record<ObjectKind, number>>> = {
+  log: SECOND_VERSION,
+  checkpoint: SECOND_VERSION,
+};
+
 /** Magic, kind, version, zero, payload length; payload; CRC-32 of everything before it. */
-export function seal(kind: ObjectKind, payload: Uint8Array): Uint8Array {
+export function seal(
+  kind: ObjectKind,
+  payload: Uint8Array,
+  version: number = FORMAT_VERSION,
+): Uint8Array {
   const bytes = new Uint8Array(HEAD_BYTES + payload.byteLength + TAIL_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC, true);
   view.setUint8(4, objectKinds[kind]);
-  view.setUint8(5, FORMAT_VERSION);
+  view.setUint8(5, version);
   view.setUint32(8, payload.byteLength, true);
   bytes.set(payload, HEAD_BYTES);
   const end = HEAD_BYTES + payload.byteLength;
@@ -60,7 +72,7 @@ function open(kind: ObjectKind, bytes: Uint8Array): Uint8Array {
   const payload = reader.take(length);
   if (reader.u32() !== crc32(bytes.subarray(0, end)))
     throw new FormatError('its checksum is wrong');
-  if (version > FORMAT_VERSION) throw newer(version);
+  if (version > (newest[kind] ?? FORMAT_VERSION)) throw newer(version);
   if (found !== objectKinds[kind]) throw new FormatError(`it is of kind ${found}, not a ${kind}`);
   return payload;
 }
@@ -72,8 +84,8 @@ function newer(version: number): StoreError {
 }
 
 /** JSON in an envelope: for what is small and what a person may have to read. */
-export function sealJson(kind: ObjectKind, value: unknown): Uint8Array {
-  return seal(kind, new TextEncoder().encode(JSON.stringify(value)));
+export function sealJson(kind: ObjectKind, value: unknown, version?: number): Uint8Array {
+  return seal(kind, new TextEncoder().encode(JSON.stringify(value)), version);
 }
 
 export function unsealJson(kind: ObjectKind, bytes: Uint8Array, key: string): unknown {

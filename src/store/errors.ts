@@ -23,6 +23,14 @@ export type StoreErrorCode =
   | 'STORE_OWNED'
   /** The snapshot that the new one was compared with is gone. */
   | 'STORE_PARENT_GONE'
+  /** Garbage collection took this writer for dead, or went too far ahead of it. */
+  | 'STORE_FENCED'
+  /** The snapshot was forgotten, and what it held is no longer there. */
+  | 'STORE_SNAPSHOT_GONE'
+  /** Something is to be forgotten that is held. */
+  | 'STORE_HELD'
+  /** A volume would have no snapshot left. */
+  | 'STORE_LAST_SNAPSHOT'
   | 'STORE_LIMIT'
   | 'STORE_CHUNK_SIZE'
   /** The repository is encrypted, and no password was given. */

@@ -92,6 +92,8 @@ export type FrameBuilderOptions = {
   readonly packTargetBytes?: number;
   /** Called before a pack is closed: the last chance to put tree records into it. */
   beforeSeal(): Promise<void>;
+  /** Called before the pack becomes visible. */
+  announce(packId: string): Promise<void>;
   afterSeal(pack: SealedPack): Promise<void>;
 };
 
@@ -289,6 +291,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#pack = undefined;
     this.#enqueue(async () => {
       if (this.#failure !== undefined) return;
+      await this.#options.announce(pack.writer.id);
       const sizeBytes = await pack.writer.seal();
       this.#options.index.packSealed(pack.number);
       this.#packs.splice(this.#packs.indexOf(pack.writer), 1);

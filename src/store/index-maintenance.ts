@@ -2,16 +2,16 @@
 import type { Random } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { StoreError } from './errors.ts';
-import { ENTRY_PACKS_MAX, LOOSE_PACKS_MAX, SEGMENTS_MAX } from './limits.ts';
+import { ENTRY_PACKS_MAX, LOOSE_PACKS_MAX, SEGMENT_RECORDS_MAX, SEGMENTS_MAX } from './limits.ts';
 import type { IndexChange, SegmentInfo } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
 import type { SealedObjects } from './sealer.ts';
-import { packFingerprints, readSegment, type SegmentPack, writeSegment } from './segment.ts';
+import { packFingerprints, readSegment, type SegmentPack, writeSegments } from './segment.ts';
 
 export type Merge = {
   /** Covers these packs. */
   readonly packs: ReadonlySet<string>;
-  readonly segment: SegmentInfo;
+  readonly segments: readonly SegmentInfo[];
   readonly replaced: readonly string[];
 };
 
@@ -28,7 +28,7 @@ export async function mergeIfNeeded(
 ): Promise<Merge | undefined> {
   const loose = new Set([...state.loosePacks, ...added]);
   if (loose.size <= LOOSE_PACKS_MAX && added.length <= ENTRY_PACKS_MAX) return undefined;
-  const replaced = state.segments.size >= SEGMENTS_MAX ? smallest(state) : [];
+  const replaced = smallest(state);
   const packs: SegmentPack[] = [];
   for (const segment of replaced) packs.push(...(await readSegment(objects, segment)));
   const covered = new Set<string>();
@@ -41,14 +41,17 @@ export async function mergeIfNeeded(
       if (!(error instanceof StoreError)) throw error;
     }
   }
-  const segment = await writeSegment(objects, random, packs);
-  return { packs: covered, segment, replaced };
+  return { packs: covered, segments: await writeSegments(objects, random, packs), replaced };
 }
 
-/** Half of the segments, the small ones: what is large is rewritten seldom. */
+/** Of many segments with room for more the smaller half: what is large is rewritten seldom. */
 function smallest(state: LogState): string[] {
-  const sorted = [...state.segments.values()].sort((a, b) => a.records - b.records);
-  return sorted.slice(0, Math.ceil(SEGMENTS_MAX / 2)).map((segment) => segment.id);
+  const small = [...state.segments.values()].filter(
+    ({ records }) => records < SEGMENT_RECORDS_MAX / 2,
+  );
+  if (small.length < SEGMENTS_MAX) return [];
+  const sorted = small.sort((a, b) => a.records - b.records);
+  return sorted.slice(0, Math.ceil(sorted.length / 2)).map((segment) => segment.id);
 }
 
 /**
@@ -71,7 +74,7 @@ export function indexChange(
   return {
     packs: fresh.filter((pack) => !merge.packs.has(pack)),
     packsDropped: [...merge.packs].filter((pack) => state.loosePacks.has(pack)),
-    segments: [merge.segment],
+    segments: merge.segments,
     segmentsDropped: merge.replaced,
   };
 }

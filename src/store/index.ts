@@ -9,17 +9,26 @@ export { type ChangedExtent, diffTrees } from './diff.ts';
 export { KeyRing, type Secret, type UnlockOptions } from './encryption.ts';
 export { StoreError, type StoreErrorCode } from './errors.ts';
 export { Arena, FramePlan } from './frame-plan.ts';
+export type { GcOptions, GcProgress, GcReport } from './gc.ts';
 export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
 export { type HeadMemory, headFiles, type KnownHead } from './head-memory.ts';
 export { Leaf, PIECE_CHUNK, PIECE_DISCARDED, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 export { FANOUT, LEAF_BYTES } from './limits.ts';
 export { RECORD_CHUNK } from './pack-table.ts';
 export { eachChunk, leaves } from './pieces.ts';
-export { type HeadOptions, type InitOptions, type OpenOptions, Repository } from './repository.ts';
+export {
+  type HeadOptions,
+  type InitOptions,
+  type OpenOptions,
+  Repository,
+  type TagChange,
+} from './repository.ts';
+export { isEmptyPolicy, type Kept, type RetentionPolicy, retention } from './retention.ts';
 export { plainSealer, type SealedObjects, type Sealer, sealedObjects } from './sealer.ts';
 export { singleWriterStore, type WriterOptions } from './single-writer.ts';
 export { Slots } from './slots.ts';
 export {
+  checkTag,
   checkVolumeName,
   geometryOf,
   parseSnapshotName,

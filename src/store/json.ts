@@ -32,6 +32,12 @@ export class JsonFields {
     return value;
   }
 
+  flag(name: string): boolean {
+    const value = this.#fields[name];
+    if (typeof value !== 'boolean') throw this.#wrong(name, 'true or false');
+    return value;
+  }
+
   /** A safe integer of at least 0. */
   count(name: string): number {
     const value = this.#fields[name];

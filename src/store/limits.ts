@@ -61,14 +61,38 @@ export const LARGE_OBJECT_BYTES_MAX = 1024 * MiB;
 /** A log entry lists at most this many packs itself; beyond, an index segment does. */
 export const ENTRY_PACKS_MAX = 64;
 
+/** Snapshots that one entry forgets, holds or tags; more take more entries. */
+export const ENTRY_SNAPSHOTS_MAX = 10_000;
+
 /** Packs that no segment covers yet; a writer that finds more merges them into one. */
 export const LOOSE_PACKS_MAX = 32;
 
-/** Segments; a writer that finds more merges them. */
+/** Segments with room for more; a writer that finds so many merges some. */
 export const SEGMENTS_MAX = 8;
 
-/** A checkpoint is written after this many log entries. */
+/** Records of one segment, 32 MiB of them; a larger pack has one of its own. */
+export const SEGMENT_RECORDS_MAX = 1 << 22;
+
+/** A checkpoint is written after so many log entries, most with only what is new since another. */
 export const CHECKPOINT_INTERVAL = 64;
+
+/**
+ * A session that began more generations ago than this commits no more; fences are remembered for
+ * as many, so that none is forgotten before it has become needless.
+ */
+export const GENERATIONS_BEHIND_MAX = 16;
+
+/** How often a writer shows that it lives where the store has no locks. */
+export const SESSION_BEAT_MS = 20_000;
+
+/** A pack of which less than this share is needed is rewritten. */
+export const PACK_USED_MIN = 0.6;
+
+/** Packs that one step of garbage collection condemns: its entry must stay small. */
+export const CONDEMNED_MAX = 50_000;
+
+/** Checkpoints that one may stand upon, one upon the other: twice the logarithm of any log. */
+export const CHECKPOINT_CHAIN_MAX = 128;
 
 /** How often a commit is tried against other writers before STORE_BUSY. */
 export const COMMIT_ATTEMPTS_MAX = 1000;

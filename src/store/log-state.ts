@@ -1,7 +1,9 @@
-/** What the log amounts to: the snapshots, and where their chunks are found. */
+/** What the log amounts to: the snapshots, where their chunks are found, what gc condemned. */
 import { damagedObject } from './errors.ts';
 import { JsonFields } from './json.ts';
+import { GENERATIONS_BEHIND_MAX } from './limits.ts';
 import {
+  type IndexChange,
   type LogEntry,
   logKey,
   NO_PREVIOUS,
@@ -9,7 +11,12 @@ import {
   segmentFromJson,
 } from './log-entry.ts';
 import type { Sealer } from './sealer.ts';
-import { type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
+import { SNAPSHOT_ID_BYTES, type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
+
+/** A place in the log: an entry, and its SHA-256 in hexadecimal. */
+export type Mark = { readonly sequence: number; readonly head: string };
+
+const START: Mark = { sequence: 0, head: NO_PREVIOUS };
 
 /** The fold of log entries 1 to `sequence`; changed in place as entries are read. */
 export class LogState {
@@ -22,6 +29,16 @@ export class LogState {
   /** Packs that no segment covers. */
   readonly loosePacks = new Set<string>();
   readonly segments = new Map<string, SegmentInfo>();
+  /** Packs that are there and must not be relied upon, with the generation that began so. */
+  readonly condemned = new Map<string, number>();
+  /** Sessions, packs and segments that are never to be committed, with the generation then. */
+  readonly fencedSessions = new Map<string, number>();
+  readonly fencedObjects = new Map<string, number>();
+  /** Checkpoints that are known to be there, ascending, each standing on the one before. */
+  readonly checkpoints: Mark[] = [];
+  /** When each snapshot was last changed, and when those that are gone were forgotten. */
+  readonly #changedAt = new Map<string, number>();
+  readonly #forgottenAt = new Map<string, number>();
 
   /** Adds the next entry, whose object hashes to `hash`. */
   apply(entry: LogEntry, hash: string): void {
@@ -29,43 +46,177 @@ export class LogState {
     if (entry.sequence !== this.sequence + 1 || entry.previous !== this.head) {
       throw damagedObject(key, 'it does not follow the entry before it');
     }
+    const step = entry.type === 'generation' ? 1 : 0;
+    if (entry.generation !== this.generation + step) {
+      throw damagedObject(key, `it is of generation ${entry.generation}`);
+    }
     this.sequence = entry.sequence;
     this.head = hash;
-    this.generation = Math.max(this.generation, entry.generation);
-    this.snapshots.set(entry.snapshot.id, entry.snapshot);
-    const { index } = entry;
+    this.generation = entry.generation;
+    this.#change(entry);
+  }
+
+  #change(entry: LogEntry): void {
+    switch (entry.type) {
+      case 'snapshot':
+        this.#put(entry.snapshot);
+        this.#changeIndex(entry.index);
+        break;
+      case 'forget':
+        for (const id of entry.snapshots) this.#forget(id, this.sequence);
+        break;
+      case 'hold':
+        this.#each(entry.snapshots, (snapshot) => ({ ...snapshot, held: entry.held }));
+        break;
+      case 'tag': {
+        const { added, removed } = entry;
+        this.#each(entry.snapshots, (snapshot) => {
+          const kept = snapshot.tags.filter((tag) => !removed.includes(tag));
+          return { ...snapshot, tags: [...new Set([...kept, ...added])].sort() };
+        });
+        break;
+      }
+      case 'fence':
+        for (const session of entry.sessions) this.fencedSessions.set(session, this.generation);
+        for (const object of entry.objects) this.fencedObjects.set(object, this.generation);
+        break;
+      case 'generation':
+        for (const pack of entry.condemned) this.condemned.set(pack, this.generation);
+        for (const pack of [...entry.spared, ...entry.dropped]) this.condemned.delete(pack);
+        this.#changeIndex(entry.index);
+        for (const pack of entry.dropped) this.loosePacks.delete(pack);
+        // What is of the repository no longer may be removed at any time, and must not come back.
+        for (const id of [...entry.dropped, ...entry.index.segmentsDropped]) {
+          this.fencedObjects.set(id, this.generation);
+        }
+        this.#forgetFences();
+        break;
+    }
+  }
+
+  #put(snapshot: Snapshot): void {
+    this.snapshots.set(snapshot.id, snapshot);
+    this.#changedAt.set(snapshot.id, this.sequence);
+  }
+
+  #each(ids: readonly string[], change: (snapshot: Snapshot) => Snapshot): void {
+    for (const id of ids) {
+      const snapshot = this.snapshots.get(id);
+      if (snapshot !== undefined) this.#put(change(snapshot));
+    }
+  }
+
+  #forget(id: string, sequence: number): void {
+    this.snapshots.delete(id);
+    this.#changedAt.delete(id);
+    this.#forgottenAt.set(id, sequence);
+  }
+
+  #changeIndex(index: IndexChange): void {
     for (const pack of index.packs) this.loosePacks.add(pack);
     for (const pack of index.packsDropped) this.loosePacks.delete(pack);
     for (const segment of index.segments) this.segments.set(segment.id, segment);
     for (const segment of index.segmentsDropped) this.segments.delete(segment);
   }
 
-  toJson(sealer: Sealer): unknown {
+  /** A session so far behind is refused for its age: see `checkSession`. */
+  #forgetFences(): void {
+    for (const fences of [this.fencedSessions, this.fencedObjects]) {
+      for (const [id, generation] of fences) {
+        if (generation + GENERATIONS_BEHIND_MAX < this.generation) fences.delete(id);
+      }
+    }
+  }
+
+  /** A checkpoint of the present state is there; it stands on `base`. */
+  noteCheckpoint(base: Mark | undefined): void {
+    const kept = base === undefined ? 0 : this.checkpoints.indexOf(base) + 1;
+    this.checkpoints.length = kept;
+    this.checkpoints.push({ sequence: this.sequence, head: this.head });
+    const oldest = this.checkpoints[0]!.sequence;
+    for (const [id, sequence] of this.#forgottenAt) {
+      if (sequence <= oldest) this.#forgottenAt.delete(id);
+    }
+  }
+
+  /** All of it, or with `base` only what a reader of that checkpoint does not know. */
+  toJson(sealer: Sealer, base: Mark = START): unknown {
+    const changed = [...this.snapshots.values()].filter(
+      ({ id }) => this.#changedAt.get(id)! > base.sequence,
+    );
+    const forgotten = [...this.#forgottenAt].flatMap(([id, at]) =>
+      at > base.sequence ? [id] : [],
+    );
+    const fences = (fenced: ReadonlyMap<string, number>) =>
+      [...fenced].map(([id, generation]) => ({ id, generation }));
     return {
       sequence: this.sequence,
       head: this.head,
       generation: this.generation,
-      snapshots: [...this.snapshots.values()].map((item) => snapshotToJson(item, sealer)),
+      ...(base !== START && { since: base.sequence, sinceHead: base.head, forgotten }),
+      snapshots: changed.map((snapshot) => snapshotToJson(snapshot, sealer)),
       loosePacks: [...this.loosePacks],
       segments: [...this.segments.values()],
+      ...(this.condemned.size > 0 && { condemned: fences(this.condemned) }),
+      ...(this.fencedSessions.size > 0 && { fencedSessions: fences(this.fencedSessions) }),
+      ...(this.fencedObjects.size > 0 && { fencedObjects: fences(this.fencedObjects) }),
     };
   }
 
-  static fromJson(value: unknown, key: string, sealer: Sealer): LogState {
+  /** Whether a program of the first version of the format understands the state. */
+  get isPlain(): boolean {
+    const fenced = this.fencedSessions.size + this.fencedObjects.size;
+    return this.generation === 0 && this.condemned.size + fenced === 0;
+  }
+
+  /** Which checkpoint this one stands on: the number of its entry, 0 if on none. */
+  static baseOf(value: unknown, key: string): number {
     const fields = new JsonFields(value, key);
-    const state = new LogState();
+    return fields.has('since') ? fields.count('since') : 0;
+  }
+
+  /** Adopts `base`, the state of the checkpoint that this one stands on. */
+  static fromJson(value: unknown, key: string, sealer: Sealer, base = new LogState()): LogState {
+    const fields = new JsonFields(value, key);
+    const state = base;
+    if (fields.has('since')) {
+      const since = { sequence: fields.count('since'), head: fields.hex('sinceHead', 32) };
+      if (since.sequence !== base.sequence || since.head !== base.head) {
+        throw damagedObject(key, 'it does not follow the checkpoint that it names');
+      }
+    }
     state.sequence = fields.count('sequence');
     state.head = fields.hex('head', 32);
     state.generation = fields.count('generation');
-    for (const item of fields.objects('snapshots')) {
-      const snapshot = snapshotFromJson(item, sealer);
-      state.snapshots.set(snapshot.id, snapshot);
+    if (fields.has('forgotten')) {
+      for (const id of fields.hexes('forgotten', SNAPSHOT_ID_BYTES)) {
+        state.#forget(id, state.sequence);
+      }
     }
-    for (const pack of fields.hexes('loosePacks', 32)) state.loosePacks.add(pack);
+    for (const item of fields.objects('snapshots')) {
+      state.#put(snapshotFromJson(item, sealer));
+    }
+    state.#readIndex(fields);
+    state.checkpoints.push({ sequence: state.sequence, head: state.head });
+    return state;
+  }
+
+  #readIndex(fields: JsonFields): void {
+    this.loosePacks.clear();
+    this.segments.clear();
+    for (const pack of fields.hexes('loosePacks', 32)) this.loosePacks.add(pack);
     for (const item of fields.objects('segments')) {
       const segment = segmentFromJson(item);
-      state.segments.set(segment.id, segment);
+      this.segments.set(segment.id, segment);
     }
-    return state;
+    const read = (name: string, idBytes: number, into: Map<string, number>) => {
+      into.clear();
+      for (const item of fields.has(name) ? fields.objects(name) : []) {
+        into.set(item.hex('id', idBytes), item.count('generation'));
+      }
+    };
+    read('condemned', 32, this.condemned);
+    read('fencedSessions', 16, this.fencedSessions);
+    read('fencedObjects', 32, this.fencedObjects);
   }
 }

@@ -13,7 +13,7 @@ import {
 import { sealJson } from './envelope.ts';
 import { CHECKPOINT_INTERVAL } from './limits.ts';
 import { CommitLog, type Proposal } from './log.ts';
-import { entryToJson, logKey } from './log-entry.ts';
+import { entryToJson, type LogChange, logKey } from './log-entry.ts';
 import { plainObjects } from './plain-objects.fixture.ts';
 import { plainSealer } from './sealer.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -37,11 +37,13 @@ function snapshot(volume: string): Snapshot {
     changedBytes: 0,
     storedBytes: 0,
     unreadable: [],
+    tags: [],
+    held: false,
   };
 }
 
 function proposal(volume: string): Proposal {
-  return { snapshot: snapshot(volume), index: noChange, generation: 0 };
+  return { type: 'snapshot', snapshot: snapshot(volume), index: noChange, generation: 0 };
 }
 
 async function openLog(objects: ObjectStore): Promise<CommitLog> {
@@ -273,6 +275,8 @@ test('a checkpoint of another history is noticed at the first entry behind it', 
 test('an entry of a kind that is not known is refused, and so is a wrong field', async () => {
   for (const change of [
     { type: 'forget' },
+    { type: 'nonsense' },
+    { generation: 1 },
     { sequence: -1 },
     { sequence: '1' },
     { previous: 'zz' },
@@ -293,7 +297,8 @@ test('a snapshot of an impossible chunk size is refused', async () => {
     const objects = memoryStore('a');
     const entry = { sequence: 1, previous: '0'.repeat(64), nonce: '0'.repeat(32) };
     const hostile = { ...snapshot('a'), chunkBytes };
-    const json = entryToJson({ ...entry, ...proposal('a'), snapshot: hostile }, plainSealer);
+    const said: LogChange = { type: 'snapshot', snapshot: hostile, index: noChange };
+    const json = entryToJson({ ...entry, ...said, generation: 0 }, plainSealer);
     await objects.putIfAbsent(logKey(1), sealJson('log', json));
     await assert.rejects(openLog(objects), { code: 'STORE_DAMAGED' });
   }

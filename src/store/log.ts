@@ -1,20 +1,21 @@
 /** The commit log: finds its tail, reads what is new, appends; checkpoints make that quick. */
 import { hasCode, type Random, sha256, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
+import { FORMAT_VERSION, SECOND_VERSION } from './envelope.ts';
 import { damagedObject, missingObject, StoreError } from './errors.ts';
 import type { HeadGuard } from './head-guard.ts';
 import {
+  CHECKPOINT_CHAIN_MAX,
   CHECKPOINT_INTERVAL,
   COMMIT_ATTEMPTS_MAX,
   LARGE_OBJECT_BYTES_MAX,
   SMALL_OBJECT_BYTES_MAX,
 } from './limits.ts';
-import { entryFromJson, entryToJson, type LogEntry, logKey } from './log-entry.ts';
-import { LogState } from './log-state.ts';
-import { type SealedObjects, type Sealer, sealJsonObject, unsealJsonObject } from './sealer.ts';
+import { type LogEntry, logKey, type Proposal, sealEntry, unsealEntry } from './log-entry.ts';
+import { LogState, type Mark } from './log-state.ts';
+import { type SealedObjects, sealJsonObject, unsealJsonObject } from './sealer.ts';
 
-/** What the writer says; the log adds place, predecessor and nonce. */
-export type Proposal = Pick<LogEntry, 'snapshot' | 'index' | 'generation'>;
+export type { Proposal } from './log-entry.ts';
 
 export class CommitLog {
   readonly #objects: SealedObjects;
@@ -45,19 +46,24 @@ export class CommitLog {
       // Another call may have come further meanwhile.
       if (found !== undefined && this.state.sequence === 0) this.state = found;
     }
+    await this.catchUp();
+    await this.#checkEnd();
+  }
+
+  /** Reads the entries that are new; cheaper than `refresh`, which also looks for gaps. */
+  async catchUp(): Promise<void> {
     for (;;) {
       const sequence = this.state.sequence + 1;
       const bytes = await this.#entry(sequence);
-      if (bytes === undefined) break;
+      if (bytes === undefined) return;
       this.#apply(sequence, bytes);
     }
-    await this.#checkEnd();
   }
 
   /** Takes the entry in; one that another call of this process took in meanwhile stays as it is. */
   #apply(sequence: number, bytes: Uint8Array): LogEntry {
     const key = logKey(sequence);
-    const entry = readEntry(this.#objects.sealer, key, bytes);
+    const entry = unsealEntry(this.#objects.sealer, bytes, key);
     if (sequence > this.state.sequence) this.state.apply(entry, toHex(sha256(bytes)));
     return entry;
   }
@@ -88,8 +94,7 @@ export class CommitLog {
 
   /** Checkpoints only save reading: a damaged one is passed over here, and named by check. */
   async #newestCheckpoint(): Promise<LogState | undefined> {
-    const keys: string[] = [];
-    for await (const { key } of this.#objects.list('checkpoints/')) keys.push(key);
+    const keys = await this.#checkpointKeys();
     for (const key of keys.sort().reverse()) {
       try {
         return await readCheckpoint(this.#objects, key);
@@ -129,9 +134,8 @@ export class CommitLog {
   /** Undefined if another writer has taken the place. */
   async #try(entry: LogEntry): Promise<LogEntry | undefined> {
     const { sequence, nonce } = entry;
-    const { sealer } = this.#objects;
     const key = logKey(sequence);
-    const bytes = sealJsonObject(sealer, 'log', key, entryToJson(entry, sealer));
+    const bytes = sealEntry(this.#objects.sealer, entry);
     try {
       await this.#put(key, bytes);
     } catch (error) {
@@ -159,36 +163,74 @@ export class CommitLog {
     }
   }
 
-  /** Best effort: the entry is committed, a checkpoint only makes opening quicker. */
+  /**
+   * Best effort: the entry is committed, a checkpoint only makes opening quicker. It says what is
+   * new since another one, chosen as in a Fenwick tree: so a chain is as long as the logarithm of
+   * the log, and what all of them say together grows with the log, not with its square.
+   */
   async #checkpoint(): Promise<void> {
-    const { sequence } = this.state;
-    if (sequence % CHECKPOINT_INTERVAL !== 0) return;
-    const { sealer } = this.#objects;
-    const key = checkpointKey(sequence);
-    const bytes = sealJsonObject(sealer, 'checkpoint', key, this.state.toJson(sealer));
+    const { state } = this;
+    if (state.sequence % CHECKPOINT_INTERVAL !== 0) return;
+    const number = state.sequence / CHECKPOINT_INTERVAL;
+    const lowest = (number - lowestBit(number)) * CHECKPOINT_INTERVAL;
+    const key = checkpointKey(state.sequence);
     try {
+      const there = await this.#checkpointKeys();
+      const base = standing(state.checkpoints, there).findLast((mark) => mark.sequence <= lowest);
+      const version = base === undefined && state.isPlain ? FORMAT_VERSION : SECOND_VERSION;
+      const { sealer } = this.#objects;
+      const said = state.toJson(sealer, base);
+      const bytes = sealJsonObject(sealer, 'checkpoint', key, said, version);
       await this.#objects.putIfAbsent(key, bytes);
+      state.noteCheckpoint(base);
+      const kept = new Set(state.checkpoints.map(({ sequence }) => checkpointKey(sequence)));
+      for (const old of there) if (old < key && !kept.has(old)) await this.#objects.remove(old);
     } catch (error) {
       if (!(error instanceof ObjectError)) throw error;
     }
   }
+
+  async #checkpointKeys(): Promise<string[]> {
+    return Array.fromAsync(this.#objects.list('checkpoints/'), ({ key }) => key);
+  }
 }
 
-/** What the object `key` says; STORE_DAMAGED. */
-export function readEntry(sealer: Sealer, key: string, bytes: Uint8Array): LogEntry {
-  return entryFromJson(unsealJsonObject(sealer, 'log', key, bytes), key, sealer);
+/** Up to the first that another writer has removed. */
+function standing(checkpoints: readonly Mark[], there: readonly string[]): readonly Mark[] {
+  const gone = checkpoints.findIndex(({ sequence }) => !there.includes(checkpointKey(sequence)));
+  return gone === -1 ? checkpoints : checkpoints.slice(0, gone);
+}
+
+function lowestBit(number: number): number {
+  let bit = 1;
+  while (number % (bit * 2) === 0) bit *= 2;
+  return bit;
 }
 
 function checkpointKey(sequence: number): string {
   return `checkpoints/${String(sequence).padStart(16, '0')}`;
 }
 
-/** The state that a checkpoint holds; STORE_DAMAGED if it does not. */
+/** The state that a checkpoint holds, with those it stands on; STORE_DAMAGED if it does not. */
 export async function readCheckpoint(objects: SealedObjects, key: string): Promise<LogState> {
-  const bytes = await objects.get(key, LARGE_OBJECT_BYTES_MAX);
-  const { sealer } = objects;
-  const value = unsealJsonObject(sealer, 'checkpoint', key, bytes);
-  const state = LogState.fromJson(value, key, sealer);
-  if (key !== checkpointKey(state.sequence)) throw damagedObject(key, 'it bears another name');
+  const parts: { key: string; value: unknown }[] = [];
+  for (let at = key; ; ) {
+    const bytes = await objects.get(at, LARGE_OBJECT_BYTES_MAX);
+    const value = unsealJsonObject(objects.sealer, 'checkpoint', at, bytes);
+    parts.push({ key: at, value });
+    const base = LogState.baseOf(value, at);
+    if (base === 0) break;
+    if (checkpointKey(base) >= at || parts.length >= CHECKPOINT_CHAIN_MAX) {
+      throw damagedObject(at, 'it stands on a checkpoint that cannot be');
+    }
+    at = checkpointKey(base);
+  }
+  let state = new LogState();
+  for (const part of parts.reverse()) {
+    state = LogState.fromJson(part.value, part.key, objects.sealer, state);
+    if (part.key !== checkpointKey(state.sequence)) {
+      throw damagedObject(part.key, 'it bears another name');
+    }
+  }
   return state;
 }

@@ -1,6 +1,6 @@
 /** A repository: where snapshots live. Opens, lists, resolves names, begins backups. */
 import { CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
-import { type Env, type FerryError, toHex } from '../core/index.ts';
+import { type Env, toHex } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
@@ -14,15 +14,20 @@ import {
   type UnlockOptions,
   unlockRepository,
 } from './encryption.ts';
-import { missingObject, noPassword, StoreError } from './errors.ts';
+import { noPassword, StoreError } from './errors.ts';
+import { collectGarbage, type GcOptions, type GcParts, type GcReport } from './gc.ts';
 import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
+import { IndexSync } from './index-sync.ts';
+import { ENTRY_SNAPSHOTS_MAX } from './limits.ts';
 import { CommitLog } from './log.ts';
-import { packKey, readPackTable } from './pack-file.ts';
+import type { LogChange } from './log-entry.ts';
+import type { LogState } from './log-state.ts';
 import { type SealedObjects, sealedObjects } from './sealer.ts';
-import { addSegment, readSegment, SegmentMemory, segmentKey } from './segment.ts';
-import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
+import { Session } from './session.ts';
+import { checkTag, checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
 import {
+  checkCollectable,
   checkVacant,
   checkWritable,
   completeSuperblock,
@@ -64,9 +69,8 @@ export class Repository implements AsyncDisposable {
   readonly superblock: Superblock;
   readonly #log: CommitLog;
   readonly #heads: HeadGuard;
-  readonly #index: ChunkIndex;
+  readonly #index: IndexSync;
   readonly reader: TreeReader;
-  readonly #loadedSegments = new Set<string>();
   readonly #ring: KeyRing | undefined;
   #writing = false;
 
@@ -84,8 +88,9 @@ export class Repository implements AsyncDisposable {
     const { repositoryId } = superblock;
     this.#heads = new HeadGuard({ ...options.heads, objects: this.objects, repositoryId });
     this.#log = new CommitLog(this.objects, env.random, this.#heads);
-    this.#index = new ChunkIndex(this.objects, options.fingerprints);
-    this.reader = new TreeReader((id) => loadTree(objects, this.#index, id));
+    const index = new ChunkIndex(this.objects, options.fingerprints);
+    this.#index = new IndexSync(this.objects, index);
+    this.reader = new TreeReader((id) => loadTree(objects, index, id));
   }
 
   /** Makes an empty repository. STORE_EXISTS, STORE_CHUNK_SIZE. */
@@ -211,32 +216,14 @@ export class Repository implements AsyncDisposable {
    * `unreadable`: whatever does not need it can still be restored. Asking again tries again.
    */
   async index(): Promise<ChunkIndex> {
-    const { state } = this.#log;
-    const { unreadable } = this.#index;
-    const fresh = [...state.segments.values()].filter(({ id }) => !this.#loadedSegments.has(id));
-    this.#index.reserve(fresh.reduce((sum, { records }) => sum + records, 0));
-    const memory = new SegmentMemory();
-    for (const segment of state.segments.keys()) {
-      if (this.#loadedSegments.has(segment)) continue;
-      await tryIndex(unreadable, segmentKey(segment), async () => {
-        addSegment(this.#index, await readSegment(this.objects, segment, memory), memory);
-        this.#loadedSegments.add(segment);
-      });
-    }
-    const missing = [...state.loosePacks].filter((pack) => !this.#index.hasPack(pack));
-    const load = (pack: string) =>
-      tryIndex(unreadable, packKey(pack), async () => {
-        const table = await readPackTable(this.objects, pack);
-        if (!this.#index.hasPack(pack)) this.#index.addTable(pack, table);
-      });
-    await Promise.all(missing.map(load));
-    return this.#index;
+    await this.#index.to(this.#log.state);
+    return this.#index.index;
   }
 
   /** What a writer needs. A lost pack is no hindrance: what was in it is stored again. */
   async #parts(): Promise<StoreParts> {
     const index = await this.index();
-    await this.#noticeLostPacks(index);
+    await this.#index.noticeLostPacks();
     for (const [key, error] of index.unreadable) {
       // Without a segment, or when the store fails, too much would be taken for new.
       if (error instanceof ObjectError || key.startsWith('index/')) throw error;
@@ -245,29 +232,11 @@ export class Repository implements AsyncDisposable {
       env: this.#env,
       objects: this.objects,
       index,
+      sync: () => this.#index.to(this.#log.state),
       log: this.#log,
       reader: this.reader,
       chunkBytes: this.superblock.chunkBytes,
     };
-  }
-
-  /**
-   * Packs that a segment covers are not opened one by one: a listing tells which are gone. It may
-   * be stale, so each is asked for by name before it is given up.
-   */
-  async #noticeLostPacks(index: ChunkIndex): Promise<void> {
-    const there = new Set<string>();
-    for await (const { key } of this.objects.list('packs/')) there.add(key);
-    for (const pack of index.packIds()) {
-      const key = packKey(pack);
-      if (there.has(key)) continue;
-      try {
-        await this.objects.size(key);
-      } catch (error) {
-        if (!(error instanceof ObjectError) || error.code !== 'OBJECT_NOT_FOUND') throw error;
-        index.losePack(pack, missingObject(key, error));
-      }
-    }
   }
 
   /** The snapshot as a read-only device; it lives as long as the repository is open. */
@@ -283,22 +252,89 @@ export class Repository implements AsyncDisposable {
     checkWritable(this.superblock);
     this.#heads.checkWritable();
     this.#checkReadable('a backup');
-    if (this.#writing) {
-      // Each would find chunks in the other's packs that may never come about.
-      throw new StoreError('STORE_BUSY', 'a backup runs through this open repository already', {
-        hint: 'Open the repository a second time for a second backup at the same time.',
-      });
-    }
+    if (this.#writing) throw busy();
     this.#writing = true;
     const ended = () => {
       this.#writing = false;
     };
     try {
       await completeSuperblock(this.objects);
-      return await BackupSession.begin(await this.#parts(), options, ended);
+      return await this.#begin(options, ended);
     } catch (error) {
       ended();
       throw error;
+    }
+  }
+
+  /** The session first: whoever collects garbage afterwards sees it, and goes no step too far. */
+  async #begin(options: BackupOptions, ended: () => void): Promise<BackupSession> {
+    const { generation } = this.#log.state;
+    const session = await Session.begin(this.#env, this.objects, options.volume, generation);
+    try {
+      await this.#log.catchUp();
+      return await BackupSession.begin(await this.#parts(), options, session, ended);
+    } catch (error) {
+      await session.end().catch(() => undefined); // The failure itself says more.
+      throw error;
+    }
+  }
+
+  /** Snapshots that nobody needs; what only they hold goes with the next garbage collection. */
+  async forget(snapshots: readonly Snapshot[]): Promise<void> {
+    await this.#change(snapshots, (ids, state) => {
+      const held = ids.flatMap((id) => state.snapshots.get(id) ?? []).find((each) => each.held);
+      if (held !== undefined) throw heldError(held);
+      return { type: 'forget', snapshots: ids };
+    });
+  }
+
+  /** Nothing forgets what is held. */
+  async hold(snapshots: readonly Snapshot[], held: boolean): Promise<void> {
+    await this.#change(snapshots, (ids) => ({ type: 'hold', snapshots: ids, held }));
+  }
+
+  async tag(
+    snapshots: readonly Snapshot[],
+    { added = [], removed = [] }: TagChange,
+  ): Promise<void> {
+    for (const tag of added) checkTag(tag);
+    await this.#change(snapshots, (ids) => ({ type: 'tag', snapshots: ids, added, removed }));
+  }
+
+  /** Those of the snapshots that are gone by now are left out; of none nothing is said. */
+  async #change(
+    snapshots: readonly Snapshot[],
+    change: (ids: readonly string[], state: LogState) => LogChange,
+  ): Promise<void> {
+    checkWritable(this.superblock);
+    this.#heads.checkWritable();
+    for (let at = 0; at < snapshots.length; at += ENTRY_SNAPSHOTS_MAX) {
+      const part = snapshots.slice(at, at + ENTRY_SNAPSHOTS_MAX);
+      await this.#log.append(async (state) => {
+        const ids = part.flatMap(({ id }) => (state.snapshots.has(id) ? [id] : []));
+        return { ...change(ids, state), generation: state.generation };
+      });
+    }
+  }
+
+  /** Gives back what no snapshot needs; see GcOptions and docs/internals/garbage-collection.md. */
+  async collectGarbage(options: GcOptions = {}): Promise<GcReport> {
+    checkCollectable(this.superblock);
+    this.#checkReadable('garbage collection');
+    this.#heads.checkWritable();
+    if (this.#writing) throw busy();
+    this.#writing = true;
+    try {
+      const parts: GcParts = {
+        env: this.#env,
+        objects: this.objects,
+        log: this.#log,
+        sync: this.#index,
+        reader: this.reader,
+      };
+      return await collectGarbage(parts, options);
+    } finally {
+      this.#writing = false;
     }
   }
 
@@ -307,24 +343,30 @@ export class Repository implements AsyncDisposable {
   }
 }
 
+export type TagChange = {
+  readonly added?: readonly string[];
+  readonly removed?: readonly string[];
+};
+
+/** Each writer would find chunks in the other's packs that may never come about. */
+function busy(): StoreError {
+  const message = 'a backup or garbage collection runs through this open repository already';
+  return new StoreError('STORE_BUSY', message, {
+    hint: 'Open the repository a second time for a second one at the same time.',
+  });
+}
+
+function heldError({ volume, id }: Snapshot): StoreError {
+  const name = `${volume}@${id.slice(0, 8)}`;
+  return new StoreError('STORE_HELD', `${name} is held; nothing was forgotten`, {
+    hint: `Release it first: \`ferry hold --release ${name}\`.`,
+  });
+}
+
 function prepare(objects: ObjectStore, superblock: Superblock, options: OpenOptions): ObjectStore {
   if (options.prepare !== undefined) return options.prepare(objects, superblock);
   if (!isSingleWriter(superblock)) return objects;
   throw new StoreError('STORE_OWNED', `${objects.name} is for a single writer`, {
     hint: 'Open it with `prepare`, which puts a guard over the object store.',
   });
-}
-
-async function tryIndex(
-  unreadable: Map<string, FerryError>,
-  key: string,
-  load: () => Promise<void>,
-): Promise<void> {
-  try {
-    await load();
-    unreadable.delete(key);
-  } catch (error) {
-    if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
-    unreadable.set(key, error);
-  }
 }

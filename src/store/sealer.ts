@@ -65,6 +65,7 @@ export function sealedObjects(objects: ObjectStore, sealer: Sealer): SealedObjec
     create: (key) => objects.create(key),
     list: (prefix) => objects.list(prefix),
     remove: (key) => objects.remove(key),
+    ...(objects.locks !== undefined && { locks: objects.locks }),
     async [Symbol.asyncDispose]() {
       await objects[Symbol.asyncDispose]();
     },
@@ -77,8 +78,9 @@ export function sealObject(
   kind: ObjectKind,
   key: string,
   payload: Uint8Array,
+  version?: number,
 ): Uint8Array {
-  return seal(kind, sealer.wrap(kind, key, payload));
+  return seal(kind, sealer.wrap(kind, key, payload), version);
 }
 
 /** The payload; STORE_DAMAGED names `key`. */
@@ -96,8 +98,9 @@ export function sealJsonObject(
   kind: ObjectKind,
   key: string,
   value: unknown,
+  version?: number,
 ): Uint8Array {
-  return sealObject(sealer, kind, key, new TextEncoder().encode(JSON.stringify(value)));
+  return sealObject(sealer, kind, key, new TextEncoder().encode(JSON.stringify(value)), version);
 }
 
 export function unsealJsonObject(

@@ -11,7 +11,7 @@ import {
 import { ObjectError } from '../objects/index.ts';
 import { type ChunkIndex, prefixOf } from './chunk-index.ts';
 import { damagedObject, missingObject } from './errors.ts';
-import { LARGE_OBJECT_BYTES_MAX, PACK_RECORDS_MAX } from './limits.ts';
+import { LARGE_OBJECT_BYTES_MAX, PACK_RECORDS_MAX, SEGMENT_RECORDS_MAX } from './limits.ts';
 import type { SegmentInfo } from './log-entry.ts';
 import { PACK_ID_BYTES } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
@@ -41,7 +41,28 @@ export function packFingerprints(packId: string, table: PackTable): SegmentPack 
   return { packId, count: table.count, fingerprints };
 }
 
-/** Stores a segment; what it covers is in the log's hands. */
+/** Stores segments of bounded size; what they cover is in the log's hands. */
+export async function writeSegments(
+  objects: SealedObjects,
+  random: Random,
+  packs: readonly SegmentPack[],
+): Promise<SegmentInfo[]> {
+  const segments: SegmentInfo[] = [];
+  let part: SegmentPack[] = [];
+  let records = 0;
+  for (const pack of packs) {
+    if (part.length > 0 && records + pack.count > SEGMENT_RECORDS_MAX) {
+      segments.push(await writeSegment(objects, random, part));
+      part = [];
+      records = 0;
+    }
+    part.push(pack);
+    records += pack.count;
+  }
+  if (part.length > 0) segments.push(await writeSegment(objects, random, part));
+  return segments;
+}
+
 export async function writeSegment(
   objects: SealedObjects,
   random: Random,

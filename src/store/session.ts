@@ -1,20 +1,23 @@
 /**
  * Sessions: what a writer has stored before it commits, so that the next one takes it up if this
- * one is cut off.
+ * one is cut off, and garbage collection knows what is being written.
  */
-import { type Random, toHex } from '../core/index.ts';
-import { ObjectError } from '../objects/index.ts';
+import { type Env, EnvError, hasCode, type Timer, toHex } from '../core/index.ts';
+import { ObjectError, type ObjectStore, type StoreLock } from '../objects/index.ts';
 import { StoreError } from './errors.ts';
 import { JsonFields } from './json.ts';
-import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
+import { SESSION_BEAT_MS, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
 import { type SealedObjects, sealJsonObject, unsealJsonObject } from './sealer.ts';
 
 export type SessionState = {
   readonly writer: string;
+  /** Empty for garbage collection, whose packs nobody takes up. */
   readonly volume: string;
   /** The generation of garbage collection in which the writer began. */
   readonly generation: number;
-  /** Packs that it sealed. */
+  /** The writer holds a lock of its name while it lives; otherwise its objects keep changing. */
+  readonly locked: boolean;
+  /** Packs that it sealed, and perhaps one that it is about to seal. */
   readonly packs: readonly string[];
 };
 
@@ -22,75 +25,178 @@ export type SessionState = {
 const PACKS_PER_OBJECT = 64;
 
 /** A writer's own session: immutable objects, each naming the packs since the last full one. */
-export class Session {
+export class Session implements AsyncDisposable {
   readonly writer: string;
+  readonly generation: number;
+  readonly #env: Env;
   readonly #objects: SealedObjects;
   readonly #volume: string;
-  readonly #generation: number;
   readonly packs: string[] = [];
-  readonly #keys: string[] = [];
+  readonly #keys = new Set<string>();
+  #lock: StoreLock | undefined;
+  #timer: Timer | undefined;
+  #beats = 0;
+  #over = false;
+  /** Objects are put one after the other. */
+  #tail: Promise<void> = Promise.resolve();
 
-  constructor(objects: SealedObjects, random: Random, volume: string, generation: number) {
+  private constructor(env: Env, objects: SealedObjects, volume: string, generation: number) {
     const id = new Uint8Array(16);
-    random.fill(id);
+    env.random.fill(id);
     this.writer = toHex(id);
+    this.#env = env;
     this.#objects = objects;
     this.#volume = volume;
-    this.#generation = generation;
+    this.generation = generation;
   }
 
+  /** Announces a writer. Whoever collects garbage sees it before it relies on anything. */
+  static async begin(
+    env: Env,
+    objects: SealedObjects,
+    volume: string,
+    generation: number,
+  ): Promise<Session> {
+    const session = new Session(env, objects, volume, generation);
+    session.#lock = await takeLock(objects, session.writer);
+    try {
+      await session.#put();
+    } catch (error) {
+      await session.#lock?.release();
+      throw error;
+    }
+    if (session.#lock === undefined) session.#beatLater();
+    return session;
+  }
+
+  /** Names a pack, before it is there. */
   async add(pack: string): Promise<void> {
-    const before = this.packs.length % PACKS_PER_OBJECT;
     this.packs.push(pack);
+    await this.#put();
+  }
+
+  /** Names packs of another writer that are taken up. */
+  async addAll(packs: readonly string[]): Promise<void> {
+    for (const [at, pack] of packs.entries()) {
+      this.packs.push(pack);
+      const last = at === packs.length - 1;
+      if (last || this.packs.length % PACKS_PER_OBJECT === 0) await this.#put();
+    }
+  }
+
+  #put(): Promise<void> {
+    const putting = this.#tail.then(() => this.#putNow());
+    this.#tail = putting.catch(() => undefined);
+    return putting;
+  }
+
+  async #putNow(): Promise<void> {
+    if (this.#over) return;
+    const count = this.packs.length;
+    const first = Math.max(0, Math.floor((count - 1) / PACKS_PER_OBJECT) * PACKS_PER_OBJECT);
     const state: SessionState = {
       writer: this.writer,
       volume: this.#volume,
-      generation: this.#generation,
-      packs: this.packs.slice(this.packs.length - before - 1),
+      generation: this.generation,
+      locked: this.#lock !== undefined,
+      packs: this.packs.slice(first),
     };
-    const key = sessionKey(this.writer, this.packs.length);
+    const key = sessionKey(this.writer, count, this.#beats);
     const { sealer } = this.#objects;
-    const fields = sealer.hide(key, state, ['writer', 'generation', 'packs']);
+    const fields = sealer.hide(key, state, ['writer', 'generation', 'locked', 'packs']);
     const bytes = sealJsonObject(sealer, 'session', key, fields);
     await this.#objects.putIfAbsent(key, bytes);
-    this.#keys.push(key);
-    // The one before says nothing that this one does not say.
-    if (before > 0) await this.#objects.remove(sessionKey(this.writer, this.packs.length - 1));
+    // What is named by none of the full objects is named by this one.
+    for (const old of this.#keys) {
+      if (packsOf(old) > first || packsOf(old) === 0) {
+        await this.#objects.remove(old);
+        this.#keys.delete(old);
+      }
+    }
+    this.#keys.add(key);
   }
 
-  /** The packs belong to the log now. */
+  /** Where nothing can be locked, a change of names shows that the writer lives. */
+  #beatLater(): void {
+    const run = () => void this.#beat();
+    this.#timer = this.#env.clock.after(SESSION_BEAT_MS, run, { keepsProcess: false });
+  }
+
+  async #beat(): Promise<void> {
+    this.#beats++;
+    await this.#put().catch(() => undefined); // The next one, or the next pack, may succeed.
+    if (!this.#over) this.#beatLater();
+  }
+
+  /** The packs belong to the log now, or to nobody: nothing of the session stays. */
   async end(): Promise<void> {
+    await this.#stop();
     for (const key of this.#keys) await this.#objects.remove(key);
+    await this.#lock?.release();
+  }
+
+  async #stop(): Promise<void> {
+    this.#over = true;
+    this.#timer?.cancel();
+    await this.#tail;
+  }
+
+  /** The writer is gone; its packs stay, for the next one to take up. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stop();
+    await this.#lock?.release();
   }
 }
 
-function sessionKey(writer: string, packCount: number): string {
-  return `sessions/${writer}-${String(packCount).padStart(8, '0')}`;
+async function takeLock(objects: ObjectStore, name: string): Promise<StoreLock | undefined> {
+  try {
+    return await objects.locks?.take(name);
+  } catch (error) {
+    // Some systems and file systems have no locks: then it goes without.
+    if (error instanceof EnvError || error instanceof ObjectError) return undefined;
+    throw error;
+  }
+}
+
+/** Whether the writer lives, as far as a lock tells. */
+export async function holdsLock(
+  objects: ObjectStore,
+  { writer, locked }: Pick<SessionState, 'writer' | 'locked'>,
+): Promise<boolean> {
+  if (!locked || objects.locks === undefined) return false;
+  const lock = await objects.locks.take(writer);
+  await lock?.release();
+  return lock === undefined;
+}
+
+function sessionKey(writer: string, packCount: number, beats: number): string {
+  const key = `sessions/${writer}-${String(packCount).padStart(8, '0')}`;
+  return beats === 0 ? key : `${key}-${String(beats).padStart(8, '0')}`;
+}
+
+/** How many packs the writer had when it made the object. */
+function packsOf(key: string): number {
+  return Number(key.split('-')[1]);
 }
 
 /** A session, from all its objects: packs in the order in which they were sealed. */
 export type FoundSession = { readonly keys: readonly string[]; readonly state: SessionState };
 
-/** Sessions of a volume that are there; what cannot be read is of no use, and no damage. */
-export async function findSessions(
-  objects: SealedObjects,
-  volume: string,
-): Promise<FoundSession[]> {
+/** Sessions that are there; what cannot be read is of no use, and no damage. */
+export async function findSessions(objects: SealedObjects): Promise<FoundSession[]> {
   const found = new Map<string, { keys: string[]; state: SessionState & { packs: string[] } }>();
   for await (const { key } of objects.list('sessions/')) {
     try {
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
       const value = unsealJsonObject(objects.sealer, 'session', key, bytes);
       const state = parse(objects.sealer.reveal(key, new JsonFields(value, key), { volume: '' }));
-      if (state.volume !== volume) continue;
       const session = found.get(state.writer) ?? { keys: [], state: { ...state, packs: [] } };
       found.set(state.writer, session);
       session.keys.push(key);
-      session.state.packs.push(
-        ...state.packs.filter((pack) => !session.state.packs.includes(pack)),
-      );
+      const known = new Set(session.state.packs);
+      session.state.packs.push(...state.packs.filter((pack) => !known.has(pack)));
     } catch (error) {
-      if (!(error instanceof StoreError || error instanceof ObjectError)) throw error;
+      if (!(error instanceof StoreError || hasCode(error, 'OBJECT_NOT_FOUND'))) throw error;
     }
   }
   return [...found.values()];
@@ -101,6 +207,7 @@ function parse(fields: JsonFields): SessionState {
     writer: fields.hex('writer', 16),
     volume: fields.text('volume'),
     generation: fields.count('generation'),
+    locked: fields.has('locked') ? fields.flag('locked') : false,
     packs: fields.hexes('packs', 32),
   };
 }

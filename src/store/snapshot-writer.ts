@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing } from '../codec/index.ts';
 import { equalBytes, toHex } from '../core/index.ts';
-import type { ChunkIndex } from './chunk-index.ts';
+import type { ChunkIndex, Location } from './chunk-index.ts';
 import type { FrameBuilder } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
 import { fitted, holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
@@ -337,17 +337,22 @@ export class SnapshotWriter {
     if (same && !unsure) return;
     if (!same) this.stats.changedBytes += length;
     const answer = index.find(id, checksum);
-    const known = answer instanceof Promise ? await answer : answer;
+    const known = this.#reliable(answer instanceof Promise ? await answer : answer);
     // Beside a lost pack a patch may have lost its parent: stored plain, the chunk is sound again.
     if (known !== undefined && !(unsure && known.table.depths[known.ordinal] !== 0)) {
       if (!same) this.stats.knownBytes += length;
       return;
     }
     const before = wasChunk && !unsure ? index.find(old.id(piece)) : undefined;
-    const parent = before instanceof Promise ? await before : before;
+    const parent = this.#reliable(before instanceof Promise ? await before : before);
     this.stats.newBytes += length;
     this.stats.newChunks++;
     await builder.add(bytes, id, checksum, parent);
+  }
+
+  /** What is condemned will soon be gone. */
+  #reliable(found: Location | undefined): Location | undefined {
+    return found !== undefined && this.#options.index.isCondemned(found.pack) ? undefined : found;
   }
 
   /** Canonical hashes of the range, where the pieces' own ids do not serve. */

@@ -34,6 +34,10 @@ export type Snapshot = {
   readonly storedBytes: number;
   /** Ranges that the source failed to read; they hold zeroes. */
   readonly unreadable: readonly UnreadableExtent[];
+  /** Words that people gave it, sorted. */
+  readonly tags: readonly string[];
+  /** Nothing forgets it before it is released. */
+  readonly held: boolean;
 };
 
 export function geometryOf(snapshot: Snapshot): Geometry {
@@ -60,12 +64,14 @@ const UNKNOWN_FIELDS = {
 };
 
 export function snapshotToJson(snapshot: Snapshot, sealer: Sealer): PlainFields {
-  const { parent, unreadable, root, ...fields } = snapshot;
+  const { parent, unreadable, root, tags, held, ...fields } = snapshot;
   const all = {
     ...fields,
     root: root === undefined ? null : root,
     ...(parent === undefined ? {} : { parent }),
     ...(unreadable.length === 0 ? {} : { unreadable }),
+    ...(tags.length === 0 ? {} : { tags }),
+    ...(held ? { held } : {}),
   };
   return sealer.hide(`snapshot ${snapshot.id}`, all, CLEAR_FIELDS);
 }
@@ -95,7 +101,20 @@ export function snapshotFromJson(stored: JsonFields, sealer: Sealer): Snapshot {
           lengthBytes: extent.count('lengthBytes'),
         }))
       : [],
+    tags: fields.has('tags') ? fields.texts('tags') : [],
+    held: fields.has('held') ? fields.flag('held') : false,
   };
+}
+
+/** STORE_NAME unless the word may be a tag: no spaces, commas, control characters. */
+export function checkTag(tag: string): void {
+  const bytes = new TextEncoder().encode(tag).byteLength;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  const whole = /^[^\s,\u0000-\u001f\u007f]+$/.test(tag);
+  if (whole && bytes <= NAME_BYTES_MAX && !tag.startsWith('-')) return;
+  throw new StoreError('STORE_NAME', `${JSON.stringify(tag)} cannot be a tag`, {
+    hint: 'Use one word of up to 128 bytes without commas.',
+  });
 }
 
 /** STORE_NAME unless `name` may name a volume: no `/`, `@`, `~`, control characters, dot-names. */

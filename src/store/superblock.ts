@@ -154,6 +154,16 @@ export function checkWritable(superblock: Superblock): void {
   });
 }
 
+/** STORE_VERSION if garbage collection would have to know more than this one does. */
+export function checkCollectable(superblock: Superblock): void {
+  checkWritable(superblock);
+  const unknown = unknownOf(superblock.features.gc);
+  if (unknown === undefined) return;
+  throw new StoreError('STORE_VERSION', `garbage collection needs the feature ${unknown}`, {
+    hint: 'Use a newer Blockferry to collect garbage; reading and writing work.',
+  });
+}
+
 /** Each copy by itself, for check: the problem with it, or undefined. */
 export async function checkSuperblocks(objects: ObjectStore): Promise<(FerryError | undefined)[]> {
   const first: { bytes: Uint8Array | undefined } = { bytes: undefined };

@@ -7,7 +7,7 @@ import { damagedObject } from './errors.ts';
 import { readFrame } from './frame-plan.ts';
 import { packKey } from './pack-file.ts';
 import { RECORD_TREE } from './pack-table.ts';
-import { ParsedTree } from './tree-record.ts';
+import { ParsedTree, type TreeRecord } from './tree-record.ts';
 
 /** STORE_MISSING if no pack holds the record, STORE_DAMAGED if its bytes are not what they were. */
 export async function loadTree(
@@ -22,13 +22,24 @@ export async function loadTree(
 
 export async function readTree(
   objects: ObjectStore,
-  { packId, table, ordinal }: Location,
+  location: Location,
   id: string,
 ): Promise<ParsedTree> {
+  const record = await fetchTree(objects, location, id);
+  return decoding(location, () => new ParsedTree(id, record));
+}
+
+/** The record as it is, verified but not taken apart. */
+export async function fetchTree(
+  objects: ObjectStore,
+  location: Location,
+  id: string,
+): Promise<TreeRecord> {
+  const { packId, table, ordinal } = location;
   const frameNumber = table.frameOf(ordinal);
   const bytes = new Uint8Array(table.frameBytes[frameNumber]!);
   await readFrame(objects, packId, bytes, table.frameOffset[frameNumber]!);
-  try {
+  return decoding(location, () => {
     if (ordinal !== table.frameFirst[frameNumber]) {
       throw new FormatError('a tree record shares its frame');
     }
@@ -36,7 +47,13 @@ export async function readTree(
     if (!table.seal.isGenuineTree(record, fromHex(id, 32)!, table.checksums[ordinal]!)) {
       throw new FormatError('a tree record does not have the bytes of its hash');
     }
-    return new ParsedTree(id, record);
+    return record;
+  });
+}
+
+function decoding<T>({ packId }: Location, decode: () => T): T {
+  try {
+    return decode();
   } catch (error) {
     if (error instanceof FormatError || error instanceof CodecError) {
       throw damagedObject(packKey(packId), error.message, error);

@@ -98,6 +98,20 @@ export class TreeReader {
     throw damagedTree(reference.record, 'its chain of bases is too long');
   }
 
+  /** The node and all that it stands on, one upon the other. */
+  async line(reference: NodeReference): Promise<NodeReference[]> {
+    const line = [reference];
+    for (let at = reference; ; ) {
+      const { record, node } = await this.#node(at);
+      if (node.base === undefined) return line;
+      at = record.reference(node.base.source, node.base.ordinal);
+      line.push(at);
+      if (line.length > NODE_DEPTH_MAX + 1) {
+        throw damagedTree(record.id, 'its chain of bases is too long');
+      }
+    }
+  }
+
   async inner(reference: NodeReference, depth = 0): Promise<Inner> {
     const key = keyOf(reference);
     const known = this.#inners.get(key);

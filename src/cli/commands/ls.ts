@@ -36,6 +36,7 @@ function tableOf(snapshots: readonly Snapshot[]): string {
       { title: 'CHANGED', align: 'right' },
       { title: 'STORED', align: 'right' },
       { title: 'SOURCE' },
+      { title: 'TAGS' },
     ],
     snapshots.map((snapshot) => [
       snapshotName(snapshot),
@@ -44,6 +45,7 @@ function tableOf(snapshots: readonly Snapshot[]): string {
       formatSize(snapshot.changedBytes),
       formatSize(snapshot.storedBytes),
       snapshot.source,
+      [...(snapshot.held ? ['(held)'] : []), ...snapshot.tags].join(' '),
     ]),
   );
 }

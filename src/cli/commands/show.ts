@@ -21,6 +21,8 @@ export const run: Run<typeof showSpec> = async (context, values) => {
     ['changed', formatSize(snapshot.changedBytes)],
     ['stored', formatSize(snapshot.storedBytes)],
     ['digest', digest],
+    ['tags', snapshot.tags.length === 0 ? 'none' : snapshot.tags.join(' ')],
+    ['held', snapshot.held ? 'yes: nothing forgets it' : 'no'],
     ...unreadable.map(
       ({ offsetBytes, lengthBytes }) =>
         ['unreadable', `${formatSize(lengthBytes)} at byte ${offsetBytes}: zeroes here`] as const,

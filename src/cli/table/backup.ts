@@ -1,5 +1,6 @@
 /** Commands that bring volumes into a repository and back. */
 import { argument, entry, flag, type TableEntry, text } from '../spec.ts';
+import { words } from './retention.ts';
 
 export const backupSpec = {
   name: 'backup',
@@ -21,6 +22,7 @@ export const backupSpec = {
     name: text('VOL', "the volume's name; by default the file's, without its extension", {
       short: 'n',
     }),
+    tag: words('TAG', 'give the snapshot this tag; may be given several times'),
   },
   examples: [
     'ferry backup disk.img',

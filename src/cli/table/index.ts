@@ -5,6 +5,7 @@ import { imageCommands } from './images.ts';
 import { keyCommands } from './key.ts';
 import { nbdCommands } from './nbd.ts';
 import { repositoryCommands } from './repository.ts';
+import { retentionCommands } from './retention.ts';
 import { servingCommands } from './serving.ts';
 import { shellCommands } from './shell.ts';
 
@@ -15,6 +16,7 @@ export const commandGroups: readonly CommandGroup[] = [
   { title: 'Backup', entries: backupCommands },
   { title: 'Serving', entries: [...servingCommands, ...nbdCommands] },
   { title: 'Repository', entries: [...repositoryCommands, ...keyCommands] },
+  { title: 'Retention', entries: retentionCommands },
   { title: 'Images', entries: imageCommands },
   { title: 'Shell', entries: shellCommands },
 ];

@@ -6,6 +6,7 @@ import {
   BATCH_BYTES,
   type Batch,
   CANONICAL_BYTES,
+  checkTag,
   LEAF_BYTES,
   PIECE_HOLE,
   PIECE_ZERO,
@@ -27,6 +28,7 @@ export type BackupRequest = {
   readonly changeSource: string;
   /** Only these ranges may differ from that snapshot; without this everything is compared. */
   readonly since?: { readonly parent: Snapshot; readonly changed: Iterable<Extent> };
+  readonly tags?: readonly string[];
   /** Tests make packs small. */
   readonly packTargetBytes?: number;
   readonly onProgress?: OnProgress;
@@ -101,6 +103,7 @@ async function backupSince(
   const threads = device.sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
   await using pool = codecPool(env, threads);
   const { sizeBytes } = device;
+  for (const tag of request.tags ?? []) checkTag(tag); // Before anything is read.
   await using session = await repository.beginBackup({
     volume: request.volume,
     sizeBytes,
@@ -119,6 +122,7 @@ async function backupSince(
   const snapshot = await session.commit({
     source: request.changeSource,
     origin: request.origin,
+    ...(request.tags !== undefined && { tags: request.tags }),
     readBytes: run.readBytes,
     unreadable: run.unreadable.toSorted((a, b) => a.offsetBytes - b.offsetBytes),
   });

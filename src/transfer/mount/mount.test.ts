@@ -42,6 +42,8 @@ async function place(): Promise<Place> {
     changedBytes: 0,
     storedBytes: 0,
     unreadable: [],
+    tags: [],
+    held: false,
   };
   return {
     repository,

@@ -1,0 +1,10 @@
+/** `ferry gc`: gives back the room of what no snapshot needs. */
+import { collectAndTell } from '../garbage.ts';
+import { repositoryOf } from '../repository.ts';
+import type { Run } from '../spec.ts';
+import type { gcSpec } from '../table/retention.ts';
+
+export const run: Run<typeof gcSpec> = async (context, { dryRun }) => {
+  await using repository = await repositoryOf(context);
+  await collectAndTell(context, repository, { dryRun });
+};

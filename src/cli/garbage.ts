@@ -1,0 +1,66 @@
+/** Runs garbage collection for a command, with its progress and its outcome. */
+import type { GcReport, Repository } from '../store/index.ts';
+import type { Context } from './context.ts';
+import { interruption } from './interrupted.ts';
+import { formatSize } from './sizes.ts';
+
+export async function collectAndTell(
+  { output, signal }: Context,
+  repository: Repository,
+  { dryRun }: { readonly dryRun: boolean },
+): Promise<void> {
+  let progress = output.progress('looking', 0);
+  let step = '';
+  let report: GcReport;
+  try {
+    report = await repository.collectGarbage({
+      dryRun,
+      signal,
+      onProgress: ({ step: now, done }) => {
+        if (now !== step) progress = output.progress(now, 0);
+        step = now;
+        progress.update(done);
+      },
+    });
+  } catch (error) {
+    throw interruption(error, signal, {
+      message: 'garbage collection was stopped; nothing is lost',
+      hint: 'Run the same command again to go on.',
+    });
+  }
+  progress.finish();
+  for (const { volume } of report.waitingFor) {
+    const who = volume === '' ? 'another run of gc' : `a backup of ${volume}`;
+    output.warn(`${report.condemnedPacks} packs wait until ${who} has ended: run gc again then`);
+  }
+  if (report.noSpace) {
+    output.warn('there was no room to rewrite packs: run gc again once there is some');
+  }
+  output.summary({ ...report, dryRun }, textOf(report, dryRun));
+}
+
+function textOf(report: GcReport, dryRun: boolean): string {
+  const { deadPacks, sparsePacks, copiedBytes, freedBytes, wouldFreeBytes } = report;
+  if (dryRun) {
+    return (
+      `${formatSize(wouldFreeBytes)} would be given back: ${packs(deadPacks)} of which nothing ` +
+      `is needed, ${packs(sparsePacks)} to be rewritten`
+    );
+  }
+  const lines = [
+    `${formatSize(freedBytes)} removed, ${formatSize(copiedBytes)} of that written anew`,
+    `  packs    ${deadPacks} without use, ${sparsePacks} rewritten, ${report.droppedPacks} gone`,
+  ];
+  const { deadSessions, orphans, unfinishedFiles } = report;
+  if (deadSessions + orphans + unfinishedFiles > 0) {
+    lines.push(
+      `  left by dead runs: ${deadSessions} sessions, ${orphans} objects, ` +
+        `${unfinishedFiles} unfinished files`,
+    );
+  }
+  return lines.join('\n');
+}
+
+function packs(count: number): string {
+  return count === 1 ? '1 pack' : `${count} packs`;
+}

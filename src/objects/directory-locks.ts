@@ -1,0 +1,80 @@
+/** Locks of a directory store, and what processes that died have left in its temporary folder. */
+import { EnvError, type FileLock, type Files, hasCode } from '../core/index.ts';
+import type { Folders } from './folders.ts';
+import { TEMPORARY_FOLDER } from './object-name.ts';
+import type { StoreLock, StoreLocks } from './object-store.ts';
+
+const LOCK_PREFIX = 'lock-';
+
+/** `isOurs` tells the unfinished files of this process, by their names in the folder. */
+export function directoryLocks(
+  files: Files,
+  folders: Folders,
+  isOurs: (name: string) => boolean,
+): StoreLocks {
+  const pathOf = (name: string) => folders.path(`${TEMPORARY_FOLDER}/${name}`);
+  const held = new Set<string>();
+
+  async function take(name: string): Promise<StoreLock | undefined> {
+    const file = `${LOCK_PREFIX}${name}`;
+    if (held.has(file)) return undefined;
+    await folders.ensure(TEMPORARY_FOLDER);
+    const lock = await files.lock(pathOf(file));
+    if (lock === undefined) return undefined;
+    held.add(file);
+    let released: Promise<void> | undefined;
+    const release = () => {
+      released ??= give(file, lock);
+      return released;
+    };
+    return { release };
+  }
+
+  /** The name first: nobody else finds the lock free and takes it for a dead holder's. */
+  async function give(file: string, lock: FileLock): Promise<void> {
+    held.delete(file);
+    await removeLeftOver(files, pathOf(file));
+    await lock.release();
+  }
+
+  return {
+    take,
+    async sweep() {
+      const swept = { files: 0, bytes: 0 };
+      for (const name of await namesIn(files, folders.path(TEMPORARY_FOLDER))) {
+        if (isOurs(name) || held.has(name)) continue;
+        if (name.startsWith(LOCK_PREFIX)) {
+          const lock = await take(name.slice(LOCK_PREFIX.length));
+          await lock?.release();
+          continue;
+        }
+        try {
+          const { sizeBytes } = await files.statEntry(pathOf(name));
+          await files.remove(pathOf(name));
+          swept.files++;
+          swept.bytes += sizeBytes;
+        } catch (error) {
+          if (!(error instanceof EnvError)) throw error; // Somebody finished or removed it.
+        }
+      }
+      return swept;
+    },
+  };
+}
+
+async function namesIn(files: Files, path: string): Promise<string[]> {
+  try {
+    return await files.list(path);
+  } catch (error) {
+    if (hasCode(error, 'ENV_NOT_FOUND')) return [];
+    throw error;
+  }
+}
+
+async function removeLeftOver(files: Files, path: string): Promise<void> {
+  try {
+    await files.remove(path);
+  } catch (error) {
+    if (!(error instanceof EnvError)) throw error;
+  }
+}

@@ -1,0 +1,358 @@
+/**
+ * Garbage collection: gives back what no snapshot needs, beside writers, readers and others of its
+ * kind. Safety lies in the log alone; docs/internals/garbage-collection.md has the argument.
+ */
+import { defaultCompression } from '../codec/index.ts';
+import { type Env, hasCode } from '../core/index.ts';
+import { ObjectError } from '../objects/index.ts';
+import type { ChunkIndex } from './chunk-index.ts';
+import { StoreError } from './errors.ts';
+import { indexWithout } from './gc-index.ts';
+import { PatchParents } from './gc-parents.ts';
+import { type Garbage, planGarbage } from './gc-plan.ts';
+import { Repacker } from './gc-repack.ts';
+import { presentSessions } from './gc-sessions.ts';
+import { GcSweep } from './gc-sweep.ts';
+import { Verifier } from './gc-verify.ts';
+import type { IndexSync } from './index-sync.ts';
+import { PACK_TARGET_BYTES, SESSION_BEAT_MS } from './limits.ts';
+import type { CommitLog } from './log.ts';
+import { type IndexChange, NO_INDEX_CHANGE } from './log-entry.ts';
+import type { LogState } from './log-state.ts';
+import { packKey } from './pack-file.ts';
+import { checkSession } from './reliance.ts';
+import type { SealedObjects } from './sealer.ts';
+import { segmentKey } from './segment.ts';
+import { Session } from './session.ts';
+import type { Snapshot } from './snapshot.ts';
+import type { TreeReader } from './tree-reader.ts';
+
+export type GcOptions = {
+  /** Only finds out what would be done. */
+  readonly dryRun?: boolean;
+  /** How long a writer without a lock is watched before it is taken for dead. */
+  readonly waitMs?: number;
+  readonly packTargetBytes?: number;
+  readonly onProgress?: (progress: GcProgress) => void;
+  readonly signal?: AbortSignal;
+};
+
+export type GcProgress = { readonly step: string; readonly done: number };
+
+export type GcReport = {
+  /** Packs of which nothing is needed, and those that were, or would be, rewritten. */
+  deadPacks: number;
+  sparsePacks: number;
+  /** What is needed of these was copied. */
+  copiedBytes: number;
+  newPacks: number;
+  /** Packs that the log names no more. */
+  droppedPacks: number;
+  /** Packs that were condemned and turned out to be needed. */
+  sparedPacks: number;
+  /** Condemned packs that wait until these writers have ended. */
+  condemnedPacks: number;
+  waitingFor: { readonly volume: string; readonly writer: string }[];
+  /** Packs and segments that no commit had ever named, unfinished files, sessions of the dead. */
+  orphans: number;
+  unfinishedFiles: number;
+  deadSessions: number;
+  /** Bytes of everything that was removed. */
+  freedBytes: number;
+  /** In a dry run: what the packs concerned have, less what would be copied. */
+  wouldFreeBytes: number;
+  /** There was no room to rewrite packs: only those that nothing is needed of are gone. */
+  noSpace: boolean;
+};
+
+export type GcParts = {
+  readonly env: Env;
+  readonly objects: SealedObjects;
+  readonly log: CommitLog;
+  readonly sync: IndexSync;
+  readonly reader: TreeReader;
+};
+
+/** How often a step is tried again when another run was faster. */
+const ATTEMPTS_MAX = 5;
+
+const WAIT_MS = 3 * SESSION_BEAT_MS;
+
+export async function collectGarbage(parts: GcParts, options: GcOptions): Promise<GcReport> {
+  await using run = new Collection(parts, options);
+  await run.all();
+  return run.report;
+}
+
+export class Collection implements AsyncDisposable {
+  readonly parts: GcParts;
+  readonly options: GcOptions;
+  readonly parents: PatchParents;
+  /** Our own sessions: nobody to wait for. */
+  readonly own = new Set<string>();
+  #session: Session | undefined;
+  readonly report: GcReport = {
+    deadPacks: 0,
+    sparsePacks: 0,
+    copiedBytes: 0,
+    newPacks: 0,
+    droppedPacks: 0,
+    sparedPacks: 0,
+    condemnedPacks: 0,
+    waitingFor: [],
+    orphans: 0,
+    unfinishedFiles: 0,
+    deadSessions: 0,
+    freedBytes: 0,
+    wouldFreeBytes: 0,
+    noSpace: false,
+  };
+
+  constructor(parts: GcParts, options: GcOptions) {
+    this.parts = parts;
+    this.options = options;
+    this.parents = new PatchParents(parts.objects);
+  }
+
+  get index(): ChunkIndex {
+    return this.parts.sync.index;
+  }
+
+  get waitMs(): number {
+    return this.options.waitMs ?? WAIT_MS;
+  }
+
+  progress(step: string, done: number): void {
+    this.options.onProgress?.({ step, done });
+  }
+
+  /** What must stay: all snapshots of the log. */
+  async roots(state: LogState): Promise<Snapshot[]> {
+    return [...state.snapshots.values()];
+  }
+
+  async all(): Promise<void> {
+    const { log } = this.parts;
+    await this.toNewest();
+    const { dryRun = false } = this.options;
+    if (!dryRun) await new GcSweep(this).all();
+    // What an earlier run condemned comes first: there is one set of condemned packs at a time.
+    if (log.state.condemned.size > 0 && !dryRun) await this.#drop();
+    if (log.state.condemned.size > 0 && !dryRun) return;
+    await this.#condemn(dryRun);
+    if (log.state.condemned.size > 0 && !dryRun) await this.#drop();
+  }
+
+  /** The log, and the index with it, at what is newest. All segments must be there. */
+  async toNewest(): Promise<void> {
+    await this.parts.log.catchUp();
+    await this.syncTo(this.parts.log.state);
+  }
+
+  async syncTo(state: LogState): Promise<void> {
+    await this.parts.sync.to(state);
+    for (const [key, error] of this.index.unreadable) {
+      // Without a segment nobody knows which packs there are.
+      if (error instanceof ObjectError || key.startsWith('index/')) throw error;
+    }
+  }
+
+  /** Finds garbage, copies what is needed of sparse packs, and condemns both kinds. */
+  async #condemn(dryRun: boolean): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      await this.toNewest();
+      const { log } = this.parts;
+      const { generation } = log.state;
+      if (log.state.condemned.size > 0) return; // Another run's: to be dropped first.
+      const garbage = await planGarbage(this, log.state);
+      this.report.deadPacks = garbage.dead.length;
+      this.report.sparsePacks = garbage.sparse.length;
+      this.report.wouldFreeBytes = garbage.freeBytes;
+      if (dryRun || garbage.dead.length + garbage.sparse.length === 0) return;
+      const copies = await this.#repack(garbage);
+      if (await this.#commitCondemned(generation, garbage, copies)) return;
+      await this.#removePacks(copies.packs); // They can only come into this log by our own hand.
+    }
+    throw busy();
+  }
+
+  async #repack(garbage: Garbage): Promise<{ readonly packs: readonly string[] }> {
+    if (garbage.sparse.length === 0) return { packs: [] };
+    const { env, objects } = this.parts;
+    await using repacker = new Repacker({
+      objects,
+      index: this.index,
+      random: env.random,
+      compression: defaultCompression,
+      packTargetBytes: this.options.packTargetBytes ?? PACK_TARGET_BYTES,
+      announce: async (pack) => (await this.#ownSession()).add(pack),
+      onProgress: (done) => this.progress('copying', done),
+      signal: this.options.signal,
+    });
+    try {
+      for (const sparse of garbage.sparse) await repacker.copy(sparse);
+      await repacker.finish();
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_NO_SPACE')) throw error;
+      // What nothing is needed of can still go, and makes room for the next run.
+      this.report.noSpace = true;
+      await this.#removePacks(repacker.packs);
+      garbage.sparse.length = 0;
+      return { packs: [] };
+    }
+    this.report.copiedBytes += repacker.storedBytes;
+    return { packs: repacker.packs };
+  }
+
+  async #ownSession(): Promise<Session> {
+    if (this.#session === undefined) {
+      const { env, objects, log } = this.parts;
+      this.#session = await Session.begin(env, objects, '', log.state.generation);
+      this.own.add(this.#session.writer);
+    }
+    return this.#session;
+  }
+
+  async #removePacks(packs: readonly string[]): Promise<void> {
+    for (const pack of packs) {
+      this.index.dropPack(pack);
+      await this.parts.objects.remove(packKey(pack));
+    }
+  }
+
+  /** False if another run was faster: everything must be looked at anew. */
+  async #commitCondemned(
+    generation: number,
+    garbage: Garbage,
+    { packs }: { readonly packs: readonly string[] },
+  ): Promise<boolean> {
+    const candidates = [...garbage.dead, ...garbage.sparse.map(({ packId }) => packId)];
+    if (candidates.length === 0) return true;
+    const verifier = new Verifier(this, new Set(candidates));
+    return this.#append(generation, async (state) => {
+      if (this.#session !== undefined) checkSession(state, this.#session, packs);
+      await verifier.check(state, packs);
+      const condemned = candidates.filter((pack) => !verifier.spared.has(pack));
+      const index: IndexChange = { ...NO_INDEX_CHANGE, packs };
+      const done = () => {
+        for (const pack of packs) this.index.uncommitted.delete(pack);
+        this.report.newPacks += packs.length;
+      };
+      return { condemned, spared: [], dropped: [], index, done };
+    });
+  }
+
+  /** Takes condemned packs out of the repository, if no writer is left that may rely on them. */
+  async #drop(): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      await this.toNewest();
+      const { state } = this.parts.log;
+      if (state.condemned.size === 0) return; // Another run has done it.
+      if (await this.#isHindered(state)) return;
+      if (await this.#commitDropped(state.generation, [...state.condemned.keys()])) return;
+    }
+    throw busy();
+  }
+
+  async #isHindered(state: LogState): Promise<boolean> {
+    const { env, objects } = this.parts;
+    const since = Math.min(...state.condemned.values());
+    const { alive } = await presentSessions(env, objects, this.own, this.waitMs);
+    const waiting = alive.filter((session) => session.state.generation < since);
+    this.report.waitingFor = waiting.map(({ state: { volume, writer } }) => ({ volume, writer }));
+    this.report.condemnedPacks = waiting.length > 0 ? state.condemned.size : 0;
+    return waiting.length > 0;
+  }
+
+  async #commitDropped(generation: number, condemned: readonly string[]): Promise<boolean> {
+    const { env, objects, sync } = this.parts;
+    const verifier = new Verifier(this, new Set(condemned));
+    let removed: readonly string[] = [];
+    const committed = await this.#append(generation, async (state) => {
+      await verifier.check(state, []);
+      const spared = condemned.filter((pack) => verifier.spared.has(pack));
+      const dropped = condemned.filter((pack) => !verifier.spared.has(pack));
+      const index = await indexWithout(objects, env.random, sync, state, new Set(dropped));
+      const done = () => {
+        this.report.droppedPacks += dropped.length;
+        this.report.sparedPacks += spared.length;
+        removed = [...dropped.map(packKey), ...index.segmentsDropped.map(segmentKey)];
+      };
+      return { condemned: [], spared, dropped, index, done };
+    });
+    if (committed) await this.removeObjects(removed);
+    return committed;
+  }
+
+  /** Commits a step that was made for this generation; false if that has passed. */
+  async #append(generation: number, make: (state: LogState) => Promise<Step>): Promise<boolean> {
+    const { log, sync } = this.parts;
+    let step: Step | undefined;
+    try {
+      await log.append(async (state) => {
+        if (state.generation !== generation) throw new Passed();
+        const { done: _done, ...change } = await make(state).then((made) => {
+          step = made;
+          return made;
+        });
+        return { type: 'generation', ...change, generation: generation + 1 };
+      });
+    } catch (error) {
+      if (error instanceof Passed) return false;
+      throw error;
+    }
+    step!.done();
+    await sync.to(log.state);
+    return true;
+  }
+
+  /** Best effort: what stays is found, and removed, by the next run. */
+  async removeObjects(keys: readonly string[]): Promise<void> {
+    const { objects } = this.parts;
+    for (const [at, key] of keys.entries()) {
+      this.options.signal?.throwIfAborted();
+      try {
+        const sizeBytes = await objects.size(key);
+        await objects.remove(key);
+        this.report.freedBytes += sizeBytes;
+      } catch (error) {
+        if (!hasCode(error, 'OBJECT_NOT_FOUND')) throw error;
+      }
+      this.progress('removing', at + 1);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { log } = this.parts;
+    // What was not committed is removed by whoever finds the session dead.
+    const committed = this.#session?.packs.every((pack) => !this.index.uncommitted.has(pack));
+    for (const pack of this.#session?.packs ?? []) {
+      if (this.index.uncommitted.has(pack)) this.index.dropPack(pack);
+    }
+    if (committed === true) await this.#session?.end().catch(ignoreObjectError);
+    await this.#session?.[Symbol.asyncDispose]();
+    this.index.setCondemned(log.state.condemned.keys());
+  }
+}
+
+type Step = {
+  readonly condemned: readonly string[];
+  readonly spared: readonly string[];
+  readonly dropped: readonly string[];
+  readonly index: IndexChange;
+  /** To be called when the step is committed. */
+  done(): void;
+};
+
+/** Another run of garbage collection has begun a generation meanwhile. */
+class Passed extends Error {}
+
+function busy(): StoreError {
+  return new StoreError('STORE_BUSY', 'other runs of garbage collection were always faster', {
+    hint: 'Nothing is lost; run `ferry gc` again when the other has ended.',
+  });
+}
+
+function ignoreObjectError(error: unknown): void {
+  if (!(error instanceof ObjectError)) throw error;
+}
