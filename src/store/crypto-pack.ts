@@ -36,6 +36,13 @@ export function sealedPack(
     signing: chunkSigning,
     signer: signer(chunkSigning),
     parseFrame: (bytes, number) => parseFrame(openFrame(bytes, { pack, number }).secret),
+    openFrame: (bytes, number) => openFrame(bytes, { pack, number }).secret,
+    sealFrame(plain, number) {
+      const bytes = new Uint8Array(plain.byteLength + FRAME_SEAL_BYTES);
+      bytes.set(plain, FRAME_SEAL_AT);
+      sealFrame(bytes, { clearBytes: 0, secretBytes: plain.byteLength }, { pack, number });
+      return { bytes, hash: sha256(bytes) };
+    },
     encodeTree(record, ordinalOf, compression, number) {
       const { shown, digests } = withoutDigests(record);
       const stored = packTreeRecord(shown, ordinalOf);
@@ -71,6 +78,8 @@ export function blindPack(id: string): PackSeal {
     signing: undefined,
     signer: { sign: refuse, matches: refuse },
     parseFrame: refuse,
+    openFrame: refuse,
+    sealFrame: refuse,
     encodeTree: refuse,
     decodeTree: (bytes, _frame, table) =>
       withDigests(unpackTreeRecord(onlyRecord(clearPart(bytes)), table), undefined),

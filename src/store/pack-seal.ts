@@ -38,6 +38,10 @@ export interface PackSeal {
   readonly signer: Signer;
   /** A frame of chunks; CODEC_DAMAGED. */
   parseFrame(bytes: Uint8Array, frame: number): Frame;
+  /** The plain bytes of a frame of chunks; CODEC_DAMAGED. */
+  openFrame(bytes: Uint8Array, frame: number): Uint8Array;
+  /** The stored bytes of a frame of chunks, from its plain ones. Once for each frame number. */
+  sealFrame(plain: Uint8Array, frame: number): Pick<StoredFrame, 'bytes' | 'hash'>;
   /** A frame with this one tree record, for frame number `frame`. */
   encodeTree(
     record: TreeRecord,
@@ -62,6 +66,8 @@ export const plainPack: PackSeal = {
   signing: undefined,
   signer: signer(undefined),
   parseFrame: (bytes) => parseFrame(bytes),
+  openFrame: (bytes) => bytes,
+  sealFrame: (bytes) => ({ bytes }),
   encodeTree(record, ordinalOf, compression) {
     const stored = packTreeRecord(record, ordinalOf);
     const target = new Uint8Array(stored.byteLength + FRAME_OVERHEAD_BYTES);

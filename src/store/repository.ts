@@ -158,7 +158,8 @@ export class Repository implements AsyncDisposable {
     });
   }
 
-  #checkReadable(what: string): void {
+  /** STORE_NO_PASSWORD if `what` takes a key that is not here. */
+  checkReadable(what: string): void {
     if (this.isBlind) throw noPassword(what);
   }
 
@@ -241,7 +242,7 @@ export class Repository implements AsyncDisposable {
 
   /** The snapshot as a read-only device; it lives as long as the repository is open. */
   async device(snapshot: Snapshot): Promise<Device> {
-    this.#checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
+    this.checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
     const chunks = new ChunkReader(this.objects, await this.index());
     const { readsInFlight } = this.objects;
     return new SnapshotDevice(snapshot, this.reader, chunks, readsInFlight);
@@ -251,7 +252,7 @@ export class Repository implements AsyncDisposable {
     checkVolumeName(options.volume);
     checkWritable(this.superblock);
     this.#heads.checkWritable();
-    this.#checkReadable('a backup');
+    this.checkReadable('a backup');
     if (this.#writing) throw busy();
     this.#writing = true;
     const ended = () => {
@@ -320,7 +321,7 @@ export class Repository implements AsyncDisposable {
   /** Gives back what no snapshot needs; see GcOptions and docs/internals/garbage-collection.md. */
   async collectGarbage(options: GcOptions = {}): Promise<GcReport> {
     checkCollectable(this.superblock);
-    this.#checkReadable('garbage collection');
+    this.checkReadable('garbage collection');
     this.#heads.checkWritable();
     if (this.#writing) throw busy();
     this.#writing = true;

@@ -67,6 +67,7 @@ export async function restore(
   options: RestoreOptions,
 ): Promise<RestoreResult> {
   checkTarget(device, snapshot);
+  repository.checkReadable(`the content of ${snapshot.id.slice(0, 8)}`);
   await using pool = codecPool(env, env.workers.parallelism);
   const run = new RestoreRun(repository, await repository.index(), pool, device, snapshot, options);
   await run.all();
