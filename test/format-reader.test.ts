@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { memory } from '../src/device/index.ts';
 import { directoryStore } from '../src/objects/index.ts';
@@ -15,7 +15,9 @@ import { goldenEnv, goldens } from './golden/golden.ts';
 
 for (const golden of goldens) {
   test(`a reader made from the document restores the golden repository ${golden.name}`, () => {
-    const reader = new Reader(fileURLToPath(new URL(`golden/${golden.name}`, import.meta.url)));
+    const root = fileURLToPath(new URL(`golden/${golden.name}`, import.meta.url));
+    const { password = '' } = golden;
+    const reader = new Reader(root, { password });
     assert.equal(reader.snapshots.length, golden.versions.length);
     for (const [at, { volume, bytes }] of golden.versions.entries()) {
       const snapshot = reader.snapshots[at]!;
@@ -28,13 +30,21 @@ for (const golden of goldens) {
   });
 }
 
-test('it restores a long history of today, by segments and from a checkpoint', async (t) => {
+for (const password of ['', 'of the long one']) {
+  const kind = password === '' ? 'plain' : 'encrypted';
+  test(`${kind}: it restores a long history of today, by segments and from a checkpoint`, (t) =>
+    longHistory(t, password));
+}
+
+async function longHistory(t: TestContext, password: string): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'ferry-format-'));
   t.after(() => rm(folder, { recursive: true }));
   const env = goldenEnv('long');
   await using objects = await directoryStore(env.files, folder, env.random);
-  await Repository.init(env, objects);
-  const repository = await Repository.open(env, objects);
+  const key = { password, kdf: { logN: 10, r: 8, p: 1 } };
+  await Repository.init(env, objects, password === '' ? {} : { key });
+  const secret = async () => ({ password });
+  const repository = await Repository.open(env, objects, { secret });
   const versions: Buffer[] = [];
   let bytes = Buffer.alloc(9 * 2 ** 20 + 9);
   for (let round = 0; round < 70; round++) {
@@ -50,7 +60,7 @@ test('it restores a long history of today, by segments and from a checkpoint', a
     versions.push(bytes);
   }
   for (const checkpoint of [0, 64]) {
-    const reader = new Reader(folder, checkpoint);
+    const reader = new Reader(folder, { fromCheckpoint: checkpoint, password });
     assert(reader.met.has('segment'));
     assert.equal(reader.met.has('checkpoint'), checkpoint > 0);
     assert.equal(reader.snapshots.length, versions.length);
@@ -61,4 +71,4 @@ test('it restores a long history of today, by segments and from a checkpoint', a
       assert.equal(volumeDigest(found), snapshot.digest);
     }
   }
-});
+}

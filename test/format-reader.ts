@@ -6,8 +6,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32, zstdDecompressSync } from 'node:zlib';
 import { Cursor, decompress, hex, MAGIC, payload, sha256 } from './format-bytes.ts';
+import { Keys } from './format-crypto.ts';
+import { type ChildOf, type Node, nodesOf } from './format-tree.ts';
 
-type StoredRecord = {
+// biome-ignore lint/suspicious/noExplicitAny: a reader of JSON has its fields from the document
+type Json = any;
+
+type Place = { frame: number; frameAt: number; frameBytes: number; inFrame: number };
+
+type StoredRecord = Place & {
   pack: string;
   number: number;
   kind: number;
@@ -15,9 +22,6 @@ type StoredRecord = {
   length: number;
   checksum: number;
   id: Buffer;
-  frameAt: number;
-  frameBytes: number;
-  inFrame: number;
 };
 
 type Head = {
@@ -38,25 +42,25 @@ export type JsonSnapshot = {
   digest: string;
 };
 
-type Piece = { kind: number; length: number; id?: Buffer };
-type Node = { inner: boolean; digest: Buffer | undefined; pieces: Piece[]; children: ChildOf[] };
-type ChildOf = { record: string; ordinal: number; digest?: Buffer } | undefined;
-
 export class Reader {
   /** What of the format was met, to show that the test repositories have all of it. */
   readonly met = new Set<string>();
   readonly #root: string;
   readonly snapshots: JsonSnapshot[] = [];
+  #keys: Keys | undefined;
+  /** Of the tree record that was decrypted last. */
+  #digests: Cursor | undefined;
   #head = '0'.repeat(64);
   readonly #tables = new Map<string, StoredRecord[]>();
   /** By the hex of the id. */
   readonly #records = new Map<string, StoredRecord[]>();
   readonly #trees = new Map<string, Node[]>();
 
-  constructor(root: string, fromCheckpoint = 0) {
+  constructor(root: string, { fromCheckpoint = 0, password = '' } = {}) {
     this.#root = root;
     const superblock = this.#json('superblock/0', 1);
-    assert.deepEqual(superblock.features.reader, []);
+    assert.deepEqual(superblock.features.reader, password === '' ? [] : ['encryption']);
+    if (password !== '') this.#keys = new Keys(root, superblock, password);
     const loose = new Set<string>();
     const segments = new Set<string>();
     let sequence = 0;
@@ -65,7 +69,7 @@ export class Reader {
       assert.equal(state.sequence, fromCheckpoint);
       sequence = state.sequence;
       this.#head = state.head;
-      this.snapshots.push(...state.snapshots);
+      this.snapshots.push(...state.snapshots.map((each: Json) => this.#snapshot(each)));
       for (const id of state.loosePacks) loose.add(id);
       for (const { id } of state.segments) segments.add(id);
       this.met.add('checkpoint');
@@ -78,7 +82,7 @@ export class Reader {
       assert.equal(entry.sequence, sequence);
       assert.equal(entry.previous, this.#head);
       this.#head = hex(sha256(this.#object(key)));
-      this.snapshots.push(entry.snapshot);
+      this.snapshots.push(this.#snapshot(entry.snapshot));
       const { index } = entry;
       for (const id of index.packs ?? []) loose.add(id);
       for (const id of index.packsDropped ?? []) loose.delete(id);
@@ -94,13 +98,23 @@ export class Reader {
     return readFileSync(join(this.#root, key));
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: a reader of JSON has its fields from the document
-  #json(key: string, kind: number): any {
-    return JSON.parse(payload(this.#object(key), kind).toString());
+  #payload(key: string, kind: number): Buffer {
+    const content = payload(this.#object(key), kind);
+    return this.#keys === undefined ? content : this.#keys.authentic(key, kind, content);
+  }
+
+  #json(key: string, kind: number): Json {
+    return JSON.parse(this.#payload(key, kind).toString());
+  }
+
+  #snapshot(snapshot: Json): JsonSnapshot {
+    if (this.#keys === undefined) return snapshot;
+    this.met.add('sealed fields');
+    return this.#keys.fields(`snapshot ${snapshot.id}`, snapshot);
   }
 
   #readSegment(id: string): void {
-    const cursor = new Cursor(payload(this.#object(`index/${id}`), 5));
+    const cursor = new Cursor(this.#payload(`index/${id}`, 5));
     const packs: { id: string; count: number }[] = [];
     for (let left = cursor.varint(); left > 0; left--) {
       packs.push({ id: hex(cursor.take(32)), count: cursor.varint() });
@@ -135,16 +149,20 @@ export class Reader {
     const stored = object.subarray(framesEnd, framesEnd + storedBytes);
     assert.equal(object.length, framesEnd + storedBytes + 28);
     assert.equal(crc32(stored), tableSum);
-    const cursor = new Cursor(decompress(stored[0]!, stored.subarray(1), rawBytes));
+    const sealed = this.#keys?.table(pack, framesEnd, stored, rawBytes);
+    const cursor =
+      sealed?.visible ?? new Cursor(decompress(stored[0]!, stored.subarray(1), rawBytes));
     const count = cursor.varint();
     const frameCount = cursor.varint();
-    const places: { frameAt: number; frameBytes: number; inFrame: number }[] = [];
+    const places: Place[] = [];
     let frameAt = 44;
     for (let frame = 0; frame < frameCount; frame++) {
       const records = cursor.varint();
       const frameBytes = cursor.varint();
+      const bytes = object.subarray(frameAt, frameAt + frameBytes);
+      if (sealed !== undefined) assert(cursor.take(32).equals(sha256(bytes)));
       for (let inFrame = 0; inFrame < records; inFrame++) {
-        places.push({ frameAt, frameBytes, inFrame });
+        places.push({ frame, frameAt, frameBytes, inFrame });
       }
       frameAt += frameBytes;
     }
@@ -153,7 +171,7 @@ export class Reader {
     const kinds = cursor.take(count);
     const depths = cursor.take(count);
     cursor.take(count); // Frames touched: only a promise about work.
-    const lengths = places.map(() => cursor.varint());
+    const lengths = places.map(() => (sealed?.lengths ?? cursor).varint());
     const checksums = places.map(() => cursor.u32());
     const table = places.map((place, number): StoredRecord => {
       const id = cursor.take(32);
@@ -168,6 +186,10 @@ export class Reader {
         id,
       };
     });
+    if (sealed !== undefined) {
+      assert.equal(sealed.lengths.left, 0);
+      for (const { depth } of table) if (depth > 0) cursor.take(12 * cursor.u8());
+    }
     assert.equal(cursor.left, 0);
     this.#tables.set(pack, table);
     for (const record of table) {
@@ -184,11 +206,26 @@ export class Reader {
   }
 
   /** The stored bytes of a record, patches applied. */
-  #stored({ pack, frameAt, frameBytes, inFrame, depth }: StoredRecord): Buffer {
-    const frame = this.#object(`packs/${pack.slice(0, 2)}/${pack}`).subarray(
+  #stored({
+    pack,
+    frame: number,
+    frameAt,
+    frameBytes,
+    inFrame,
+    depth,
+    kind,
+  }: StoredRecord): Buffer {
+    let frame = this.#object(`packs/${pack.slice(0, 2)}/${pack}`).subarray(
       frameAt,
       frameAt + frameBytes,
     );
+    if (this.#keys !== undefined) {
+      const { clear, secret } = this.#keys.frame(pack, number, frame);
+      this.met.add(kind === 0 ? 'sealed frame' : 'sealed tree');
+      if (kind === 0) assert.equal(clear.length, 0);
+      else this.#digests = new Cursor(secret);
+      frame = kind === 0 ? secret : clear;
+    }
     const cursor = new Cursor(frame);
     assert.equal(cursor.take(4).toString(), 'FRAM');
     assert.equal(cursor.u32(), crc32(frame.subarray(8)));
@@ -252,9 +289,15 @@ export class Reader {
   #verified(record: StoredRecord): Buffer {
     const bytes = this.#stored(record);
     assert.equal(bytes.length, record.length);
-    assert.equal(crc32(bytes), record.checksum);
-    assert(sha256(bytes).equals(record.id));
+    this.#check(bytes, record);
     return bytes;
+  }
+
+  /** Both signatures. */
+  #check(bytes: Buffer, { kind, id, checksum }: StoredRecord): void {
+    const mask = this.#keys?.mask(id) ?? 0;
+    assert.equal((crc32(bytes) ^ mask) >>> 0, checksum);
+    assert((this.#keys?.id(kind, bytes) ?? sha256(bytes)).equals(id));
   }
 
   /** The nodes of a tree record, bases applied. */
@@ -279,53 +322,21 @@ export class Reader {
       lengthBytes.push(rest < 128 ? rest : (rest % 128) + 128);
       if (rest < 128) break;
     }
-    const canonical = Buffer.concat([Buffer.from(lengthBytes), structure, ...values]);
-    assert.equal(hex(sha256(canonical)), id);
-    assert.equal(crc32(canonical), record.checksum);
-    const nodes = this.#nodes(id, new Cursor(structure), values);
+    const digests = this.#keys && this.#digests;
+    const taken: Buffer[] = [];
+    const next = (isDigest: boolean): Buffer => {
+      const value = isDigest && digests !== undefined ? digests.take(32) : values.shift()!;
+      taken.push(value);
+      return value;
+    };
+    const nodes = nodesOf(id, new Cursor(structure), next, {
+      met: this.met,
+      tree: (other) => this.#tree(other),
+    });
+    assert.equal(values.length + (digests?.left ?? 0), 0);
+    const canonical = Buffer.concat([Buffer.from(lengthBytes), structure, ...taken]);
+    this.#check(canonical, record);
     this.#trees.set(id, nodes);
-    return nodes;
-  }
-
-  #nodes(id: string, cursor: Cursor, values: Buffer[]): Node[] {
-    assert.equal(cursor.u8(), 1);
-    const sourceCount = cursor.varint();
-    const nodeCount = cursor.varint();
-    const sources = values.splice(0, sourceCount).map(hex);
-    const nodes: Node[] = [];
-    for (let own = 0; own < nodeCount; own++) {
-      const tag = cursor.u8();
-      const inner = (tag & 1) !== 0;
-      let base: Node | undefined;
-      if ((tag & 2) !== 0) {
-        const source = cursor.varint();
-        const ordinal = cursor.varint();
-        this.met.add(`${inner ? 'inner' : 'leaf'} with a base`);
-        base = source === 0 ? nodes[ordinal]! : this.#tree(sources[source - 1]!)[ordinal]!;
-      }
-      const digest = (tag & 4) !== 0 ? values.shift() : undefined;
-      if (digest !== undefined) this.met.add('digest');
-      if (inner) this.met.add('inner');
-      const node: Node = { inner, digest, pieces: [], children: [] };
-      let from = 0;
-      const editCount = base === undefined ? 1 : cursor.varint();
-      for (let edit = 0; edit < editCount; edit++) {
-        const skip = base === undefined ? 0 : cursor.varint();
-        const drop = base === undefined ? 0 : cursor.varint();
-        node.pieces.push(...(base?.pieces.slice(from, from + skip) ?? []));
-        node.children.push(...(base?.children.slice(from, from + skip) ?? []));
-        from += skip + drop;
-        for (let runs = cursor.varint(); runs > 0; runs--) {
-          if (inner) node.children.push(...childRun(cursor, values, id, sources));
-          else node.pieces.push(...pieceRun(cursor, values));
-        }
-      }
-      node.pieces.push(...(base?.pieces.slice(from) ?? []));
-      node.children.push(...(base?.children.slice(from) ?? []));
-      nodes.push(node);
-    }
-    assert.equal(cursor.left, 0);
-    assert.equal(values.length, 0);
     return nodes;
   }
 
@@ -355,24 +366,4 @@ export class Reader {
     walk(root ?? undefined, height, 0);
     return volume;
   }
-}
-
-function pieceRun(cursor: Cursor, values: Buffer[]): Piece[] {
-  const kind = cursor.u8();
-  const length = cursor.varint();
-  return Array.from({ length: cursor.varint() }, (): Piece => {
-    return kind === 3 ? { kind, length, id: values.shift()! } : { kind, length };
-  });
-}
-
-function childRun(cursor: Cursor, values: Buffer[], own: string, sources: string[]): ChildOf[] {
-  const count = cursor.varint();
-  const code = cursor.varint();
-  if (code === 0) return new Array<ChildOf>(count).fill(undefined);
-  const first = cursor.varint();
-  const record = code === 1 ? own : sources[code - 2]!;
-  return Array.from({ length: count }, (_, at): ChildOf => {
-    const ordinal = first + at;
-    return code === 1 ? { record, ordinal } : { record, ordinal, digest: values.shift()! };
-  });
 }

@@ -1,4 +1,4 @@
-/** Goal: encryption from the command line: passwords from where they may come, and shown nowhere. */
+/** Goal: encryption from the command line: passwords come from where they may, and show nowhere. */
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';

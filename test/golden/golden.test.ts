@@ -9,14 +9,14 @@ import { codecPool } from '../../src/codec/index.ts';
 import { equalBytes, nodeEnv } from '../../src/core/index.ts';
 import { memory } from '../../src/device/index.ts';
 import { directoryStore, memoryStore, type ObjectStore } from '../../src/objects/index.ts';
-import { check, Repository } from '../../src/store/index.ts';
+import { check } from '../../src/store/index.ts';
 import { restore } from '../../src/transfer/backup/index.ts';
-import { type Golden, goldenEnv, goldens, writeGolden } from './golden.ts';
+import { type Golden, goldenEnv, goldens, openGolden, writeGolden } from './golden.ts';
 
 const env = goldenEnv('test');
 
 async function readsAs(objects: ObjectStore, golden: Golden): Promise<void> {
-  const repository = await Repository.open(env, objects);
+  const repository = await openGolden(env, objects);
   assert.equal(repository.superblock.chunkBytes, golden.chunkBytes);
   const snapshots = repository.snapshots();
   assert.deepEqual(
@@ -59,7 +59,7 @@ for (const golden of goldens) {
     const { files, random } = nodeEnv();
     const root = fileURLToPath(new URL(golden.name, import.meta.url));
     await using then = await directoryStore(files, root, random);
-    const old = await Repository.open(env, then);
+    const old = await openGolden(env, then);
     const facts = ({ volume, sizeBytes, digest }: (typeof written)[number]) => ({
       volume,
       sizeBytes,

@@ -13,6 +13,8 @@ export type GoldenVersion = { readonly volume: string; readonly bytes: Uint8Arra
 export type Golden = {
   readonly name: string;
   readonly chunkBytes: number;
+  /** Of an encrypted one; no secret to anybody. */
+  readonly password?: string;
   readonly versions: readonly GoldenVersion[];
   /** Parts of the format that it must have, by the names of the reader in test/. */
   readonly parts: readonly string[];
@@ -83,6 +85,8 @@ function versions(chunkBytes: number): GoldenVersion[] {
   ];
 }
 
+const GOLDEN_PASSWORD = 'golden password: Kenwort für alle';
+
 const parts = ['plain', 'patch', 'run', 'inner', 'leaf with a base'];
 
 export const goldens: readonly Golden[] = [
@@ -93,13 +97,27 @@ export const goldens: readonly Golden[] = [
     versions: versions(4 * KiB),
     parts: [...parts, 'digest'],
   },
+  {
+    name: 'encrypted-64k',
+    chunkBytes: 64 * KiB,
+    password: GOLDEN_PASSWORD,
+    versions: versions(64 * KiB),
+    parts: [...parts, 'digest', 'sealed frame', 'sealed tree', 'sealed fields'],
+  },
 ];
+
+/** Opens a golden repository, encrypted or not. */
+export function openGolden(env: Env, objects: ObjectStore): Promise<Repository> {
+  return Repository.open(env, objects, { secret: async () => ({ password: GOLDEN_PASSWORD }) });
+}
 
 /** Writes a golden repository with today's writer. */
 export async function writeGolden(objects: ObjectStore, golden: Golden): Promise<Snapshot[]> {
   const env = goldenEnv(golden.name);
-  await Repository.init(env, objects, { chunkBytes: golden.chunkBytes });
-  const repository = await Repository.open(env, objects);
+  const { chunkBytes, password } = golden;
+  const key = password === undefined ? undefined : { password, kdf: { logN: 10, r: 8, p: 1 } };
+  await Repository.init(env, objects, { chunkBytes, ...(key && { key }) });
+  const repository = await openGolden(env, objects);
   const snapshots: Snapshot[] = [];
   for (const { volume, bytes } of golden.versions) {
     await using device = memory(volume, bytes.byteLength);
