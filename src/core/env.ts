@@ -175,6 +175,12 @@ export interface Stream {
    * False: the queue is full; wait for `onDrained` before more.
    */
   write(buffers: readonly Uint8Array[], written?: () => void): boolean;
+  /**
+   * Sends as much of `buffers`, in order, as goes without waiting, and answers how many bytes that
+   * were: 0 while anything written before is still queued, or whatever the reason. The rest is the
+   * caller's to `write`. Nothing of the buffers is kept.
+   */
+  writeNow?(buffers: readonly Uint8Array[]): number;
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   readonly queuedBytes: number;
   pause(): void;

@@ -26,3 +26,34 @@ test('those who wait are called once, when something was released', () => {
   assert.deepEqual(calls, ['first']);
   assert.equal(budget.isContended, false);
 });
+
+test('thousands that wait and release in turn are called without end of the stack', () => {
+  const budget = new Budget(100);
+  let called = 0;
+  for (let count = 0; count < 50_000; count += 1) {
+    budget.wait(() => {
+      called += 1;
+      budget.hold(1);
+      budget.release(1);
+    });
+  }
+  budget.hold(1);
+  budget.release(1);
+  assert.equal(called, 50_000);
+});
+
+test('who waits again while others release is called again', () => {
+  const budget = new Budget(100);
+  const calls: string[] = [];
+  budget.hold(2);
+  budget.wait(() => {
+    calls.push('first');
+    if (calls.length === 1) budget.wait(() => calls.push('first again'));
+  });
+  budget.wait(() => {
+    calls.push('second');
+    budget.release(1);
+  });
+  budget.release(1);
+  assert.deepEqual(calls, ['first', 'second', 'first again']);
+});

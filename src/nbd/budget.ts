@@ -4,6 +4,8 @@ import { SERVER_HELD_BYTES_MAX } from './limits.ts';
 export class Budget {
   readonly #maxBytes: number;
   readonly #waiting = new Set<() => void>();
+  #isWaking = false;
+  #isMoreFree = false;
   heldBytes = 0;
 
   constructor(maxBytes = SERVER_HELD_BYTES_MAX) {
@@ -25,10 +27,23 @@ export class Budget {
 
   release(lengthBytes: number): void {
     this.heldBytes -= lengthBytes;
-    if (this.#waiting.size === 0) return;
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const goOn of waiting) goOn();
+    this.#isMoreFree = true;
+    if (this.#waiting.size > 0 && !this.#isWaking) this.#wake();
+  }
+
+  /** Who goes on may release in turn: a loop, as thousands may wait. */
+  #wake(): void {
+    this.#isWaking = true;
+    try {
+      while (this.#isMoreFree && this.#waiting.size > 0) {
+        this.#isMoreFree = false;
+        const waiting = [...this.#waiting];
+        this.#waiting.clear();
+        for (const goOn of waiting) goOn();
+      }
+    } finally {
+      this.#isWaking = false;
+    }
   }
 
   /** Calls `goOn` once when something was released. */

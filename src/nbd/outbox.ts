@@ -16,6 +16,8 @@ export class Outbox {
   #current: Slab | undefined;
   #ready: Piece[] = [];
   #readyBytes = 0;
+  /** Used again by every flush; empty in between. */
+  readonly #buffers: Uint8Array[] = [];
   /** Given to the stream and not yet taken by the kernel. */
   readonly #sending = new Set<Piece[]>();
   #closed = false;
@@ -72,10 +74,41 @@ export class Outbox {
   }
 
   flush(): void {
+    if (this.#ready.length === 0 || this.#closed) return;
+    // Most replies go at once, with nothing to be remembered until later.
+    if (this.#sending.size === 0 && this.#stream.writeNow !== undefined) this.#flushNow();
+    if (this.#ready.length > 0) this.#flushLater();
+  }
+
+  /** Leaves in `#ready` what the kernel did not take. */
+  #flushNow(): void {
     const pieces = this.#ready;
-    if (pieces.length === 0 || this.#closed) return;
-    const buffers: Uint8Array[] = [];
+    const buffers = this.#buffers;
     for (const { slab, start, end } of pieces) buffers.push(slab.bytes.subarray(start, end));
+    let leftBytes = this.#stream.writeNow!(buffers);
+    buffers.length = 0;
+    this.#readyBytes -= leftBytes;
+    let claimedBytes = 0;
+    let count = 0;
+    for (const piece of pieces) {
+      const lengthBytes = piece.end - piece.start;
+      if (leftBytes < lengthBytes) {
+        piece.start += leftBytes;
+        break;
+      }
+      leftBytes -= lengthBytes;
+      claimedBytes += piece.claimedBytes;
+      this.#release(piece.slab);
+      count += 1;
+    }
+    if (count === pieces.length) pieces.length = 0;
+    else pieces.splice(0, count);
+    if (claimedBytes > 0) this.#onSent(claimedBytes);
+  }
+
+  #flushLater(): void {
+    const pieces = this.#ready;
+    const buffers = pieces.map(({ slab, start, end }) => slab.bytes.subarray(start, end));
     this.#ready = [];
     this.#readyBytes = 0;
     this.#sending.add(pieces);

@@ -50,6 +50,8 @@ export class Transmission implements RequestSink, JobOwner {
   #jobs = 0;
   /** Input that must wait until something is free; the stream is paused meanwhile. */
   #rest: Uint8Array | undefined;
+  #isGoingOn = false;
+  #isAskedToGoOn = false;
   #isEnding = false;
   #isClosed = false;
   #flushIsDue = false;
@@ -372,7 +374,19 @@ export class Transmission implements RequestSink, JobOwner {
     });
   }
 
+  /** Sending may set memory free at once: a loop, as the rest may be long. */
   #goOn(): void {
+    this.#isAskedToGoOn = true;
+    if (this.#isGoingOn) return;
+    this.#isGoingOn = true;
+    while (this.#isAskedToGoOn && this.#rest !== undefined) {
+      this.#isAskedToGoOn = false;
+      this.#feedRest();
+    }
+    this.#isGoingOn = false;
+  }
+
+  #feedRest(): void {
     const rest = this.#rest;
     if (rest === undefined) return;
     this.#rest = undefined;

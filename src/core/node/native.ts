@@ -10,6 +10,8 @@ export type Native = {
   lock(fd: number, operation: number): number;
   /** Fills `target` as far as the page cache can at once (preadv2(2), RWF_NOWAIT); or -1. */
   readCached(fd: number, target: Uint8Array, offsetBytes: number): number;
+  /** Writes what goes at once to a descriptor that does not block (writev(2)); or -1. */
+  writeVector(fd: number, buffers: readonly Uint8Array[]): number;
   /** Where in memory `bytes` begin. */
   addressOf(bytes: Uint8Array): number;
 };
@@ -21,6 +23,8 @@ export const SEEK_HOLE = 4;
 export const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 export const LOCK_EXCLUSIVE_NOW = 2 | 4;
 const NO_WAITING = 8; // RWF_NOWAIT
+/** Buffers that one call takes; the caller goes on with the rest. Far below the system's 1,024. */
+const VECTORS_MAX = 64;
 
 let loaded: Native | null | undefined;
 
@@ -54,27 +58,58 @@ function load(): Native | null {
     const lock = bind('int flock(int, int)');
     if (process.platform === 'darwin') {
       const absent = { seek: unsupported, allocate: unsupported, readCached: unsupported };
-      return { lock, addressOf, ...absent };
+      return { lock, addressOf, ...absent, writeVector: unsupported };
     }
     // On 32-bit systems the plain names take a 32-bit offset.
     const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
+    const locate = locator(addressOf);
     return {
       lock,
       addressOf,
       seek: bind(`int64_t lseek${wide}(int, int64_t, int)`),
       allocate: bind(`int fallocate${wide}(int, int, int64_t, int64_t)`),
-      readCached: bindReadCached(addressOf, libc),
+      readCached: bindReadCached(locate, libc),
+      writeVector: bindWriteVector(locate, libc),
     };
   } catch {
     return null; // No prebuilt binary for this system: callers have a way without it.
   }
 }
 
-/** One buffer, described once: an object per call would cost as much as the call. */
-function bindReadCached(
-  addressOf: (bytes: Uint8Array) => number,
-  libc: { func(prototype: string): unknown },
-) {
+/** Writes where `bytes` lie and how many they are into a vector of two words of 64 bits each. */
+type Locate = (vector: Uint32Array, at: number, bytes: Uint8Array) => void;
+
+function locator(addressOf: (bytes: Uint8Array) => number): Locate {
+  // Memory never moves while its ArrayBuffer lives; one that was given away has no bytes left.
+  const addresses = new WeakMap<ArrayBufferLike, number>();
+  return (vector, at, bytes) => {
+    const { buffer } = bytes;
+    let address = addresses.get(buffer);
+    if (address === undefined) {
+      address = addressOf(new Uint8Array(buffer));
+      addresses.set(buffer, address);
+    }
+    const start = address + bytes.byteOffset;
+    vector[at] = start % 2 ** 32;
+    vector[at + 1] = Math.floor(start / 2 ** 32);
+    vector[at + 2] = bytes.byteLength;
+  };
+}
+
+/** One vector, described once: an object per call would cost as much as the call. */
+function bindWriteVector(locate: Locate, libc: { func(prototype: string): unknown }) {
+  if (process.arch !== 'x64' && process.arch !== 'arm64') return unsupported;
+  type Write = (fd: number, vector: Uint32Array, count: number) => number;
+  const write = libc.func('int64_t writev(int, void *, int)') as Write;
+  const vector = new Uint32Array(4 * VECTORS_MAX);
+  return (fd: number, buffers: readonly Uint8Array[]): number => {
+    const count = Math.min(buffers.length, VECTORS_MAX);
+    for (let index = 0; index < count; index += 1) locate(vector, 4 * index, buffers[index]!);
+    return write(fd, vector, count);
+  };
+}
+
+function bindReadCached(locate: Locate, libc: { func(prototype: string): unknown }) {
   // The vector is two words of 64 bits, written in halves below.
   if (process.arch !== 'x64' && process.arch !== 'arm64') return unsupported;
   let read: (fd: number, vector: Uint32Array, count: 1, at: number, flags: number) => number;
@@ -84,19 +119,8 @@ function bindReadCached(
     return unsupported; // A libc older than the call.
   }
   const vector = new Uint32Array(4);
-  // Memory never moves while its ArrayBuffer lives; one that was given away has no bytes left.
-  const addresses = new WeakMap<ArrayBufferLike, number>();
   return (fd: number, target: Uint8Array, offsetBytes: number): number => {
-    const { buffer } = target;
-    let address = addresses.get(buffer);
-    if (address === undefined) {
-      address = addressOf(new Uint8Array(buffer));
-      addresses.set(buffer, address);
-    }
-    const start = address + target.byteOffset;
-    vector[0] = start % 2 ** 32;
-    vector[1] = Math.floor(start / 2 ** 32);
-    vector[2] = target.byteLength;
+    locate(vector, 0, target);
     return read(fd, vector, 1, offsetBytes, NO_WAITING);
   };
 }

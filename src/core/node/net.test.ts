@@ -137,6 +137,43 @@ test('a peer that vanishes is told by onClosed, also to one who writes', async (
   await listener.close();
 });
 
+test('what is sent without waiting ends where the kernel is full, and keeps its place', async () => {
+  const { listener, server, client } = await pair(addresses['a unix socket']!());
+  const received = collect(client);
+  client.pause();
+  collect(server);
+  const bytes = Uint8Array.from({ length: 100_000 }, (_, at) => at % 251);
+  const parts = [bytes.subarray(0, 7), bytes.subarray(7, 60_000), bytes.subarray(60_000)];
+  const sent: Uint8Array[] = [];
+  let tookBytes = 0;
+  do {
+    tookBytes = server.writeNow!(parts);
+    sent.push(bytes.subarray(0, tookBytes));
+  } while (tookBytes === bytes.byteLength);
+  assert.ok(sent.length > 1, 'the kernel takes more than one lot');
+  const rest = bytes.subarray(tookBytes);
+  server.write([rest]);
+  sent.push(rest);
+  assert.equal(server.writeNow!(parts), 0, 'nothing overtakes what is queued');
+  client.resume();
+  server.end();
+  assert.equal(Buffer.concat(sent).equals(await received.ended), true);
+  client.destroy();
+  await listener.close();
+});
+
+test('nothing is sent without waiting once a stream is gone', async () => {
+  const { listener, server, client } = await pair(addresses.TCP!());
+  const { closed } = collect(server);
+  assert.equal(server.writeNow!([Uint8Array.of(1)]), 1);
+  server.destroy();
+  assert.equal(server.writeNow!([Uint8Array.of(1)]), 0);
+  await closed;
+  assert.equal(server.writeNow!([Uint8Array.of(1)]), 0);
+  client.destroy();
+  await listener.close();
+});
+
 test('a listener closes while its streams go on', async () => {
   const { listener, server, client } = await pair(addresses['a unix socket']!());
   await listener.close();

@@ -3,6 +3,7 @@ import { connect, createServer, Socket, type SocketConstructorOpts } from 'node:
 import type { Stream, StreamHandlers } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { failureName, linuxCalls } from './linux-calls.ts';
+import { native } from './native.ts';
 import { posixError, toEnvError } from './posix-error.ts';
 
 /** As much as a unix socket holds by default (208 KiB), rounded up to a power of two. */
@@ -67,13 +68,13 @@ streamOf.connecting = (
 ): { socket: Socket; stream: () => Stream } => {
   const reader = new Reader();
   const socket = open({ ...socketOptions, onread: reader.onread });
-  return { socket, stream: () => new SocketStream(socket, peer, reader) };
+  return { socket, stream: () => new PlainStream(socket, peer, reader) };
 };
 
 /** Moves an accepted, paused socket's handle into a new socket that reads through `onread`. */
 export function takeOver(accepted: Socket, peer: string): Stream {
   const reader = new Reader();
-  return new SocketStream(moveHandle(accepted, reader), peer, reader);
+  return new PlainStream(moveHandle(accepted, reader), peer, reader);
 }
 
 function moveHandle(accepted: Socket, reader: Reader): Socket {
@@ -169,14 +170,14 @@ function tryHandles(): Promise<boolean> {
 
 class SocketStream implements Stream {
   readonly peer: string;
-  readonly #socket: Socket;
+  protected readonly socket: Socket;
   readonly #reader: Reader;
   #full = false;
   #failure: EnvError | undefined;
-  #isReleased = false;
+  protected isReleased = false;
 
   constructor(socket: Socket, peer: string, reader: Reader) {
-    this.#socket = socket;
+    this.socket = socket;
     this.peer = peer;
     this.#reader = reader;
     // From here on: before `start` nobody else would take an error, and Node would throw it.
@@ -186,27 +187,27 @@ class SocketStream implements Stream {
   }
 
   start(handlers: StreamHandlers): void {
-    const socket = this.#socket;
+    const socket = this.socket;
     this.#reader.handlers = handlers;
     socket.on('drain', () => {
-      if (!this.#full || this.#isReleased) return;
+      if (!this.#full || this.isReleased) return;
       this.#full = false;
       handlers.onDrained();
     });
-    socket.on('end', () => this.#isReleased || handlers.onEnd());
-    socket.on('close', () => this.#isReleased || handlers.onClosed(this.#failure));
+    socket.on('end', () => this.isReleased || handlers.onEnd());
+    socket.on('close', () => this.isReleased || handlers.onClosed(this.#failure));
     if (socket.closed) queueMicrotask(() => handlers.onClosed(this.#failure));
     else socket.resume();
   }
 
   release(): Socket {
-    this.#isReleased = true;
+    this.isReleased = true;
     this.#reader.handlers = undefined;
-    return this.#socket;
+    return this.socket;
   }
 
   write(buffers: readonly Uint8Array[], written?: () => void): boolean {
-    const socket = this.#socket;
+    const socket = this.socket;
     if (socket.destroyed || !socket.writable) return false;
     const done = written && ((error?: Error | null) => void (error ? undefined : written()));
     const last = buffers.length - 1;
@@ -223,29 +224,29 @@ class SocketStream implements Stream {
   }
 
   get queuedBytes(): number {
-    return this.#socket.writableLength;
+    return this.socket.writableLength;
   }
 
   pause(): void {
-    this.#socket.pause();
+    this.socket.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.socket.resume();
   }
 
   end(): void {
-    this.#socket.end();
+    this.socket.end();
   }
 
   destroy(): void {
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 
   detach(): number {
     // Stops the reading, so that not one byte more is taken from the socket.
-    this.#socket.pause();
-    const fd = (this.#socket as unknown as WithDescriptor)._handle?.fd ?? -1;
+    this.socket.pause();
+    const fd = (this.socket as unknown as WithDescriptor)._handle?.fd ?? -1;
     if (fd < 0) {
       throw new EnvError('ENV_UNSUPPORTED', `the socket of ${this.peer} has no number to hand on`, {
         hint: 'It is closed, or this version of Node does not tell; use another one.',
@@ -253,7 +254,26 @@ class SocketStream implements Stream {
     }
     const copy = linuxCalls().duplicate(fd);
     if (copy < 0) throw posixError(failureName(copy), 'take the socket of', this.peer);
-    this.#socket.destroy(); // Closes its own number of the socket, which stays open.
+    this.socket.destroy(); // Closes its own number of the socket, which stays open.
     return copy;
+  }
+}
+
+/** Bytes go to the socket as they are, so they can be handed to the kernel directly. */
+class PlainStream extends SocketStream {
+  #fd = -1;
+
+  /**
+   * One system call without Node's bookkeeping, which costs more than the call. A failure answers
+   * 0: `write` meets it again, and tells.
+   */
+  writeNow(buffers: readonly Uint8Array[]): number {
+    const { socket } = this;
+    // Once it is destroyed, the descriptor's number may belong to somebody else.
+    if (this.isReleased || socket.destroyed || !socket.writable) return 0;
+    if (socket.writableLength > 0) return 0;
+    if (this.#fd < 0) this.#fd = (socket as unknown as WithDescriptor)._handle?.fd ?? -1;
+    if (this.#fd < 0) return 0;
+    return Math.max(0, native()?.writeVector(this.#fd, buffers) ?? 0);
   }
 }
