@@ -1,7 +1,14 @@
 /** The repository that flags or environment name, and how its snapshots are called in messages. */
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { type HeadOptions, headFiles, type Repository, type Snapshot } from '../store/index.ts';
+import type { StateFolder } from '../core/index.ts';
+import {
+  type HeadOptions,
+  headFiles,
+  type Repository,
+  type Snapshot,
+  type UnlockOptions,
+} from '../store/index.ts';
 import { openRepository, type S3Settings } from '../transfer/index.ts';
 import type { Context } from './context.ts';
 import type { Fields } from './output.ts';
@@ -20,18 +27,22 @@ export async function repositoryOf(
   context: Context,
   { withoutPassword = false, cache = true, ...heads }: RepositoryOptions = {},
 ): Promise<Repository> {
-  const { env, settings, secrets } = context;
+  const { env, settings } = context;
   const location = requireRepository(settings);
   const known = { heads: { ...headsOf(context), ...heads }, s3: s3Of(context, cache) };
-  if (withoutPassword) return openRepository(env, location, { ...known, blind: true });
-  return openRepository(env, location, {
-    ...known,
+  const unlock = withoutPassword ? { blind: true } : unlockOptions(context);
+  return openRepository(env, location, { ...known, ...unlock });
+}
+
+/** With the password of flags and environment, or of a person who is asked. */
+export function unlockOptions({ secrets }: Pick<Context, 'secrets'>): UnlockOptions {
+  return {
     secret: async () => {
       const password = await secrets.password();
       return password === undefined ? undefined : { password };
     },
     mustBeEncrypted: secrets.isGiven,
-  });
+  };
 }
 
 /** What an S3 repository takes beside its address. */
@@ -60,12 +71,19 @@ export function s3Of({ env, settings, output }: Context, cache: boolean): S3Sett
   };
 }
 
+/** A folder below the state directory. */
+export function stateFolder(
+  { env, settings }: Pick<Context, 'env' | 'settings'>,
+  name: string,
+): StateFolder {
+  const directory = resolve(settings.stateDirectory, name);
+  return { directory, makeDirectory: () => makeStateDirectory(env.files, directory) };
+}
+
 /** What this node has seen of the logs of repositories. */
 export function headsOf({ env, settings, output }: Context): HeadOptions {
-  const directory = resolve(settings.stateDirectory, 'heads');
-  const makeDirectory = () => makeStateDirectory(env.files, directory);
   return {
-    memory: headFiles(env, { directory, makeDirectory }),
+    memory: headFiles(env, stateFolder({ env, settings }, 'heads')),
     onTrouble: ({ message, hint }) =>
       output.warn(`a log that goes back would not be noticed: ${message}\n  ${hint}`),
   };

@@ -183,6 +183,39 @@ export function count(
   });
 }
 
+/** `--name` alone means all of it, `--name=10%` that share; undefined without the option. */
+export function share(help: string): OptionSpec<number | undefined> {
+  const parse = (texts: readonly string[]): number | undefined => {
+    const written = texts.at(-1);
+    if (written === undefined) return undefined;
+    const percent = /^(\d{1,3}(?:\.\d{1,6})?)%$/.exec(written)?.[1];
+    const part = Number(percent) / 100;
+    if (part > 0 && part <= 1) return part;
+    throw new Error(`expected a share such as 10%, above 0 and at most 100%, not '${written}'`);
+  };
+  return { placeholder: 'N%', bareText: '100%', help, parse };
+}
+
+const unitMs: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+
+/** A time such as `30d` in milliseconds; undefined without the option. */
+export function duration(help: string): OptionSpec<number | undefined> {
+  const parse = (texts: readonly string[]): number | undefined => {
+    const written = texts.at(-1);
+    if (written === undefined) return undefined;
+    const [, count, unit] = /^(\d{1,9})([smhdw])$/.exec(written) ?? [];
+    if (count !== undefined) return Number(count) * unitMs[unit!]!;
+    throw new Error(`expected a time such as 30d, 12h or 45m, not '${written}'`);
+  };
+  return { placeholder: 'DURATION', help, parse };
+}
+
 export function argument(
   placeholder: string,
   help: string,

@@ -14,3 +14,4 @@ export * from './queue.ts';
 export * from './settle.ts';
 export * from './sibling-module.ts';
 export * from './size.ts';
+export * from './state-file.ts';

@@ -20,7 +20,10 @@ const JOB_HELD_BYTES = 4 * 1024 * 1024;
 const JOBS_IN_FLIGHT = 4;
 
 export type PackFindings = {
-  readonly count: number;
+  readonly named: ReadonlySet<string>;
+  /** Read to the end, and whole. */
+  readonly read: readonly string[];
+  readonly damaged: readonly string[];
   readonly orphans: number;
 };
 
@@ -28,31 +31,48 @@ export async function checkPacks(run: CheckRun): Promise<PackFindings> {
   const { repository } = run;
   const named = new Set(repository.log.state.loosePacks);
   const expected = new Map<string, Uint8Array>();
+  const inSegment = new Map<string, string>();
   for (const segment of repository.log.state.segments.keys()) {
     await run.part(segmentKey(segment), async () => {
+      run.badSegments.add(segment);
       for (const { packId, fingerprints } of await readSegment(repository.objects, segment)) {
         named.add(packId);
         expected.set(packId, fingerprints);
         run.progress(fingerprints.byteLength);
+        inSegment.set(packId, segment);
       }
+      run.badSegments.delete(segment);
     });
   }
   const arenas = new Slots(Array.from({ length: JOBS_IN_FLIGHT }, () => new Arena()));
+  const { readData, choose } = run.options;
+  const wanted = readData ? (choose?.([...named]) ?? named) : new Set<string>();
+  const read: string[] = [];
+  const damaged: string[] = [];
   for (const packId of named) {
-    await run.part(packKey(packId), () => checkPack(run, packId, expected.get(packId), arenas));
+    const notedBefore = run.noted;
+    const readsAll = wanted.has(packId);
+    await run.part(packKey(packId), () =>
+      checkPack(run, packId, expected.get(packId), readsAll ? arenas : undefined, () =>
+        run.badSegments.add(inSegment.get(packId)!),
+      ),
+    );
+    if (run.noted > notedBefore) damaged.push(packId);
+    else if (readsAll) read.push(packId);
   }
   let orphans = 0;
   for await (const { key } of repository.objects.list('packs/')) {
     if (!named.has(key.slice(key.lastIndexOf('/') + 1))) orphans++;
   }
-  return { count: named.size, orphans };
+  return { named, read, damaged, orphans };
 }
 
 async function checkPack(
   run: CheckRun,
   packId: string,
   fingerprints: Uint8Array | undefined,
-  arenas: Slots<Arena>,
+  arenas: Slots<Arena> | undefined,
+  blameSegment: () => void,
 ): Promise<void> {
   const { objects } = run.repository;
   const table = await readPackTable(objects, packId).catch((error) => {
@@ -62,18 +82,22 @@ async function checkPack(
   const key = packKey(packId);
   if (fingerprints !== undefined) {
     const same = equalBytes(packFingerprints(packId, table).fingerprints, fingerprints);
-    if (!same) throw damagedObject(key, 'the index has other fingerprints for it');
+    if (!same) {
+      blameSegment();
+      throw damagedObject(key, 'the index has other fingerprints for it');
+    }
   }
   const header = new Uint8Array(PACK_HEADER_BYTES);
   await objects.getRange(key, header, 0);
   try {
     checkPackHeader(header, packId);
   } catch (error) {
-    if (error instanceof FormatError) throw damagedObject(key, error.message, error);
-    throw error;
+    if (!(error instanceof FormatError)) throw error;
+    run.damagedHull(packId);
+    throw damagedObject(key, error.message, error);
   }
   run.progress(PACK_HEADER_BYTES);
-  if (!run.options.readData) return;
+  if (arenas === undefined) return;
   if (run.repository.isBlind) await hashFrames(run, packId, table);
   else await readPack(run, packId, table, arenas);
 }

@@ -12,6 +12,8 @@ import { checkSuperblocks, superblockKeys } from './superblock.ts';
 
 export type CheckOptions = {
   readonly readData: boolean;
+  /** Of the packs that the log names, those whose data is read; all of them without this. */
+  readonly choose?: (packIds: readonly string[]) => ReadonlySet<string>;
   readonly pool: CodecPool;
   /** What was wrong before the check began. */
   readonly found?: readonly { readonly object: string; readonly error: FerryError }[];
@@ -29,6 +31,12 @@ export type CheckReport = {
   readonly chunks: number;
   /** Stored bytes that were read and verified. */
   readonly readBytes: number;
+  /** Packs whose every byte was read and is as it was written. */
+  readonly readPacks: readonly string[];
+  /** Packs that are not as they were written, or could not be read. */
+  readonly damagedPacks: readonly string[];
+  /** All that the log names. */
+  readonly packIds: ReadonlySet<string>;
   /** Packs that no log entry names: what a run that was cut left, or is just being written. */
   readonly orphanPacks: number;
 };
@@ -37,8 +45,12 @@ export class CheckRun {
   readonly repository: Repository;
   readonly options: CheckOptions;
   readonly problems: Problem[] = [];
+  /** Also what repeats another problem's words. */
+  noted = 0;
   /** Packs of which no frame can be found, and frames that do not decode. */
-  readonly #damaged = new Map<string, Set<number> | 'whole'>();
+  readonly damaged = new Map<string, Set<number> | 'whole'>();
+  /** Segments that are damaged, missing, or not what the packs say. */
+  readonly badSegments = new Set<string>();
   objects = 0;
   readBytes = 0;
 
@@ -49,24 +61,30 @@ export class CheckRun {
 
   note(object: string, error: unknown): void {
     if (!(error instanceof FerryError)) throw error;
+    this.noted++;
     if (this.problems.some((problem) => problem.message === error.message)) return;
     const code = error instanceof ObjectError ? `STORE_${error.code.slice(7)}` : error.code;
     this.problems.push({ object, code, message: error.message });
   }
 
   damagedPack(packId: string): void {
-    this.#damaged.set(packId, 'whole');
+    this.damaged.set(packId, 'whole');
+  }
+
+  /** The frames are whole, what is around them is not. */
+  damagedHull(packId: string): void {
+    if (!this.damaged.has(packId)) this.damaged.set(packId, new Set());
   }
 
   damagedFrame(packId: string, frame: number): void {
-    const known = this.#damaged.get(packId) ?? new Set<number>();
-    this.#damaged.set(packId, known);
+    const known = this.damaged.get(packId) ?? new Set<number>();
+    this.damaged.set(packId, known);
     if (known !== 'whole') known.add(frame);
   }
 
   /** Whether the copy lies in something that was found to be damaged. */
   isDamaged({ packId, table, ordinal }: Location): boolean {
-    const damage = this.#damaged.get(packId);
+    const damage = this.damaged.get(packId);
     return damage === 'whole' || (damage?.has(table.frameOf(ordinal)) ?? false);
   }
 
@@ -100,9 +118,12 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   return {
     problems: run.problems,
     snapshots: repository.snapshots().length,
-    packs: packs.count,
+    packs: packs.named.size,
     chunks,
     readBytes: run.readBytes,
+    readPacks: packs.read,
+    damagedPacks: packs.damaged,
+    packIds: packs.named,
     orphanPacks: packs.orphans,
   };
 }

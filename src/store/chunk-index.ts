@@ -38,6 +38,9 @@ export class ChunkIndex {
   /** Packs and segments that the log names and that could not be read, with the reason. */
   readonly unreadable = new Map<string, FerryError>();
 
+  /** Manifests name chunks that are in no pack: see `LogState.lossy`. */
+  lossy = false;
+
   constructor(objects: SealedObjects, { bits }: FingerprintBits = { bits: 32 }) {
     this.#objects = objects;
     this.#mask = bits >= 32 ? 0xffffffff : 2 ** bits - 1;
@@ -216,9 +219,14 @@ export class ChunkIndex {
       if (!equalBytes(table.id(ordinal).subarray(0, 8), prefix)) continue;
       found.push({ pack, packId: this.#packIds[pack]!, ordinal, table });
     }
-    return found.sort(
-      (a, b) => this.#rank(a.pack, a.table, a.ordinal) - this.#rank(b.pack, b.table, b.ordinal),
-    );
+    return found.sort((a, b) => this.#compare(a, b));
+  }
+
+  /** Smallest depth, what is condemned last, then smallest pack id: whoever loaded in what order. */
+  #compare(a: Location, b: Location): number {
+    const worse = this.#rank(a.pack, a.table, a.ordinal) - this.#rank(b.pack, b.table, b.ordinal);
+    if (worse !== 0 || a.packId === b.packId) return worse;
+    return a.packId < b.packId ? -1 : 1;
   }
 
   /** The smaller the better: by depth, and behind all others what is condemned. */
@@ -277,11 +285,8 @@ export class ChunkIndex {
     const pack = candidates[at]!;
     const ordinal = candidates[at + 1]!;
     if (!matches(table, ordinal)) return best;
-    if (best !== undefined) {
-      const rank = this.#rank(best.pack, best.table, best.ordinal);
-      if (this.#rank(pack, table, ordinal) >= rank) return best;
-    }
-    return { pack, packId: this.#packIds[pack]!, ordinal, table };
+    const found = { pack, packId: this.#packIds[pack]!, ordinal, table };
+    return best !== undefined && this.#compare(best, found) <= 0 ? best : found;
   }
 }
 

@@ -13,6 +13,8 @@ export type StoreErrorCode =
   | 'STORE_ROLLED_BACK'
   /** What this node remembers of the log cannot be read or kept. */
   | 'STORE_HEAD_MEMORY'
+  /** What this node remembers of checks cannot be read. */
+  | 'STORE_READ_MEMORY'
   | 'STORE_VOLUME_NOT_FOUND'
   | 'STORE_SNAPSHOT_NOT_FOUND'
   | 'STORE_AMBIGUOUS'

@@ -1,8 +1,8 @@
 /** Compares the log with the newest entry that was seen before: a log that went back is refused. */
-import { type FerryError, hasCode, sha256, toHex } from '../core/index.ts';
+import { FerryError, hasCode, sha256, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { StoreError } from './errors.ts';
-import { type HeadMemory, isMemoryTrouble, type KnownHead } from './head-memory.ts';
+import type { HeadMemory, KnownHead } from './head-memory.ts';
 import { JsonFields } from './json.ts';
 import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
 import { logKey } from './log-entry.ts';
@@ -107,7 +107,7 @@ export class HeadGuard {
     try {
       return await work();
     } catch (error) {
-      if (!isMemoryTrouble(error)) throw error;
+      if (!(error instanceof FerryError)) throw error;
       if (!this.#troubled) this.#options.onTrouble?.(error);
       this.#troubled = true;
       return undefined;

@@ -5,14 +5,14 @@
 import { posix } from 'node:path';
 import {
   type Env,
-  FerryError,
-  type FileLock,
   fromHex,
   hasCode,
-  readFully,
+  readStateFile,
+  replaceStateFile,
   SHA256_BYTES,
-  toHex,
-  writeFully,
+  STATE_LOCK,
+  type StateFolder,
+  withStateLock,
 } from '../core/index.ts';
 import { StoreError } from './errors.ts';
 import { HEADS_REMEMBERED_MAX } from './limits.ts';
@@ -32,73 +32,21 @@ export interface HeadMemory {
 /** What one file holds at most; it is about 100 bytes long. */
 const HEAD_FILE_BYTES_MAX = 4096;
 
-/** Another process holds the lock for a few file calls: waits for it so often, so long each. */
-const LOCK_TRIES_MAX = 100;
-const LOCK_WAIT_MS = 20;
-
-export type HeadFilesOptions = {
-  /** Absolute. One file for each repository lies in it. */
-  readonly directory: string;
-  /** Makes the directory, when something is to be kept. */
-  makeDirectory(): Promise<void>;
-};
-
 /** Heads in files of their own, each replaced whole: a reader finds the old or the new one. */
-export function headFiles({ files, clock, random }: Env, options: HeadFilesOptions): HeadMemory {
-  const { directory } = options;
+export function headFiles(env: Env, folder: StateFolder): HeadMemory {
+  const { files } = env;
+  const { directory } = folder;
   const pathOf = (repositoryId: string) => posix.join(directory, repositoryId);
 
   async function recall(repositoryId: string): Promise<KnownHead | undefined> {
     const path = pathOf(repositoryId);
-    try {
-      const file = await files.open(path, 'read');
-      try {
-        const bytes = new Uint8Array(HEAD_FILE_BYTES_MAX);
-        const lengthBytes = await readFully(file, bytes, 0);
-        return parse(new TextDecoder().decode(bytes.subarray(0, lengthBytes)), path);
-      } finally {
-        await file.close();
-      }
-    } catch (error) {
-      if (hasCode(error, 'ENV_NOT_FOUND')) return undefined;
-      throw error;
-    }
+    const bytes = await readStateFile(env, path, HEAD_FILE_BYTES_MAX);
+    return bytes && parse(new TextDecoder().decode(bytes), path);
   }
 
-  async function locked(work: () => Promise<void>): Promise<void> {
-    await options.makeDirectory();
-    const path = posix.join(directory, 'lock');
-    for (let attempt = 0; attempt < LOCK_TRIES_MAX; attempt++) {
-      const lock: FileLock | undefined = await files.lock(path);
-      if (lock === undefined) {
-        await new Promise<void>((resolve) => clock.after(LOCK_WAIT_MS, resolve));
-        continue;
-      }
-      try {
-        return await work();
-      } finally {
-        await lock.release();
-      }
-    }
-    throw memoryError(`${path} is held by another process for too long`);
-  }
-
-  /** Whole and durable under its name, or as it was. */
-  async function write(repositoryId: string, { sequence, hash }: KnownHead): Promise<void> {
-    const path = pathOf(repositoryId);
-    const nonce = new Uint8Array(8);
-    random.fill(nonce);
-    const temporary = `${path}.${toHex(nonce)}`;
-    const bytes = new TextEncoder().encode(`${JSON.stringify({ sequence, hash })}\n`);
-    const file = await files.open(temporary, 'create');
-    try {
-      await writeFully(file, bytes, 0);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await files.rename(temporary, path);
-    await files.syncDirectory(directory);
+  function write(repositoryId: string, { sequence, hash }: KnownHead): Promise<void> {
+    const text = `${JSON.stringify({ sequence, hash })}\n`;
+    return replaceStateFile(env, pathOf(repositoryId), new TextEncoder().encode(text));
   }
 
   /** One more repository: those seen longest ago are forgotten when there are very many. */
@@ -106,7 +54,7 @@ export function headFiles({ files, clock, random }: Env, options: HeadFilesOptio
     const names = await files.list(directory);
     if (names.length < HEADS_REMEMBERED_MAX) return;
     const found: { name: string; modifiedMs: number }[] = [];
-    for (const name of names.filter((candidate) => candidate !== 'lock')) {
+    for (const name of names.filter((candidate) => candidate !== STATE_LOCK)) {
       const { modifiedMs } = await files.statEntry(posix.join(directory, name));
       found.push({ name, modifiedMs });
     }
@@ -118,7 +66,7 @@ export function headFiles({ files, clock, random }: Env, options: HeadFilesOptio
   return {
     recall,
     remember: (repositoryId, head) =>
-      locked(async () => {
+      withStateLock(env, folder, async () => {
         const known = await recall(repositoryId).catch((error) => {
           if (hasCode(error, 'STORE_HEAD_MEMORY')) return undefined; // It is being replaced.
           throw error;
@@ -127,7 +75,7 @@ export function headFiles({ files, clock, random }: Env, options: HeadFilesOptio
         if (known === undefined) await makeRoom();
         await write(repositoryId, head);
       }),
-    replace: (repositoryId, head) => locked(() => write(repositoryId, head)),
+    replace: (repositoryId, head) => withStateLock(env, folder, () => write(repositoryId, head)),
   };
 }
 
@@ -150,9 +98,4 @@ function memoryError(what: string): StoreError {
   return new StoreError('STORE_HEAD_MEMORY', `what was seen of the log is not known: ${what}`, {
     hint: 'The repository itself is not concerned. Remove that file; it is made again.',
   });
-}
-
-/** Whether keeping or finding the memory failed in a known way: worth a warning, not a failure. */
-export function isMemoryTrouble(error: unknown): error is FerryError {
-  return error instanceof FerryError;
 }

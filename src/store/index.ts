@@ -17,6 +17,16 @@ export { FANOUT, LEAF_BYTES } from './limits.ts';
 export { RECORD_CHUNK } from './pack-table.ts';
 export { eachChunk, leaves } from './pieces.ts';
 export {
+  choosePacks,
+  type PackChoice,
+  type ReadMemory,
+  type ReadRun,
+  readFiles,
+} from './read-memory.ts';
+export { type RebuiltIndex, rebuildIndex } from './rebuild-index.ts';
+export { type RepairReport, repairAll } from './repair-all.ts';
+export type { RepairNote } from './repair-base.ts';
+export {
   type HeadOptions,
   type InitOptions,
   type OpenOptions,
@@ -26,7 +36,9 @@ export {
 export { isEmptyPolicy, type Kept, type RetentionPolicy, retention } from './retention.ts';
 export { plainSealer, type SealedObjects, type Sealer, sealedObjects } from './sealer.ts';
 export { singleWriterStore, type WriterOptions } from './single-writer.ts';
+
 export { Slots } from './slots.ts';
+
 export {
   checkTag,
   checkVolumeName,

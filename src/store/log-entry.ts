@@ -26,6 +26,13 @@ export const NO_INDEX_CHANGE: IndexChange = {
 /** What an entry says, by its type. Snapshots are named by their ids. */
 export type LogChange =
   | { readonly type: 'snapshot'; readonly snapshot: Snapshot; readonly index: IndexChange }
+  | {
+      /** Only says where chunks are found. */
+      readonly type: 'index';
+      readonly index: IndexChange;
+      /** Whether snapshots miss chunks, which a repair had to give up; as before if absent. */
+      readonly lossy?: boolean;
+    }
   | { readonly type: 'forget'; readonly snapshots: readonly string[] }
   | { readonly type: 'hold'; readonly snapshots: readonly string[]; readonly held: boolean }
   | {
@@ -96,7 +103,9 @@ export function entryToJson(entry: LogEntry, sealer: Sealer): unknown {
     const { added, removed, ...fields } = entry;
     return { ...fields, ...sealer.hide(tagPlace(entry.nonce), { added, removed }, []) };
   }
-  if (entry.type === 'generation') return { ...entry, index: indexChangeToJson(entry.index) };
+  if (entry.type === 'generation' || entry.type === 'index') {
+    return { ...entry, index: indexChangeToJson(entry.index) };
+  }
   return entry;
 }
 
@@ -134,6 +143,12 @@ function changeFromJson(fields: JsonFields, key: string, sealer: Sealer): LogCha
       const snapshot = snapshotFromJson(fields.object('snapshot'), sealer);
       return { type, snapshot, index: indexChangeFromJson(fields.object('index')) };
     }
+    case 'index':
+      return {
+        type,
+        index: indexChangeFromJson(fields.object('index')),
+        ...(fields.has('lossy') && { lossy: fields.flag('lossy') }),
+      };
     case 'forget':
       return { type, snapshots: snapshots() };
     case 'hold':

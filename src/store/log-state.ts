@@ -24,6 +24,8 @@ export class LogState {
   /** SHA-256 of the newest entry. */
   head = NO_PREVIOUS;
   generation = 0;
+  /** Snapshots miss chunks: nothing may be taken for there because a manifest names it. */
+  lossy = false;
   /** In the order of the log. */
   readonly snapshots = new Map<string, Snapshot>();
   /** Packs that no segment covers. */
@@ -60,6 +62,10 @@ export class LogState {
     switch (entry.type) {
       case 'snapshot':
         this.#put(entry.snapshot);
+        this.#changeIndex(entry.index);
+        break;
+      case 'index':
+        this.lossy = entry.lossy ?? this.lossy;
         this.#changeIndex(entry.index);
         break;
       case 'forget':
@@ -153,6 +159,7 @@ export class LogState {
       sequence: this.sequence,
       head: this.head,
       generation: this.generation,
+      ...(this.lossy && { lossy: true }),
       ...(base !== START && { since: base.sequence, sinceHead: base.head, forgotten }),
       snapshots: changed.map((snapshot) => snapshotToJson(snapshot, sealer)),
       loosePacks: [...this.loosePacks],
@@ -166,7 +173,7 @@ export class LogState {
   /** Whether a program of the first version of the format understands the state. */
   get isPlain(): boolean {
     const fenced = this.fencedSessions.size + this.fencedObjects.size;
-    return this.generation === 0 && this.condemned.size + fenced === 0;
+    return !this.lossy && this.generation === 0 && this.condemned.size + fenced === 0;
   }
 
   /** Which checkpoint this one stands on: the number of its entry, 0 if on none. */
@@ -188,6 +195,7 @@ export class LogState {
     state.sequence = fields.count('sequence');
     state.head = fields.hex('head', 32);
     state.generation = fields.count('generation');
+    state.lossy = fields.has('lossy') && fields.flag('lossy');
     if (fields.has('forgotten')) {
       for (const id of fields.hexes('forgotten', SNAPSHOT_ID_BYTES)) {
         state.#forget(id, state.sequence);

@@ -13,7 +13,7 @@ import {
 } from './limits.ts';
 import { type LogEntry, logKey, type Proposal, sealEntry, unsealEntry } from './log-entry.ts';
 import { LogState, type Mark } from './log-state.ts';
-import { type SealedObjects, sealJsonObject, unsealJsonObject } from './sealer.ts';
+import { type SealedObjects, type Sealer, sealJsonObject, unsealJsonObject } from './sealer.ts';
 
 export type { Proposal } from './log-entry.ts';
 
@@ -207,7 +207,14 @@ function lowestBit(number: number): number {
   return bit;
 }
 
-function checkpointKey(sequence: number): string {
+/** A checkpoint that stands on no other. */
+export function sealWholeCheckpoint(sealer: Sealer, state: LogState): Uint8Array {
+  const version = state.isPlain ? FORMAT_VERSION : SECOND_VERSION;
+  const key = checkpointKey(state.sequence);
+  return sealJsonObject(sealer, 'checkpoint', key, state.toJson(sealer), version);
+}
+
+export function checkpointKey(sequence: number): string {
   return `checkpoints/${String(sequence).padStart(16, '0')}`;
 }
 

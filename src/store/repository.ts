@@ -20,7 +20,7 @@ import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
 import { IndexSync } from './index-sync.ts';
 import { ENTRY_SNAPSHOTS_MAX } from './limits.ts';
 import { CommitLog } from './log.ts';
-import type { LogChange } from './log-entry.ts';
+import type { IndexChange, LogChange } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
 import { type SealedObjects, sealedObjects } from './sealer.ts';
 import { Session } from './session.ts';
@@ -218,6 +218,7 @@ export class Repository implements AsyncDisposable {
    */
   async index(): Promise<ChunkIndex> {
     await this.#index.to(this.#log.state);
+    this.#index.index.lossy = this.#log.state.lossy;
     return this.#index.index;
   }
 
@@ -246,6 +247,21 @@ export class Repository implements AsyncDisposable {
     const chunks = new ChunkReader(this.objects, await this.index());
     const { readsInFlight } = this.objects;
     return new SnapshotDevice(snapshot, this.reader, chunks, readsInFlight);
+  }
+
+  /** Commits an entry that only says where chunks are found. */
+  async commitIndex(
+    propose: (state: LogState) => IndexChange,
+    { lossy }: { readonly lossy?: boolean } = {},
+  ): Promise<void> {
+    checkWritable(this.superblock);
+    this.#heads.checkWritable();
+    await this.#log.append(async (state) => ({
+      type: 'index',
+      index: propose(state),
+      generation: state.generation,
+      ...(lossy !== undefined && { lossy }),
+    }));
   }
 
   async beginBackup(options: BackupOptions): Promise<BackupSession> {

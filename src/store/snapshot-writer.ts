@@ -204,7 +204,7 @@ export class SnapshotWriter {
   async #skips(item: Item, index: number, offset: number, stop: number): Promise<boolean> {
     const { geometry, parent, reader, index: chunks } = this.#options;
     if (item.kind === 'data' || this.#open !== undefined) return false;
-    if (item.kind === 'keep' && chunks.unreadable.size > 0) return false;
+    if (item.kind === 'keep' && (chunks.unreadable.size > 0 || chunks.lossy)) return false;
     if (offset !== index * LEAF_BYTES || stop - offset !== coveredBytes(geometry, 0, index)) {
       return false;
     }
@@ -252,7 +252,7 @@ export class SnapshotWriter {
   /** What is kept unread must still be there. */
   async #checkKept(open: OpenLeaf, offset: number, stop: number): Promise<void> {
     const { index, geometry } = this.#options;
-    if (index.unreadable.size === 0) return;
+    if (index.unreadable.size === 0 && !index.lossy) return;
     const first = (offset - open.index * LEAF_BYTES) / geometry.chunkBytes;
     const count = Math.ceil((stop - offset) / geometry.chunkBytes);
     for (let piece = first; piece < first + count; piece++) {
@@ -334,7 +334,7 @@ export class SnapshotWriter {
     const { index, builder } = this.#options;
     const unsure = index.unreadable.size > 0;
     const same = wasChunk && old.lengths[piece] === length && equalBytes(old.id(piece), id);
-    if (same && !unsure) return;
+    if (same && !unsure && !index.lossy) return;
     if (!same) this.stats.changedBytes += length;
     const answer = index.find(id, checksum);
     const known = this.#reliable(answer instanceof Promise ? await answer : answer);

@@ -13,6 +13,7 @@ export {
   initRepository,
   openRepository,
   type PlaceOptions,
+  repairableObjects,
   type S3Settings,
 } from './repositories.ts';
 export { defaultVolumeName, openRestoreTarget, openSource, originOf } from './sources.ts';

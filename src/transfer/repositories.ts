@@ -18,6 +18,7 @@ import {
   isWhole,
   type OpenOptions,
   Repository,
+  StoreError,
   type Superblock,
   singleWriterStore,
   type WriterOptions,
@@ -110,6 +111,21 @@ function cachedAt(
   // Their names are random; what else there is may be made again under its name.
   const keeps = (key: string) => key.startsWith('packs/') || key.startsWith('index/');
   return cachedStore(objects, { folder, repositoryId, keeps, isWhole });
+}
+
+/** The objects themselves, as a repository that may be too damaged to be opened needs them. */
+export async function repairableObjects(
+  env: Env,
+  location: string,
+  options: PlaceOptions,
+): Promise<ObjectStore> {
+  if (!isS3Location(location)) return directoryAt(env, location, false);
+  try {
+    return (await openRepository(env, location, options)).objects;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return s3At(env, location, options);
+  }
 }
 
 async function openOver(env: Env, objects: ObjectStore, options: OpenOptions): Promise<Repository> {

@@ -131,3 +131,66 @@ test('a repository that was put back to an older state is refused until a person
   await here.ok('backup', 'disk.img');
   await here.ok('check', '--read-data');
 });
+
+test('a share of the packs is read at a time, each in its turn; an age leaves out the rest', async () => {
+  await using here = await backedUp();
+  const packs = (await objectsIn(here, 'packs')).length;
+  assert.ok(packs >= 2);
+  const readPacks = async (...words: string[]) =>
+    Number((await here.json(0, 'check', ...words)).at(-1)!.readPacks);
+  assert.equal(await readPacks(), 0);
+  for (let turn = 0; turn < packs; turn++) {
+    assert.equal(await readPacks('--read-data=1%', '--max-age', '9w'), 1);
+  }
+  assert.equal(await readPacks('--read-data', '--max-age', '9w'), 0, 'all were read lately');
+  assert.equal(await readPacks('--read-data', '--max-age', '0s'), packs);
+  // A damaged pack is never counted as read.
+  const [largest] = await objectsIn(here, 'packs');
+  await flip(here.path(`repo/${largest}`), 0.3);
+  await problems(here, '--read-data');
+  assert.ok((await problems(here, '--read-data', '--max-age', '9w')).includes(largest!));
+  for (const words of [
+    ['--max-age', '9w'],
+    ['--read-data=0%'],
+    ['--read-data=10%', '--max-age=x'],
+  ]) {
+    await here.failure(2, 'check', ...words);
+  }
+});
+
+test('repair: dry run, then without help, then from a mirror; the next backup heals the rest', async () => {
+  await using here = await backedUp();
+  await cp(here.path('repo'), here.path('mirror'), { recursive: true });
+  const [pack] = await objectsIn(here, 'packs');
+  await flip(here.path(`repo/${pack}`), 0.3);
+  const damaged = await readFile(here.path(`repo/${pack}`));
+  const planned = await here.json(20, 'check', '--repair', '--dry-run');
+  assert.ok(planned.some((line) => line.action === 'rewritten' && line.object === pack));
+  assert.deepEqual(await readFile(here.path(`repo/${pack}`)), damaged);
+  await cp(here.path('repo'), here.path('second'), { recursive: true });
+
+  const healed = await here.json(0, 'check', '--repair', '--from', here.path('mirror'));
+  assert.ok(healed.some((line) => line.action === 'replaced' && line.object === pack));
+  await here.ok('restore', 'disk', 'out.img', '--verify');
+
+  const repo = ['--repo', here.path('second')];
+  const alone = await here.json(20, 'check', '--repair', ...repo);
+  assert.ok(alone.some((line) => /^disk@.* has lost/.test(String(line.message))));
+  await here.ok('backup', 'disk.img', ...repo);
+  await here.ok('restore', 'disk', 'out.img', '--verify', ...repo);
+  assert.deepEqual(await readFile(here.path('out.img')), await readFile(here.path('disk.img')));
+});
+
+test('an index that is gone is made anew', async () => {
+  await using here = await backedUp();
+  const [line] = await here.json(0, 'check', '--rebuild-index');
+  assert.equal(line!.message_type, 'rebuilt');
+  assert.equal((await objectsIn(here, 'index')).length, 1);
+  await rm(here.path('repo/index'), { recursive: true });
+  assert.equal(
+    (await problems(here)).some((object) => object.startsWith('index/')),
+    true,
+  );
+  await here.json(0, 'check', '--rebuild-index', '--read-data');
+  await here.ok('restore', 'disk', 'out.img', '--verify');
+});

@@ -1,10 +1,12 @@
 /** Commands that make a repository and look into it. */
 import {
   argument,
+  duration,
   entry,
   flag,
   optionalArgument,
   powerOfTwo,
+  share,
   size,
   type TableEntry,
   text,
@@ -100,16 +102,35 @@ export const checkSpec = {
   summary: 'look for damage in the repository',
   details: [
     'Reads the log, every index, the table of every pack and every manifest; with --read-data also',
-    'every stored byte, and verifies it. Changes nothing. Exit status 20 if something is damaged',
-    'or missing. Packs that no snapshot needs are no damage: an interrupted backup leaves them.',
+    'every stored byte, and verifies it; --read-data=10% takes a tenth of the packs, those that',
+    'were not read for longest. Changes nothing. Exit status 20 if something is damaged or gone.',
+    'Packs that no snapshot needs are no damage: an interrupted backup leaves them.',
+    '',
+    '--repair takes good copies from the other repository, if one is named, rewrites damaged packs',
+    'without what is damaged, makes the index anew and sets the damaged bytes aside (quarantine/).',
+    'It names what is lost: the next backup stores what its source still has. Exit status 0 if the',
+    'repository is whole afterwards, 20 if not. Run it when no backup is running.',
   ].join('\n'),
   arguments: {},
   options: {
-    readData: flag('read and verify all data as well'),
+    readData: share('read and verify all data as well, or the data of so many packs'),
+    maxAge: duration('with --read-data: leave out what was read within so long, as 30d or 12h'),
+    rebuildIndex: flag('make a new index from the packs'),
+    repair: flag('repair what can be repaired; implies --read-data'),
+    from: text('REPO', 'with --repair: another repository that may have good copies', {
+      completes: 'directory',
+    }),
+    dryRun: flag('with --repair: tell what would be done, and change nothing'),
     acceptRollback: flag('take the log as it is, although entries that were seen are gone'),
     noPassword: flag('check an encrypted repository as its host can: without the password'),
   },
-  examples: ['ferry check', 'ferry check --read-data --repo /backups/disks'],
+  examples: [
+    'ferry check',
+    'ferry check --read-data --repo /backups/disks',
+    'ferry check --read-data=5% --max-age 30d',
+    'ferry check --repair --dry-run',
+    'ferry check --repair --from /mnt/mirror',
+  ],
 } as const;
 
 export const repositoryCommands: readonly TableEntry[] = [

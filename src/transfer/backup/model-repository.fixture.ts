@@ -104,13 +104,15 @@ export async function init(
   await Repository.init(env, objects, kind === 'plain' ? options : { ...options, key });
 }
 
+/** What unlocks it. */
+export const secret = async () => ({ password: PASSWORD });
+
 /** Opens a repository of either kind. */
 export async function open(
   env: Env,
   objects: ObjectStore,
   options: OpenOptions = {},
 ): Promise<Repository> {
-  const secret = async () => ({ password: PASSWORD });
   return Repository.open(env, objects, { secret, ...options });
 }
 
