@@ -1,6 +1,7 @@
 /** Raw, LZ4 and zstd behind two functions; decompression is bounded by the declared length. */
 import { createRequire } from 'node:module';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { nativeUnzstd } from '../core/index.ts';
 import { damaged } from './errors.ts';
 
 /** The numbers are part of the format. */
@@ -59,11 +60,19 @@ export function compress(
   return { algorithm: ALGORITHM_RAW, stored: bytes };
 }
 
-/** Exactly `rawBytes` bytes, or CODEC_DAMAGED; never allocates more than was declared. */
-export function decompress(algorithm: number, stored: Uint8Array, rawBytes: number): Uint8Array {
+/**
+ * Exactly `rawBytes` bytes, or CODEC_DAMAGED; never allocates more than was declared. They lie at
+ * the start of `memory`, where that is given and serves.
+ */
+export function decompress(
+  algorithm: number,
+  stored: Uint8Array,
+  rawBytes: number,
+  memory?: Uint8Array,
+): Uint8Array {
   let raw: Uint8Array;
   if (algorithm === ALGORITHM_RAW) raw = stored;
-  else if (algorithm === ALGORITHM_ZSTD) raw = unzstd(stored, rawBytes, undefined);
+  else if (algorithm === ALGORITHM_ZSTD) raw = unzstd(stored, rawBytes, undefined, memory);
   else if (algorithm === ALGORITHM_LZ4) raw = unlz4(stored, rawBytes);
   else throw damaged(`unknown compression algorithm ${algorithm}`);
   if (raw.byteLength !== rawBytes) {
@@ -95,11 +104,23 @@ export function zstd(
     : zstdCompressSync(bytes, { params, chunkSize, dictionary });
 }
 
+/** Less is not worth loading the native part for. */
+const NATIVE_FROM_BYTES = 32 * 1024;
+
+/** At most `rawBytes` bytes; CODEC_DAMAGED. */
 export function unzstd(
   stored: Uint8Array,
   rawBytes: number,
   dictionary: Uint8Array | undefined,
+  memory?: Uint8Array,
 ): Uint8Array {
+  const native = rawBytes >= NATIVE_FROM_BYTES ? nativeUnzstd() : undefined;
+  if (native !== undefined) {
+    const target = memory?.subarray(0, rawBytes) ?? Buffer.allocUnsafeSlow(rawBytes);
+    const lengthBytes = native(stored, target, dictionary);
+    if (lengthBytes === -1) throw damaged('zstd data does not decode');
+    return target.subarray(0, lengthBytes);
+  }
   // One byte more than declared, so that too long an output is told from one that fits.
   const options = { chunkSize: Math.max(64, rawBytes + 1), maxOutputLength: rawBytes + 1 };
   try {

@@ -1,6 +1,7 @@
 /** Decodes chunks from frames, parents before the patches that need them. Pure, runs anywhere. */
 import { damaged } from './errors.ts';
 import { type Frame, type FrameRecord, plainRecord, plainSection } from './frame.ts';
+import { FRAME_RAW_MAX } from './limits.ts';
 import { decodePatch } from './patch.ts';
 
 /**
@@ -34,7 +35,7 @@ export function decodeSteps(
     }
     let bytes: Uint8Array;
     if (record.parents.length === 0) {
-      const section = sections.get(step.frame) ?? plainSection(frame);
+      const section = sections.get(step.frame) ?? sectionOf(frame);
       sections.set(step.frame, section);
       bytes = plainRecord(section, record);
       // As a parent it may outlive the section, which is a hundred times as large.
@@ -48,8 +49,31 @@ export function decodeSteps(
     for (const parent of step.parents) {
       if (lastUse.results.get(parent) === number) results.delete(parent);
     }
-    if (lastUse.sections.get(step.frame) === number) sections.delete(step.frame);
+    if (lastUse.sections.get(step.frame) === number) {
+      giveBack(sections.get(step.frame)!);
+      sections.delete(step.frame);
+    }
   }
+}
+
+/** Memory for sections, used again by the next ones: a fresh half MiB costs its page faults. */
+const spare: Uint8Array<ArrayBufferLike>[] = [];
+const lent = new WeakSet<ArrayBufferLike>();
+
+/** Kept by each thread: a plan of small frames may have several open at a time. */
+const SPARE_MAX = 4;
+
+function sectionOf(frame: Frame): Uint8Array {
+  const memory = spare.pop() ?? new Uint8Array(FRAME_RAW_MAX);
+  lent.add(memory.buffer);
+  const section = plainSection(frame, memory);
+  if (section.buffer !== memory.buffer) giveBack(memory);
+  return section;
+}
+
+/** Nothing for memory that is not ours: a section may lie in its frame. */
+function giveBack({ buffer }: Uint8Array): void {
+  if (lent.delete(buffer) && spare.length < SPARE_MAX) spare.push(new Uint8Array(buffer));
 }
 
 function patched(

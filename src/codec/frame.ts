@@ -257,10 +257,10 @@ function place(records: FrameRecord[], layout: Layout): FrameRecord[] {
   return placed;
 }
 
-/** The plain section, decompressed: `plainRawBytes` bytes, possibly a view of the frame. */
-export function plainSection(frame: Frame): Uint8Array {
+/** The plain section, decompressed; it may be a view of the frame, or of `memory`. */
+export function plainSection(frame: Frame, memory?: Uint8Array): Uint8Array {
   const stored = frame.bytes.subarray(frame.plainAt, frame.plainAt + frame.plainStoredBytes);
-  return decompress(frame.algorithm, stored, frame.plainRawBytes);
+  return decompress(frame.algorithm, stored, frame.plainRawBytes, memory);
 }
 
 /** A plain record's bytes, out of the section; a view of it unless margins have to be filled in. */

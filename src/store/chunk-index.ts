@@ -222,7 +222,7 @@ export class ChunkIndex {
     return found.sort((a, b) => this.#compare(a, b));
   }
 
-  /** Smallest depth, what is condemned last, then smallest pack id: whoever loaded in what order. */
+  /** What is not condemned, smallest depth, smallest pack id: in whichever order they came in. */
   #compare(a: Location, b: Location): number {
     const worse = this.#rank(a.pack, a.table, a.ordinal) - this.#rank(b.pack, b.table, b.ordinal);
     if (worse !== 0 || a.packId === b.packId) return worse;
