@@ -62,6 +62,11 @@ export type OpenFileOptions = {
    * ENV_INVALID or ENV_UNSUPPORTED where the file system or this host cannot.
    */
   readonly directIo?: boolean;
+  /**
+   * A block device must be in use by nobody else: ENV_ACCESS if it is mounted, or part of a volume
+   * group or an array (O_EXCL, open(2)). Means nothing to a file.
+   */
+  readonly exclusive?: boolean;
 };
 
 export interface Files {

@@ -57,11 +57,11 @@ export type Target = {
 
 /**
  * What a restore writes to. A file is made, or emptied if it is there, and has `sizeBytes` then; a
- * block device keeps its content and its size, which must suffice.
+ * block device keeps its content and its size, which must suffice, and must not be in use.
  */
 export async function openTarget(files: Files, path: string, sizeBytes: number): Promise<Target> {
   return opening(path, async () => {
-    const file = await files.open(path, 'write');
+    const file = await files.open(path, 'write', { exclusive: true });
     const { kind } = await orClose(file, () => file.stat());
     if (kind !== 'block-device') return { device: await resized(file, sizeBytes), zeroed: true };
     const device = await adopt(file, false);

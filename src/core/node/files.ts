@@ -71,7 +71,7 @@ export function nodeFiles(): Files {
 async function open(
   path: string,
   mode: OpenMode,
-  { directIo = false }: OpenFileOptions = {},
+  { directIo = false, exclusive = false }: OpenFileOptions = {},
 ): Promise<OpenFile> {
   const verb = verbOf[mode];
   // Without O_NONBLOCK the opening of a FIFO would wait for its other end for ever.
@@ -86,11 +86,31 @@ async function open(
         hint: 'Name a regular file or a block device; pipes and terminals have no offsets.',
       });
     }
-    return new NodeFile(path, fd, kind, directIo);
+    if (kind !== 'block-device' || !exclusive) return new NodeFile(path, fd, kind, directIo);
+    const claimed = await claim(path, (flags & ~O_CREAT) | O_EXCL, verb);
+    fs.close(fd, () => undefined);
+    return new NodeFile(path, claimed, kind, directIo);
   } catch (error) {
     fs.close(fd, () => undefined);
     throw error;
   }
+}
+
+/** Opened once more, as the kind of a file is known only then: O_EXCL would not open some files. */
+function claim(path: string, flags: number, verb: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.open(path, flags, (error, fd) => {
+      if (error === null) resolve(fd);
+      else if (error.code !== 'EBUSY') reject(toEnvError(error, verb, path));
+      else {
+        const what = 'it is mounted, or in use by the system';
+        const hint = 'Unmount it, or take it out of its volume group or array.';
+        reject(
+          new EnvError('ENV_ACCESS', `cannot ${verb} ${path}: ${what}`, { hint, cause: error }),
+        );
+      }
+    });
+  });
 }
 
 function directFlag(path: string): number {
