@@ -9,7 +9,7 @@ import { SlabPool } from './slabs.ts';
 /** Takes, at each call, what the next share says; 0 while something is queued. */
 class NarrowStream implements Stream {
   readonly peer = 'narrow';
-  readonly sent: number[] = [];
+  readonly #sent: Uint8Array[] = [];
   readonly #shares: number[];
   #queue: { buffers: readonly Uint8Array[]; written: (() => void) | undefined }[] = [];
 
@@ -23,7 +23,7 @@ class NarrowStream implements Stream {
     const took = leftBytes;
     for (const bytes of buffers) {
       const part = bytes.subarray(0, leftBytes);
-      this.sent.push(...part);
+      this.#sent.push(part.slice());
       leftBytes -= part.byteLength;
     }
     return took - leftBytes;
@@ -39,9 +39,13 @@ class NarrowStream implements Stream {
     const queue = this.#queue;
     this.#queue = [];
     for (const { buffers, written } of queue) {
-      for (const bytes of buffers) this.sent.push(...bytes);
+      for (const bytes of buffers) this.#sent.push(bytes.slice());
       written?.();
     }
+  }
+
+  get sent(): Buffer {
+    return Buffer.concat(this.#sent);
   }
 
   readonly queuedBytes = 0;
@@ -82,7 +86,7 @@ test('whatever is taken at once, all arrives in order and all is given back', ()
         }
         outbox.flush();
         stream.drain();
-        assert.equal(Buffer.compare(Buffer.from(stream.sent), Buffer.from(expected)), 0);
+        assert.equal(Buffer.compare(stream.sent, Buffer.from(expected)), 0);
         assert.equal(freedBytes, expected.length);
         assert.equal(outbox.isEmpty, true);
       },

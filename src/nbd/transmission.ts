@@ -17,6 +17,7 @@ import { changeDevice } from './device-change.ts';
 import { errorNumber } from './error-numbers.ts';
 import type { Job, JobOwner } from './jobs.ts';
 import { DISCARD_BYTES_MAX, HELD_BYTES_MAX, JOBS_MAX, PAYLOAD_BYTES_MAX } from './limits.ts';
+import { looped } from './looped.ts';
 import type { RangeLock } from './range-lock.ts';
 import { Replies } from './replies.ts';
 import { STYLE_EXTENDED } from './reply-codec.ts';
@@ -46,12 +47,12 @@ export class Transmission implements RequestSink, JobOwner {
   readonly #replies: Replies;
   readonly #decoder: RequestDecoder;
   readonly #finished = Promise.withResolvers<void>();
-  readonly #pump = (): void => this.#goOn();
+  /** Sending may set memory free at once: a loop, as the rest may be long. */
+  readonly #goOn = looped(() => this.#feedRest());
   #jobs = 0;
+  #receivingBytes = 0; // Of a payload of which the rest is still to come.
   /** Input that must wait until something is free; the stream is paused meanwhile. */
   #rest: Uint8Array | undefined;
-  #isGoingOn = false;
-  #isAskedToGoOn = false;
   #isEnding = false;
   #isClosed = false;
   #flushIsDue = false;
@@ -125,14 +126,11 @@ export class Transmission implements RequestSink, JobOwner {
   stop(): void {
     this.#isEnding = true;
     this.#rest = undefined;
-    this.#shared.budget.forget(this.#pump);
+    this.#shared.budget.forget(this.#goOn);
     this.#decoder.stop();
     this.#releaseReceiving();
     this.#checkFinished();
   }
-
-  /** Of a payload that is being received. */
-  #receivingBytes = 0;
 
   admit(request: Request, payloadBytes: number): number {
     if (this.#isEnding) return HANG_UP;
@@ -151,7 +149,7 @@ export class Transmission implements RequestSink, JobOwner {
     if (held > 0 && held + neededBytes > HELD_BYTES_MAX) return WAIT;
     const { budget } = this.#shared;
     if ((held > 0 || neededBytes > SMALL_BYTES) && !budget.hasRoomFor(neededBytes)) {
-      budget.wait(this.#pump);
+      budget.wait(this.#goOn);
       return WAIT;
     }
     this.#receivingBytes = payloadBytes;
@@ -372,18 +370,6 @@ export class Transmission implements RequestSink, JobOwner {
       this.#goOn();
       this.#checkFinished();
     });
-  }
-
-  /** Sending may set memory free at once: a loop, as the rest may be long. */
-  #goOn(): void {
-    this.#isAskedToGoOn = true;
-    if (this.#isGoingOn) return;
-    this.#isGoingOn = true;
-    while (this.#isAskedToGoOn && this.#rest !== undefined) {
-      this.#isAskedToGoOn = false;
-      this.#feedRest();
-    }
-    this.#isGoingOn = false;
   }
 
   #feedRest(): void {
