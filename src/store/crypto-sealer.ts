@@ -1,6 +1,13 @@
 /** Sealers of encrypted repositories: one with the keys, and one for a host that has none. */
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { equalSecrets, fromHex, hmac, type Random, SHA256_BYTES } from '../core/index.ts';
+import {
+  equalBytes,
+  equalSecrets,
+  fromHex,
+  hmac,
+  type Random,
+  SHA256_BYTES,
+} from '../core/index.ts';
 import { fieldsKeyOf, type RepositoryKeys } from './crypto-keys.ts';
 import { blindPack, sealedPack } from './crypto-pack.ts';
 import { type ObjectKind, objectKinds, parseJson } from './envelope.ts';
@@ -14,6 +21,9 @@ const TAG_BYTES = 16;
 
 /** Every key that it seals with is used once, so the nonce may be the same. */
 const NONCE = new Uint8Array(12);
+
+/** Stands where a host without the key has nothing to prove. */
+const HOST_MAC = new Uint8Array(MAC_BYTES);
 
 const MAC_LABEL = new TextEncoder().encode('blockferry 1 object\n');
 
@@ -36,6 +46,7 @@ export function keyedSealer(keys: RepositoryKeys, repositoryId: string, random: 
     },
     unwrap(kind, key, payload) {
       const { content, mac } = splitMac(key, payload);
+      if (equalBytes(mac, HOST_MAC) && isHosts(kind, key, content)) return content;
       if (equalSecrets(mac, macOf(kind, key, content))) return content;
       throw damagedObject(key, 'nobody with the key of this repository has written it there');
     },
@@ -51,6 +62,19 @@ export function keyedSealer(keys: RepositoryKeys, repositoryId: string, random: 
     },
     reveal: (place, fields) => withFields(fields, openFields(keys, place, fields), place),
   };
+}
+
+/**
+ * What a host may say without the key: it can delete anything anyway, so it may say in the log that
+ * it deletes, and make an index without what is gone. It adds nothing, neither snapshot nor pack.
+ */
+function isHosts(kind: ObjectKind, key: string, content: Uint8Array): boolean {
+  if (kind === 'segment') return true;
+  if (kind !== 'log') return false;
+  const entry = new JsonFields(parseJson(content, key), key);
+  const type = entry.text('type');
+  if (type === 'generation') return !entry.object('index').has('packs');
+  return type === 'fence';
 }
 
 /** Kind, length of the name, name: no two places are spelled alike. */
@@ -92,14 +116,15 @@ function openFields(keys: RepositoryKeys, place: string, fields: JsonFields): Pl
   return new JsonFields(parseJson(plain, place), place).values;
 }
 
-/** What a host without the key can do: read what is in clear, and copy or drop whole objects. */
+/** A host without the key: it reads what is in clear, and tells what it drops. */
 export const blindSealer: Sealer = {
   mode: 'blind',
   chunkSigning: undefined,
   treeSigning: undefined,
   pack: (packId) => blindPack(packId),
-  wrap(_kind, key) {
-    throw noPassword(`writing ${key}`);
+  wrap(kind, key, payload) {
+    if (!isHosts(kind, key, payload)) throw noPassword(`writing ${key}`);
+    return new Uint8Array(Buffer.concat([payload, HOST_MAC]));
   },
   unwrap: (_kind, key, payload) => splitMac(key, payload).content,
   hide(place) {

@@ -40,7 +40,7 @@ export async function planGarbage(run: Collection, state: LogState): Promise<Gar
     const bits = pack === undefined ? undefined : reach.live.get(pack);
     if (pack === undefined || bits === undefined) continue;
     const { stored, used } = usedBytes(await index.table(pack), bits);
-    if (used < stored * PACK_USED_MIN) continue;
+    if (run.canRewrite && used < stored * PACK_USED_MIN) continue;
     // Whoever finds a record in a pack that stays may rely on it, so all of them must be sound.
     if ((await reach.pack(packId)) === undefined) kept.add(packId);
   }
@@ -49,7 +49,7 @@ export async function planGarbage(run: Collection, state: LogState): Promise<Gar
 
 /** The kept packs' own patches may have needed more, so what is dead is known only now. */
 async function collect(
-  { index }: Collection,
+  { index, canRewrite }: Collection,
   { live }: Reach,
   named: ReadonlySet<string>,
   kept: ReadonlySet<string>,
@@ -63,12 +63,12 @@ async function collect(
     const number = index.packNumber(packId);
     const bits = number === undefined ? undefined : live.get(number);
     const table = number === undefined ? undefined : await tableUnlessLost(index, number);
-    if (table !== undefined) {
+    if (table !== undefined && (canRewrite || bits === undefined)) {
       const { stored, used } = usedBytes(table, bits);
       freeBytes += Math.round(stored - used);
     }
     if (number === undefined || table === undefined || bits === undefined) dead.push(packId);
-    else sparse.push({ number, packId, table, live: bits });
+    else if (canRewrite) sparse.push({ number, packId, table, live: bits });
   }
   return { dead, sparse, freeBytes };
 }

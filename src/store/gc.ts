@@ -118,6 +118,11 @@ export class Collection implements AsyncDisposable {
     return this.parts.sync.index;
   }
 
+  /** Without the key of an encrypted repository packs can only be dropped. */
+  get canRewrite(): boolean {
+    return this.parts.objects.sealer.mode !== 'blind';
+  }
+
   get waitMs(): number {
     return this.options.waitMs ?? WAIT_MS;
   }

@@ -170,7 +170,9 @@ export class CommitLog {
    */
   async #checkpoint(): Promise<void> {
     const { state } = this;
-    if (state.sequence % CHECKPOINT_INTERVAL !== 0) return;
+    const { sealer } = this.#objects;
+    // Without the key nobody can say what the log amounts to.
+    if (state.sequence % CHECKPOINT_INTERVAL !== 0 || sealer.mode === 'blind') return;
     const number = state.sequence / CHECKPOINT_INTERVAL;
     const lowest = (number - lowestBit(number)) * CHECKPOINT_INTERVAL;
     const key = checkpointKey(state.sequence);
@@ -178,7 +180,6 @@ export class CommitLog {
       const there = await this.#checkpointKeys();
       const base = standing(state.checkpoints, there).findLast((mark) => mark.sequence <= lowest);
       const version = base === undefined && state.isPlain ? FORMAT_VERSION : SECOND_VERSION;
-      const { sealer } = this.#objects;
       const said = state.toJson(sealer, base);
       const bytes = sealJsonObject(sealer, 'checkpoint', key, said, version);
       await this.#objects.putIfAbsent(key, bytes);

@@ -337,7 +337,6 @@ export class Repository implements AsyncDisposable {
   /** Gives back what no snapshot needs; see GcOptions and docs/internals/garbage-collection.md. */
   async collectGarbage(options: GcOptions = {}): Promise<GcReport> {
     checkCollectable(this.superblock);
-    this.checkReadable('garbage collection');
     this.#heads.checkWritable();
     if (this.#writing) throw busy();
     this.#writing = true;

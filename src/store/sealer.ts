@@ -13,7 +13,7 @@ export type SealerMode =
   | 'plain'
   /** Encrypted, and the keys are here. */
   | 'keyed'
-  /** Encrypted, without keys: what is in clear can be read, nothing proved, nothing written. */
+  /** Encrypted, without keys: what is in clear can be read, nothing proved, garbage dropped. */
   | 'blind';
 
 export interface Sealer {

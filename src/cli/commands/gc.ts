@@ -4,7 +4,7 @@ import { repositoryOf } from '../repository.ts';
 import type { Run } from '../spec.ts';
 import type { gcSpec } from '../table/retention.ts';
 
-export const run: Run<typeof gcSpec> = async (context, { dryRun }) => {
-  await using repository = await repositoryOf(context);
+export const run: Run<typeof gcSpec> = async (context, { dryRun, noPassword }) => {
+  await using repository = await repositoryOf(context, { withoutPassword: noPassword });
   await collectAndTell(context, repository, { dryRun });
 };

@@ -95,7 +95,10 @@ export const gcSpec = {
     'any time. In a damaged repository nothing that a snapshot may need is touched: gc refuses.',
   ].join('\n'),
   arguments: {},
-  options: { dryRun: flag('only tell what would be given back') },
+  options: {
+    dryRun: flag('only tell what would be given back'),
+    noPassword: flag('for the host of an encrypted repository: drop packs that nothing needs'),
+  },
   examples: ['ferry gc', 'ferry gc --dry-run --json'],
 } as const;
 

@@ -4,62 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { codecPool } from '../../codec/index.ts';
-import { crc32, equalBytes, FerryError, nodeEnv } from '../../core/index.ts';
-import { memoryStore, type ObjectStore } from '../../objects/index.ts';
+import { crc32, equalBytes } from '../../core/index.ts';
+import { memoryStore } from '../../objects/index.ts';
 import {
-  check,
-  eachChunk,
-  type Location,
-  leaves,
-  Repository,
-  type Snapshot,
-  treeOf,
-} from '../../store/index.ts';
-import {
-  backUp,
-  checked,
-  dump,
-  type Expected,
-  fill,
-  init,
-  noise,
-  open,
-  readAsDevice,
-  restored,
-  rightOrTyped,
-} from './model-repository.fixture.ts';
-
-const env = { ...nodeEnv(), workers: { ...nodeEnv().workers, parallelism: 0 } };
-
-type Content = Map<string, Uint8Array>;
-type Built = { readonly content: Content; readonly expected: Expected };
-
-/** Found nowhere in what is stored. */
-const MARKER = 'The quick brown fox jumps over the lazy dog, and nobody must know. ';
-const VOLUME = 'payroll-of-the-ministry';
-
-function versionOf(seed: number): Uint8Array {
-  const bytes = noise(700_000, 1);
-  for (let at = 0; at < 300_000; at += MARKER.length) bytes.set(Buffer.from(MARKER), at);
-  bytes.fill(0, 400_000, 480_000);
-  bytes.set(noise(40, seed), 350_000);
-  bytes.set(noise(5000, seed), 500_000);
-  return bytes;
-}
-
-async function build(objects: ObjectStore, versions: number): Promise<Built> {
-  await init(env, objects, 'encrypted');
-  const repository = await open(env, objects);
-  const expected: Expected = new Map();
-  for (let seed = 0; seed < versions; seed++) {
-    const bytes = versionOf(seed);
-    const request = { volume: VOLUME, packTargetBytes: 60_000 };
-    const { snapshot } = await backUp(env, repository, bytes, request);
-    expected.set(snapshot.id, bytes);
-  }
-  return { content: await dump(objects), expected };
-}
+  type Built,
+  build,
+  env,
+  MARKER,
+  rewritten,
+  said,
+  VOLUME,
+} from './encrypted-repository.fixture.ts';
+import { fill, open } from './model-repository.fixture.ts';
 
 let built: Built;
 let foreign: Built;
@@ -75,31 +31,10 @@ function keys({ content }: Built, prefix: string): string[] {
   return [...content.keys()].filter((key) => key.startsWith(prefix));
 }
 
-/** What opening or check says of this content; whatever is read must be right, or refused. */
-async function said(content: Content, expected: Expected, what: string): Promise<string> {
-  const objects = await fill(memoryStore('hurt'), content);
-  let repository: Repository;
-  try {
-    repository = await open(env, objects);
-  } catch (error) {
-    assert(error instanceof FerryError, `${what}: ${(error as Error).stack}`);
-    return error.message;
-  }
-  for (const snapshot of repository.snapshots().slice(-3)) {
-    const right = expected.get(snapshot.id);
-    assert(right !== undefined, `${what}: a snapshot out of nowhere`);
-    for (const read of [restored.bind(null, env), readAsDevice]) {
-      await rightOrTyped(() => read(repository, snapshot), right, what);
-    }
-  }
-  const { problems } = await checked(env, await open(env, objects));
-  return problems.map(({ object, message }) => `${object}: ${message}`).join('\n');
-}
-
-async function mustBeNamed(key: string, bytes: Uint8Array, what: string, of = built) {
-  const content = new Map(of.content).set(key, bytes);
+async function mustBeNamed(key: string, bytes: Uint8Array, what: string, each = built) {
+  const content = new Map(each.content).set(key, bytes);
   const name = key.slice(key.lastIndexOf('/') + 1);
-  const words = await said(content, of.expected, what);
+  const words = await said(content, each.expected, what);
   assert(words.includes(name), `${what} was not named: ${words || 'nothing'}`);
 }
 
@@ -256,15 +191,6 @@ test('a superblock that says less, or something else, is refused', async () => {
   await assert.rejects(open(env, objects, options), { code: 'STORE_NOT_ENCRYPTED' });
 });
 
-/** A plain envelope with other JSON in it. */
-function rewritten(bytes: Uint8Array, edit: (json: string) => string): Uint8Array {
-  const json = Buffer.from(edit(Buffer.from(bytes).toString('utf8', 16, bytes.byteLength - 4)));
-  const made = Buffer.concat([bytes.subarray(0, 16), json, Buffer.alloc(4)]);
-  made.writeBigUInt64LE(BigInt(json.length), 8);
-  made.writeUInt32LE(crc32(made.subarray(0, -4)), made.length - 4);
-  return new Uint8Array(made);
-}
-
 test('fields are sealed under a salt that is never used again', async () => {
   const salts = new Set<string>();
   for (const [key, bytes] of [...long.content, ...built.content]) {
@@ -279,78 +205,3 @@ test('fields are sealed under a salt that is never used again', async () => {
   }
   assert(salts.size > 66);
 });
-
-async function openBlind(content: Content): Promise<Repository> {
-  const objects = await fill(memoryStore('host'), content);
-  return Repository.open(env, objects, { blind: true });
-}
-
-async function checkedBlind(content: Content): Promise<string> {
-  await using pool = codecPool(env, 0);
-  const { problems } = await check(await openBlind(content), { readData: true, pool });
-  return problems.map(({ object, message }) => `${object}: ${message}`).join('\n');
-}
-
-test('without the key every stored byte is checked, and damage is named', async () => {
-  for (const { content } of [built, long]) assert.equal(await checkedBlind(content), '');
-  for (const key of keys(built, 'packs/')) {
-    const good = built.content.get(key)!;
-    for (let at = 0; at < good.byteLength; at += Math.ceil(good.byteLength / 40)) {
-      const hurt = good.slice();
-      hurt[at] = hurt[at]! ^ 4;
-      const words = await checkedBlind(new Map(built.content).set(key, hurt));
-      assert(words.includes(key.slice(9)), `byte ${at} of ${key}: ${words || 'nothing'}`);
-    }
-    const without = new Map(built.content);
-    without.delete(key);
-    const words = await checkedBlind(without);
-    assert(words.includes(key), `the loss of ${key}: ${words || 'nothing'}`);
-  }
-});
-
-test('without the key nothing is read or written, and names stay unknown', async () => {
-  const repository = await openBlind(built.content);
-  const [snapshot] = repository.snapshots() as [Snapshot];
-  assert.equal(snapshot.volume, '(sealed)');
-  const refused = { code: 'STORE_NO_PASSWORD' };
-  await assert.rejects(repository.device(snapshot), refused);
-  await assert.rejects(restored(env, repository, snapshot), refused);
-  await assert.rejects(backUp(env, repository, noise(1000, 1)), refused);
-  assert.throws(() => repository.keys, refused);
-});
-
-test('without the key it is told which packs a snapshot needs, as with it', async () => {
-  const needed = async (repository: Repository) => {
-    const index = await repository.index();
-    const packs = new Set<string>();
-    for (const snapshot of repository.snapshots()) {
-      for (const pack of await packsNeeded(repository, snapshot)) packs.add(pack);
-    }
-    assert(index.packIds().length >= packs.size);
-    return [...packs].sort();
-  };
-  const keyed = await open(env, await fill(memoryStore('a'), long.content));
-  const blind = await openBlind(long.content);
-  assert.deepEqual(await needed(blind), await needed(keyed));
-});
-
-/** By the manifest, and by the parents that tables name. */
-async function packsNeeded(repository: Repository, snapshot: Snapshot): Promise<Set<string>> {
-  const index = await repository.index();
-  const packs = new Set<string>();
-  const need = async (location: Location | undefined): Promise<void> => {
-    assert(location !== undefined);
-    const { packId, table, ordinal } = location;
-    packs.add(packId);
-    for (const reference of table.parentsOf(ordinal) ?? []) {
-      const [parent] = await index.findReference(reference, table.depths[ordinal]!);
-      await need(parent);
-    }
-  };
-  for await (const { index: at, leaf } of leaves(repository.reader, treeOf(snapshot))) {
-    const ids: Uint8Array[] = [];
-    eachChunk(leaf, at, (_offset, _length, id) => ids.push(id));
-    for (const id of ids) await need(await index.find(id));
-  }
-  return packs;
-}

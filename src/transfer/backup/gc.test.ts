@@ -3,12 +3,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Env, FerryError, nodeEnv } from '../../core/index.ts';
 import { faultStore, memoryStore, type ObjectStore } from '../../objects/index.ts';
-import { type GcOptions, type GcReport, Repository } from '../../store/index.ts';
+import type { GcOptions, GcReport } from '../../store/index.ts';
 import {
   backUp,
   dump,
   type Expected,
   fill,
+  init,
+  type Kind,
+  kinds,
   noise,
   open,
   verifyAll,
@@ -29,9 +32,11 @@ function versionsOf(count: number, lengthBytes = 900_000): Uint8Array[] {
   });
 }
 
-async function filled(count: number): Promise<{ objects: ObjectStore; expected: Expected }> {
+type Filled = { objects: ObjectStore; expected: Expected };
+
+async function filled(count: number, kind: Kind = 'plain'): Promise<Filled> {
   const objects = memoryStore('gc');
-  await Repository.init(env, objects);
+  await init(env, objects, kind);
   const expected: Expected = new Map();
   for (const bytes of versionsOf(count)) {
     const repository = await open(env, objects);
@@ -72,8 +77,15 @@ async function noneLeftOver(objects: ObjectStore): Promise<void> {
   }
 }
 
-test('what only forgotten snapshots held is given back, and the rest restores', async () => {
-  const { objects, expected } = await filled(6);
+for (const kind of kinds) {
+  test(`${kind}: what only forgotten snapshots held is given back, and the rest restores`, () =>
+    givesBack(kind));
+
+  test(`${kind}: any snapshots can go, in any order`, () => anyOrder(kind));
+}
+
+async function givesBack(kind: Kind): Promise<void> {
+  const { objects, expected } = await filled(6, kind);
   const before = await sizeOf(objects, 'packs/');
   await forget(objects, expected, [...expected.keys()].slice(0, 5));
   const planned = await gc(objects, { dryRun: true });
@@ -90,10 +102,10 @@ test('what only forgotten snapshots held is given back, and the rest restores', 
   const again = await gc(objects);
   assert.equal(again.droppedPacks + again.orphans, 0);
   assert.equal(await sizeOf(objects, 'packs/'), after);
-});
+}
 
-test('any snapshots can go, in any order', async () => {
-  const { objects, expected } = await filled(7);
+async function anyOrder(kind: Kind): Promise<void> {
+  const { objects, expected } = await filled(7, kind);
   const ids = [...expected.keys()];
   for (const at of [3, 0, 6, 1, 5, 2]) {
     await forget(objects, expected, [ids[at]!]);
@@ -107,7 +119,7 @@ test('any snapshots can go, in any order', async () => {
   const { snapshot } = await backUp(env, await open(env, objects), noise(300_000, 3));
   expected.set(snapshot.id, noise(300_000, 3));
   await verifyAll(env, objects, expected);
-});
+}
 
 /** From the Nth call on every call fails, as after a death. `applied`: that one still worked. */
 function dyingStore(inner: ObjectStore, number: number, applied: boolean) {
