@@ -1,37 +1,25 @@
 /** Goal: the object store's contract and a repository's life hold on a real Ceph. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import { nodeEnv } from '../../src/core/index.ts';
-import { type S3ObjectStore, s3Store } from '../../src/objects/index.ts';
+import type { S3ObjectStore } from '../../src/objects/index.ts';
 import { objectStoreSuite } from '../../src/objects/object-store.suite.ts';
 import { noise } from '../../src/transfer/backup/model-repository.fixture.ts';
 import { ferryPath } from '../cli/ferry.ts';
-import { type Finished, run, start } from '../interop/processes.ts';
+import { start } from '../interop/processes.ts';
 import { killStorage, startStorage } from './ceph.ts';
+import { makeBucket, Place, storeAt, WAIT_MS } from './place.ts';
 
-const env = nodeEnv();
 const MIB = 1024 * 1024;
-const bucket = `ferry-${randomUUID().slice(0, 8)}`;
 const folder = process.env.FERRY_TEST_CEPH!;
-const endpoint = process.env.AWS_ENDPOINT_URL!;
 
-/** Ceph answers late while a storage daemon is missing and nobody has noticed. */
-const WAIT_MS = 300_000;
-
+let bucket: string;
 before(async () => {
-  const client = new S3Client({ forcePathStyle: true });
-  await client.send(new CreateBucketCommand({ Bucket: bucket }));
-  client.destroy();
+  bucket = await makeBucket();
 });
 
 function newStore(): S3ObjectStore {
-  const location = `s3://${bucket}/${randomUUID()}`;
-  return s3Store({ location, access: { endpoint }, clock: env.clock, random: env.random });
+  return storeAt(`s3://${bucket}/${randomUUID()}`);
 }
 
 objectStoreSuite({
@@ -66,60 +54,8 @@ test('a large object goes up in parts, and a taken name is refused', async () =>
   assert.deepEqual(target, bytes.slice(8 * MIB - 50_000, 8 * MIB + 50_000));
 });
 
-/** A repository of its own on Ceph, used through bin/ferry. */
-class Place implements AsyncDisposable {
-  readonly path: string;
-  readonly #variables: Record<string, string | undefined>;
-
-  private constructor(path: string) {
-    this.path = path;
-    this.#variables = {
-      ...process.env,
-      FERRY_REPO: `s3://${bucket}/${randomUUID()}`,
-      FERRY_STATE_DIR: join(path, 'state'),
-      FERRY_CACHE_DIR: join(path, 'cache'),
-    };
-  }
-
-  static async make(): Promise<Place> {
-    const place = new Place(await mkdtemp(join(tmpdir(), 'ferry-s3-')));
-    await place.ok('init');
-    return place;
-  }
-
-  get options() {
-    return { cwd: this.path, env: this.#variables, timeoutMs: WAIT_MS };
-  }
-
-  run(...words: string[]): Promise<Finished> {
-    return run(ferryPath, words, this.options);
-  }
-
-  async ok(...words: string[]): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.run(...words);
-    assert.equal(exitCode, 0, `ferry ${words.join(' ')}: ${stderr}`);
-    return stdout;
-  }
-
-  /** Writes what the disk holds from now on. */
-  async disk(name: string, bytes: Uint8Array): Promise<void> {
-    await writeFile(join(this.path, name), bytes);
-  }
-
-  async assertRestores(snapshot: string, bytes: Uint8Array): Promise<void> {
-    const target = join(this.path, 'restored');
-    await this.ok('restore', snapshot, target, '--verify');
-    assert.ok((await readFile(target)).equals(bytes), `${snapshot} differs`);
-    await rm(target);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.path, { recursive: true });
-  }
-}
-
 test('backups, restores and a check, with a storage daemon killed in between', async () => {
-  await using place = await Place.make();
+  await using place = await Place.make(bucket);
   const disk = noise(40 * MIB, 3);
   await place.disk('disk.img', disk);
   await place.ok('backup', 'disk.img');
@@ -137,19 +73,13 @@ test('backups, restores and a check, with a storage daemon killed in between', a
 });
 
 test('a backup that is killed is gone on with, and what was there stays', async () => {
-  await using place = await Place.make();
+  await using place = await Place.make(bucket);
   const disk = noise(16 * MIB, 4);
   await place.disk('disk.img', disk);
   await place.ok('backup', 'disk.img');
   const larger = noise(120 * MIB, 5);
   await place.disk('disk.img', larger);
-  const counting = s3Store({
-    location: place.options.env.FERRY_REPO!,
-    access: { endpoint },
-    clock: env.clock,
-    random: env.random,
-  });
-  await using objects = counting;
+  await using objects = storeAt(place.location);
   const packs = async () => (await Array.fromAsync(objects.list('packs/'))).length;
   const before = await packs();
   {
@@ -168,7 +98,7 @@ test('a backup that is killed is gone on with, and what was there stays', async 
 });
 
 test('two writers at once, with chunks in common: every snapshot is there and whole', async () => {
-  await using place = await Place.make();
+  await using place = await Place.make(bucket);
   const common = noise(8 * MIB, 6);
   const rounds = 4;
   const contents = ['a', 'b'].map((_, writer) =>
