@@ -55,7 +55,7 @@ export function cachedStore(inner: ObjectStore, options: CachedOptions): ObjectS
     size: (key) => inner.size(key),
     putIfAbsent: (key, bytes) => inner.putIfAbsent(key, bytes),
     create: (key) => inner.create(key),
-    list: (prefix) => inner.list(prefix),
+    list: (prefix, after) => inner.list(prefix, after),
     async remove(key) {
       if (removed.size >= CACHE_REMOVED_MAX) removed.clear();
       removed.add(key);

@@ -106,10 +106,11 @@ class DirectoryStore implements ObjectStore {
     return this.#writers.create(key);
   }
 
-  async *list(prefix: string): AsyncGenerator<ObjectEntry> {
+  async *list(prefix: string, after = ''): AsyncGenerator<ObjectEntry> {
     checkPrefix(prefix);
+    if (after !== '') checkObjectName(after);
     try {
-      yield* this.#walk(prefix.slice(0, -1));
+      yield* this.#walk(prefix.slice(0, -1), after);
     } catch (error) {
       throw this.#failure(error, 'list', prefix);
     }
@@ -162,19 +163,19 @@ class DirectoryStore implements ObjectStore {
     throw rangeError(this.name, key, { offsetBytes: 0, lengthBytes: sizeBytes });
   }
 
-  async *#walk(folder: string): AsyncGenerator<ObjectEntry> {
-    for (const { key, isFolder, sizeBytes } of await this.#entries(folder)) {
-      if (isFolder) yield* this.#walk(key);
-      else yield { key, sizeBytes };
+  async *#walk(folder: string, after: string): AsyncGenerator<ObjectEntry> {
+    for (const { key, isFolder, sizeBytes } of await this.#entries(folder, after)) {
+      if (isFolder) yield* this.#walk(key, after);
+      else if (key > after) yield { key, sizeBytes };
     }
   }
 
   /** Ascending by full key: a folder sorts as if its slash were part of its name. */
-  async #entries(folder: string): Promise<Entry[]> {
+  async #entries(folder: string, after: string): Promise<Entry[]> {
     const names = await this.#names(folder);
     const keys = names
       .map((name) => (folder === '' ? name : `${folder}/${name}`))
-      .filter(isObjectName);
+      .filter((key) => isObjectName(key) && mayFollow(key, after));
     const entries: Entry[] = [];
     for (let at = 0; at < keys.length; at += LISTING_CALLS_MAX) {
       const found = await Promise.all(
@@ -210,6 +211,11 @@ class DirectoryStore implements ObjectStore {
   #failure(error: unknown, verb: string, key: string): unknown {
     return objectError(error, this.name, verb, key);
   }
+}
+
+/** Whether the object, or one in the folder, of that name comes after; before anything is asked. */
+function mayFollow(key: string, after: string): boolean {
+  return key > after || `${key}/` > after || after.startsWith(`${key}/`);
 }
 
 type Entry = { readonly key: string; readonly isFolder: boolean; readonly sizeBytes: number };

@@ -71,9 +71,9 @@ export function faultStore(inner: ObjectStore, plan: StoreFaultPlan): ObjectStor
     size: (key) => judged('size', key, () => inner.size(key)),
     putIfAbsent: (key, bytes) => judged('put', key, () => inner.putIfAbsent(key, bytes)),
     create: async (key) => judgedWriter(key, await judged('create', key, () => inner.create(key))),
-    async *list(prefix) {
+    async *list(prefix, after) {
       await judged('list', prefix, async () => undefined);
-      yield* inner.list(prefix);
+      yield* inner.list(prefix, after);
     },
     remove: (key) => judged('remove', key, () => inner.remove(key)),
     ...(inner.locks !== undefined && { locks: inner.locks }),

@@ -68,9 +68,11 @@ export function memoryStore(name: string): ObjectStore {
       checkObjectName(key);
       return writer(key);
     },
-    async *list(prefix) {
+    async *list(prefix, after = '') {
       checkPrefix(prefix);
-      const keys = [...objects.keys()].filter((key) => key.startsWith(prefix)).sort();
+      if (after !== '') checkObjectName(after);
+      const fits = (key: string) => key.startsWith(prefix) && key > after;
+      const keys = [...objects.keys()].filter(fits).sort();
       for (const key of keys) {
         const bytes = objects.get(key);
         if (bytes !== undefined) yield { key, sizeBytes: bytes.byteLength };

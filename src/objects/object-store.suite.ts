@@ -224,6 +224,11 @@ export function objectStoreSuite({ name, withStore, historyCount }: SuiteOptions
           await all(store, prefix),
           expected.map((each) => [each, 2]),
         );
+        for (const after of [...keys, 'a', 'a/d', 'log', 'zz']) {
+          const found = await Array.fromAsync(store.list(prefix, after), ({ key: name }) => name);
+          const wanted = expected.filter((each) => each > after);
+          assert.deepEqual(found, wanted, `${prefix} after ${after}`);
+        }
       }
     }));
 

@@ -54,8 +54,11 @@ export interface ObjectStore extends AsyncDisposable {
   /** Starts a large object that is written in order. Nothing is visible before `commit`. */
   create(key: string): Promise<ObjectWriter>;
 
-  /** Keys that begin with `prefix` (a folder and its `/`, or ''), ascending. May be stale. */
-  list(prefix: string): AsyncIterable<ObjectEntry>;
+  /**
+   * Keys that begin with `prefix` (a folder and its `/`, or ''), ascending; with `after` only those
+   * above that name. May be stale.
+   */
+  list(prefix: string, after?: string): AsyncIterable<ObjectEntry>;
 
   /** Absent objects are fine. */
   remove(key: string): Promise<void>;

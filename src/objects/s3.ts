@@ -149,11 +149,12 @@ class S3Store implements S3ObjectStore {
     return new S3Writer(this.#puts, key);
   }
 
-  async *list(prefix: string): AsyncGenerator<ObjectEntry> {
+  async *list(prefix: string, after = ''): AsyncGenerator<ObjectEntry> {
     checkPrefix(prefix);
+    if (after !== '') checkObjectName(after);
     let token: string | undefined;
     do {
-      const page = await this.#page(prefix, token);
+      const page = await this.#page(prefix, after, token);
       yield* page.entries;
       token = page.next;
     } while (token !== undefined);
@@ -161,6 +162,7 @@ class S3Store implements S3ObjectStore {
 
   async #page(
     prefix: string,
+    after: string,
     token: string | undefined,
   ): Promise<{ readonly entries: ObjectEntry[]; readonly next: string | undefined }> {
     const call: S3Call = { verb: 'list', key: prefix, class: 'list' };
@@ -168,6 +170,7 @@ class S3Store implements S3ObjectStore {
       const command = new sdk.ListObjectsV2Command({
         Bucket: this.#bucket,
         Prefix: this.#prefix + prefix,
+        ...(after !== '' && { StartAfter: this.#prefix + after }),
         ...(token !== undefined && { ContinuationToken: token }),
       });
       const answer = await client.send(command, { abortSignal: signal });
@@ -175,6 +178,7 @@ class S3Store implements S3ObjectStore {
       for (const { Key = '', Size } of answer.Contents ?? []) {
         const key = Key.slice(this.#prefix.length);
         if (!Key.startsWith(this.#prefix) || !isObjectName(key) || Size === undefined) continue;
+        if (key <= after) continue; // A server may not know where to start.
         entries.push({ key, sizeBytes: Size });
       }
       const next = answer.IsTruncated === true ? answer.NextContinuationToken : undefined;

@@ -81,7 +81,7 @@ export class CommitLog {
   async #checkEnd(): Promise<void> {
     const end = logKey(this.state.sequence);
     let newest = '';
-    for await (const { key } of this.#objects.list('log/')) {
+    for await (const { key } of this.#objects.list('log/', end)) {
       const genuine = key === logKey(Number(key.slice('log/'.length)));
       if (genuine && key > newest) newest = key;
     }

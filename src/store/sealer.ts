@@ -63,7 +63,7 @@ export function sealedObjects(objects: ObjectStore, sealer: Sealer): SealedObjec
     size: (key) => objects.size(key),
     putIfAbsent: (key, bytes) => objects.putIfAbsent(key, bytes),
     create: (key) => objects.create(key),
-    list: (prefix) => objects.list(prefix),
+    list: (prefix, after) => objects.list(prefix, after),
     remove: (key) => objects.remove(key),
     ...(objects.locks !== undefined && { locks: objects.locks }),
     async [Symbol.asyncDispose]() {

@@ -44,7 +44,7 @@ export function singleWriterStore(
     get: (key, bytesMax) => inner.get(key, bytesMax),
     getRange: (key, target, at, use) => inner.getRange(key, target, at, use),
     size: (key) => inner.size(key),
-    list: (prefix) => inner.list(prefix),
+    list: (prefix, after) => inner.list(prefix, after),
     putIfAbsent: async (key, bytes) => {
       await claims.claim();
       if (key.startsWith('log/')) await claims.confirm();

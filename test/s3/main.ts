@@ -31,7 +31,7 @@ function install(): void {
 async function runTests(variables: Readonly<Record<string, string>>): Promise<number> {
   const wanted = process.argv.slice(2);
   const files = wanted.length > 0 ? wanted : [join(import.meta.dirname, '*.s3.ts')];
-  const words = ['--test', '--test-concurrency=1', '--test-timeout=900000', ...files];
+  const words = ['--test', '--test-concurrency=1', '--test-timeout=1800000', ...files];
   const environment = { ...process.env, ...variables };
   const child = spawn(process.execPath, words, { stdio: 'inherit', env: environment });
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => child.kill(name));
