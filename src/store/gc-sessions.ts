@@ -28,7 +28,7 @@ export async function presentSessions(
     } else dead.push(session);
   }
   if (silent.length === 0) return { alive, dead };
-  await new Promise<void>((wake) => env.clock.after(waitMs, wake));
+  await new Promise<void>((wake) => env.clock.after(waitMs, wake, { keepsProcess: true }));
   const later = new Map((await findSessions(objects)).map((each) => [each.state.writer, each]));
   for (const session of silent) {
     const now = later.get(session.state.writer);

@@ -94,6 +94,9 @@ export const CONDEMNED_MAX = 50_000;
 /** Checkpoints that one may stand upon, one upon the other: twice the logarithm of any log. */
 export const CHECKPOINT_CHAIN_MAX = 128;
 
+/** Log entries that are read at once from a store far away; each may be a small object. */
+export const LOG_READS_MAX = 8;
+
 /** How often a commit is tried against other writers before STORE_BUSY. */
 export const COMMIT_ATTEMPTS_MAX = 1000;
 

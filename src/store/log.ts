@@ -9,6 +9,7 @@ import {
   CHECKPOINT_INTERVAL,
   COMMIT_ATTEMPTS_MAX,
   LARGE_OBJECT_BYTES_MAX,
+  LOG_READS_MAX,
   SMALL_OBJECT_BYTES_MAX,
 } from './limits.ts';
 import { type LogEntry, logKey, type Proposal, sealEntry, unsealEntry } from './log-entry.ts';
@@ -52,11 +53,17 @@ export class CommitLog {
 
   /** Reads the entries that are new; cheaper than `refresh`, which also looks for gaps. */
   async catchUp(): Promise<void> {
-    for (;;) {
-      const sequence = this.state.sequence + 1;
-      const bytes = await this.#entry(sequence);
-      if (bytes === undefined) return;
-      this.#apply(sequence, bytes);
+    const atOnceMax = Math.min(this.#objects.readsInFlight ?? 1, LOG_READS_MAX);
+    // Most often there is one or none; the longer it goes on, the more are asked for at once.
+    for (let atOnce = 1; ; atOnce = Math.min(2 * atOnce, atOnceMax)) {
+      const first = this.state.sequence + 1;
+      const wanted = Array.from({ length: atOnce }, (_, number) => first + number);
+      const entries = await Promise.all(wanted.map((sequence) => this.#entry(sequence)));
+      for (const [number, bytes] of entries.entries()) {
+        if (bytes === undefined) return;
+        // Another call of this process may have come further meanwhile.
+        if (first + number > this.state.sequence) this.#apply(first + number, bytes);
+      }
     }
   }
 

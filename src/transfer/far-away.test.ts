@@ -14,7 +14,8 @@ import { initRepository, openRepository, type PlaceOptions } from './index.ts';
 const env = nodeEnv();
 const LOCATION = `s3://${BUCKET}/disks`;
 const MIB = 1024 * 1024;
-const LATENCY_MS = 20;
+/** Long beside what a busy machine takes to send the next request: all of them wait together. */
+const LATENCY_MS = 500;
 
 type Setting = { readonly server: FakeS3; readonly bytes: Uint8Array; readonly cache: string };
 
@@ -69,6 +70,30 @@ test('a restore, and a reader with one request at a time, keep many range reads 
       assert.ok(equalBytes(await read(repository), bytes));
       assert.ok(server.readingMax >= 8, `${server.readingMax} at once`);
     }
+  }));
+
+test('a long log is read many entries at a time', () =>
+  withSnapshot(async (setting) => {
+    const { server, bytes } = setting;
+    {
+      await using repository = await openRepository(env, LOCATION, optionsOf(setting, false));
+      const few = bytes.subarray(0, 64 * 1024);
+      for (let at = 0; at < 20; at++) await backUp(env, repository, few, { volume: `v${at}` });
+    }
+    let reading = 0;
+    let readingMax = 0;
+    server.options = {
+      latencyMs: LATENCY_MS,
+      plan: ({ key, method }) => {
+        if (!key.includes('/log/') || method !== 'GET') return undefined;
+        readingMax = Math.max(readingMax, ++reading);
+        setTimeout(() => reading--, LATENCY_MS);
+        return undefined;
+      },
+    };
+    await using repository = await openRepository(env, LOCATION, optionsOf(setting, false));
+    assert.equal(repository.snapshots().length, 21);
+    assert.ok(readingMax >= 6, `${readingMax} at once`);
   }));
 
 test('a second mount reads hot packs from this host', () =>
