@@ -92,8 +92,13 @@ const BATCH_RECORDS = 1 << 18;
 /** Memory for one segment at a time, used again for the next. */
 export class SegmentMemory {
   #bytes = new Uint8Array(0);
-  /** Records on their way into the index. */
-  readonly batch = new Uint32Array(BATCH_RECORDS * 4);
+  #batch: Uint32Array | undefined;
+
+  /** Records on their way into the index; most often there is no segment to load. */
+  get batch(): Uint32Array {
+    this.#batch ??= new Uint32Array(BATCH_RECORDS * 4);
+    return this.#batch;
+  }
 
   take(lengthBytes: number): Uint8Array {
     if (this.#bytes.byteLength < lengthBytes) this.#bytes = new Uint8Array(lengthBytes);
