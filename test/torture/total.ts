@@ -3,20 +3,14 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Verdict } from '../nbd/crash.suite.ts';
-import type { Forcing } from '../nbd/numbered-load.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const defaultPath = join(root, '.cache/torture-nbd.json');
 
-export type Fault = 'kill -9' | 'power cut';
-export type Sum = { rounds: number; promised: number; missing: number };
-
-/** What runs in a round: a total of other code says nothing about this one. */
-const sources = ['src/core', 'src/device', 'src/nbd', 'test/nbd'];
+/** Counts by name; `rounds` is one of them. */
+export type Counts = Readonly<Record<string, number>>;
 
 /** The first digits of a digest of the code that a round runs. */
-export function codeDigest(): string {
+function codeDigest(sources: readonly string[]): string {
   const hash = createHash('sha256');
   for (const folder of sources) {
     const names = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' });
@@ -27,38 +21,43 @@ export function codeDigest(): string {
   return hash.digest('hex').slice(0, 12);
 }
 
+type Sums = Record<string, Record<string, number>>;
+
 /** FERRY_TORTURE_TOTAL names another file than the one in `.cache/`. */
 export class Total {
-  readonly path = process.env.FERRY_TORTURE_TOTAL ?? defaultPath;
-  readonly code = codeDigest();
-  readonly #sums: Record<string, Sum>;
-  readonly #all: Record<string, Record<string, Sum>>;
+  readonly path: string;
+  readonly code: string;
+  readonly #sums: Sums;
+  readonly #all: Record<string, Sums>;
 
-  constructor() {
+  /** `sources` is what runs in a round: a total of other code says nothing about this one. */
+  constructor(name: string, sources: readonly string[]) {
+    this.path = process.env.FERRY_TORTURE_TOTAL ?? join(root, `.cache/torture-${name}.json`);
+    this.code = codeDigest(sources);
     this.#all = read(this.path);
     this.#all[this.code] ??= {};
     this.#sums = this.#all[this.code]!;
   }
 
-  sum(fault: Fault, forcing: Forcing): Sum {
-    const key = `${fault}, ${forcing}`;
-    this.#sums[key] ??= { rounds: 0, promised: 0, missing: 0 };
-    return this.#sums[key]!;
+  /** How often `count` was counted in rounds of this kind. */
+  get(kind: string, count: string): number {
+    return this.#sums[kind]?.[count] ?? 0;
   }
 
   /** Is on disk when it returns, so that an interruption costs the round under way only. */
-  add(fault: Fault, forcing: Forcing, { promised, missing }: Verdict): void {
-    const sum = this.sum(fault, forcing);
-    sum.rounds += 1;
-    sum.promised += promised;
-    sum.missing += missing;
+  add(kind: string, counts: Counts): void {
+    this.#sums[kind] ??= {};
+    const sum = this.#sums[kind]!;
+    for (const [name, count] of Object.entries({ rounds: 1, ...counts })) {
+      sum[name] = (sum[name] ?? 0) + count;
+    }
     mkdirSync(dirname(this.path), { recursive: true });
     writeFileSync(`${this.path}.new`, `${JSON.stringify(this.#all, undefined, 2)}\n`);
     renameSync(`${this.path}.new`, this.path);
   }
 }
 
-function read(path: string): Record<string, Record<string, Sum>> {
+function read(path: string): Record<string, Sums> {
   try {
     return JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
