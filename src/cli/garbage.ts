@@ -7,7 +7,7 @@ import { formatSize } from './sizes.ts';
 export async function collectAndTell(
   { output, signal }: Context,
   repository: Repository,
-  { dryRun }: { readonly dryRun: boolean },
+  { dryRun, breakPins = false }: { readonly dryRun: boolean; readonly breakPins?: boolean },
 ): Promise<void> {
   let progress = output.progress('looking', 0);
   let step = '';
@@ -15,6 +15,7 @@ export async function collectAndTell(
   try {
     report = await repository.collectGarbage({
       dryRun,
+      breakPins,
       signal,
       onProgress: ({ step: now, done }) => {
         if (now !== step) progress = output.progress(now, 0);
@@ -29,8 +30,8 @@ export async function collectAndTell(
     });
   }
   progress.finish();
-  for (const { volume } of report.waitingFor) {
-    const who = volume === '' ? 'another run of gc' : `a backup of ${volume}`;
+  for (const { kind, volume } of report.waitingFor) {
+    const who = kind === 'gc' ? 'another run of gc' : `a ${kind} of ${volume}`;
     output.warn(`${report.condemnedPacks} packs wait until ${who} has ended: run gc again then`);
   }
   if (report.noSpace) {

@@ -111,6 +111,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   for (const [at, problem] of (await checkSuperblocks(repository.objects)).entries()) {
     if (problem !== undefined) run.note(superblockKeys[at]!, problem);
   }
+  await using _pin = await repository.pin([]);
   await checkLog(run);
   for (const [key, problem] of await checkKeys(repository.objects)) run.note(key, problem);
   const packs = await checkPacks(run);

@@ -67,3 +67,21 @@ export function noPassword(what: string): StoreError {
     hint: 'Set FERRY_PASSWORD, FERRY_PASSWORD_FILE or FERRY_PASSWORD_COMMAND, or use a terminal.',
   });
 }
+
+/** Each writer would find chunks in the other's packs that may never come about. */
+export function writerBusy(): StoreError {
+  const message = 'a backup or garbage collection runs through this open repository already';
+  return new StoreError('STORE_BUSY', message, {
+    hint: 'Open the repository a second time for a second one at the same time.',
+  });
+}
+
+export function snapshotGone({ volume, id }: SnapshotName, cause?: unknown): StoreError {
+  const name = `${volume}@${id.slice(0, 8)}`;
+  return new StoreError('STORE_SNAPSHOT_GONE', `${name} was forgotten, and is no longer there`, {
+    hint: `See \`ferry ls ${volume}\` for those that are.`,
+    cause,
+  });
+}
+
+type SnapshotName = { readonly volume: string; readonly id: string };

@@ -1,7 +1,7 @@
 /** Which writers and readers live, for garbage collection: this is liveness, not safety. */
 import type { Env } from '../core/index.ts';
 import type { SealedObjects } from './sealer.ts';
-import { type FoundSession, findSessions, holdsLock } from './session.ts';
+import { type FoundSession, findSessions, holdsLock, type SessionFolder } from './session.ts';
 
 export type Presence = { readonly alive: FoundSession[]; readonly dead: FoundSession[] };
 
@@ -14,8 +14,9 @@ export async function presentSessions(
   objects: SealedObjects,
   own: ReadonlySet<string>,
   waitMs: number,
+  folder: SessionFolder = 'sessions/',
 ): Promise<Presence> {
-  const found = (await findSessions(objects)).filter(({ state }) => !own.has(state.writer));
+  const found = (await findSessions(objects, folder)).filter(({ state }) => !own.has(state.writer));
   const alive: FoundSession[] = [];
   const dead: FoundSession[] = [];
   const silent: FoundSession[] = [];
@@ -29,7 +30,9 @@ export async function presentSessions(
   }
   if (silent.length === 0) return { alive, dead };
   await new Promise<void>((wake) => env.clock.after(waitMs, wake, { keepsProcess: true }));
-  const later = new Map((await findSessions(objects)).map((each) => [each.state.writer, each]));
+  const later = new Map(
+    (await findSessions(objects, folder)).map((each) => [each.state.writer, each]),
+  );
   for (const session of silent) {
     const now = later.get(session.state.writer);
     if (now === undefined) continue; // It has ended.

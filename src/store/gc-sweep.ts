@@ -5,7 +5,7 @@ import { presentSessions } from './gc-sessions.ts';
 import type { LogState } from './log-state.ts';
 import { packKey } from './pack-file.ts';
 import { segmentKey } from './segment.ts';
-import type { FoundSession } from './session.ts';
+import { type FoundSession, findSessions } from './session.ts';
 
 export class GcSweep {
   readonly #run: Collection;
@@ -21,6 +21,7 @@ export class GcSweep {
     const segments = await this.#ids('index/');
     const { own, waitMs } = this.#run;
     const { alive, dead } = await presentSessions(env, objects, own, waitMs);
+    const deadPins = await this.#deadPins();
     await this.#run.toNewest();
     if (alive.length === 0) await this.#removeUnfinished();
     await this.#removeFenced(packs, segments);
@@ -29,6 +30,18 @@ export class GcSweep {
     // A segment is announced by nobody: while somebody writes, none is taken for left over.
     if (alive.length === 0) candidates.push(...segments);
     await this.#fence(candidates, new Set(segments), dead);
+    await this.#run.removeObjects(deadPins.flatMap(({ keys }) => keys));
+  }
+
+  async #deadPins(): Promise<readonly FoundSession[]> {
+    const { own, waitMs, deadReaders, options } = this.#run;
+    const { env, objects } = this.#run.parts;
+    const pins =
+      options.breakPins === true
+        ? await findSessions(objects, 'pins/')
+        : (await presentSessions(env, objects, own, waitMs, 'pins/')).dead;
+    for (const { state } of pins) deadReaders.add(state.writer);
+    return pins;
   }
 
   async #ids(folder: string): Promise<string[]> {

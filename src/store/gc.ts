@@ -23,13 +23,15 @@ import { packKey } from './pack-file.ts';
 import { checkSession } from './reliance.ts';
 import type { SealedObjects } from './sealer.ts';
 import { segmentKey } from './segment.ts';
-import { Session } from './session.ts';
+import { type FoundSession, findSessions, Session } from './session.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { TreeReader } from './tree-reader.ts';
 
 export type GcOptions = {
   /** Only finds out what would be done. */
   readonly dryRun?: boolean;
+  /** Readers are taken for dead: they will find that what they read is gone. */
+  readonly breakPins?: boolean;
   /** How long a writer without a lock is watched before it is taken for dead. */
   readonly waitMs?: number;
   readonly packTargetBytes?: number;
@@ -52,7 +54,11 @@ export type GcReport = {
   sparedPacks: number;
   /** Condemned packs that wait until these writers have ended. */
   condemnedPacks: number;
-  waitingFor: { readonly volume: string; readonly writer: string }[];
+  waitingFor: {
+    readonly kind: 'backup' | 'gc' | 'reader';
+    readonly volume: string;
+    readonly writer: string;
+  }[];
   /** Packs and segments that no commit had ever named, unfinished files, sessions of the dead. */
   orphans: number;
   unfinishedFiles: number;
@@ -90,6 +96,8 @@ export class Collection implements AsyncDisposable {
   readonly parents: PatchParents;
   /** Our own sessions: nobody to wait for. */
   readonly own = new Set<string>();
+  /** Pins that hold nothing. */
+  readonly deadReaders = new Set<string>();
   #session: Session | undefined;
   readonly report: GcReport = {
     deadPacks: 0,
@@ -131,9 +139,16 @@ export class Collection implements AsyncDisposable {
     this.options.onProgress?.({ step, done });
   }
 
-  /** What must stay: all snapshots of the log. */
+  /** What must stay: all snapshots of the log, and those that somebody reads although forgotten. */
   async roots(state: LogState): Promise<Snapshot[]> {
-    return [...state.snapshots.values()];
+    const pins = await this.#pins();
+    return [...state.snapshots.values(), ...pins.flatMap((pin) => pin.state.snapshots ?? [])];
+  }
+
+  /** Pins are looked for again and again: one whose reader was found dead once stays so. */
+  async #pins(): Promise<FoundSession[]> {
+    const found = await findSessions(this.parts.objects, 'pins/');
+    return found.filter(({ state }) => !this.deadReaders.has(state.writer));
   }
 
   async all(): Promise<void> {
@@ -263,8 +278,13 @@ export class Collection implements AsyncDisposable {
     const { env, objects } = this.parts;
     const since = Math.min(...state.condemned.values());
     const { alive } = await presentSessions(env, objects, this.own, this.waitMs);
-    const waiting = alive.filter((session) => session.state.generation < since);
-    this.report.waitingFor = waiting.map(({ state: { volume, writer } }) => ({ volume, writer }));
+    const readers = (await this.#pins()).filter((pin) => pin.state.follows === false);
+    const waiting = [...alive, ...readers].filter((each) => each.state.generation < since);
+    this.report.waitingFor = waiting.map(({ state: { volume, writer, snapshots } }) => ({
+      kind: snapshots !== undefined ? 'reader' : volume === '' ? 'gc' : 'backup',
+      volume: snapshots?.[0]?.volume ?? volume,
+      writer,
+    }));
     this.report.condemnedPacks = waiting.length > 0 ? state.condemned.size : 0;
     return waiting.length > 0;
   }

@@ -31,7 +31,6 @@ export {
   type InitOptions,
   type OpenOptions,
   Repository,
-  type TagChange,
 } from './repository.ts';
 export { isEmptyPolicy, type Kept, type RetentionPolicy, retention } from './retention.ts';
 export { plainSealer, type SealedObjects, type Sealer, sealedObjects } from './sealer.ts';
@@ -48,6 +47,7 @@ export {
   treeOf,
   type UnreadableExtent,
 } from './snapshot.ts';
+export type { TagChange } from './snapshot-changes.ts';
 export { BATCH_BYTES, type Batch, SnapshotWriter, type WriterStats } from './snapshot-writer.ts';
 export { isSingleWriter, type Superblock } from './superblock.ts';
 export type { Tree, TreeReader } from './tree-reader.ts';

@@ -14,17 +14,23 @@ import {
   type UnlockOptions,
   unlockRepository,
 } from './encryption.ts';
-import { noPassword, StoreError } from './errors.ts';
+import { noPassword, StoreError, snapshotGone, writerBusy } from './errors.ts';
 import { collectGarbage, type GcOptions, type GcParts, type GcReport } from './gc.ts';
 import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
 import { IndexSync } from './index-sync.ts';
-import { ENTRY_SNAPSHOTS_MAX } from './limits.ts';
 import { CommitLog } from './log.ts';
-import type { IndexChange, LogChange } from './log-entry.ts';
+import type { IndexChange } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
+import { tryPin } from './pin.ts';
 import { type SealedObjects, sealedObjects } from './sealer.ts';
 import { Session } from './session.ts';
-import { checkTag, checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
+import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
+import {
+  forgetSnapshots,
+  holdSnapshots,
+  type TagChange,
+  tagSnapshots,
+} from './snapshot-changes.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
 import {
   checkCollectable,
@@ -241,12 +247,44 @@ export class Repository implements AsyncDisposable {
     };
   }
 
+  /**
+   * Announces a reader: until it is disposed, garbage collection keeps what the snapshots need even
+   * if they are forgotten, and the packs that the index names now, unless the reader `follows`.
+   * STORE_SNAPSHOT_GONE. Where nothing can be written it goes without.
+   */
+  async pin(snapshots: readonly Snapshot[], follows = false): Promise<AsyncDisposable> {
+    // A reader must not take a repository away from its one writer.
+    const mayWrite = !this.isBlind && !isSingleWriter(this.superblock);
+    const { generation } = this.#log.state;
+    const announced = { generation, snapshots, follows };
+    const pin = mayWrite ? await tryPin(this.#env, this.objects, announced) : undefined;
+    try {
+      await this.#follow();
+      const gone = snapshots.find(({ id }) => !this.#log.state.snapshots.has(id));
+      if (gone !== undefined) throw snapshotGone(gone);
+    } catch (error) {
+      await pin?.[Symbol.asyncDispose]();
+      throw error;
+    }
+    return pin ?? { [Symbol.asyncDispose]: async () => {} };
+  }
+
+  /** What others committed meanwhile, and where its records are. */
+  async #follow(): Promise<void> {
+    await this.#log.catchUp();
+    await this.index();
+  }
+
   /** The snapshot as a read-only device; it lives as long as the repository is open. */
   async device(snapshot: Snapshot): Promise<Device> {
     this.checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
     const chunks = new ChunkReader(this.objects, await this.index());
     const { readsInFlight } = this.objects;
-    return new SnapshotDevice(snapshot, this.reader, chunks, readsInFlight);
+    return new SnapshotDevice(snapshot, this.reader, chunks, {
+      readsInFlight,
+      follow: () => this.#follow(),
+      isThere: () => this.#log.state.snapshots.has(snapshot.id),
+    });
   }
 
   /** Commits an entry that only says where chunks are found. */
@@ -269,7 +307,7 @@ export class Repository implements AsyncDisposable {
     checkWritable(this.superblock);
     this.#heads.checkWritable();
     this.checkReadable('a backup');
-    if (this.#writing) throw busy();
+    if (this.#writing) throw writerBusy();
     this.#writing = true;
     const ended = () => {
       this.#writing = false;
@@ -296,49 +334,34 @@ export class Repository implements AsyncDisposable {
     }
   }
 
-  /** Snapshots that nobody needs; what only they hold goes with the next garbage collection. */
+  /** What only they hold goes with the next garbage collection. STORE_HELD. */
   async forget(snapshots: readonly Snapshot[]): Promise<void> {
-    await this.#change(snapshots, (ids, state) => {
-      const held = ids.flatMap((id) => state.snapshots.get(id) ?? []).find((each) => each.held);
-      if (held !== undefined) throw heldError(held);
-      return { type: 'forget', snapshots: ids };
-    });
+    this.#checkChangeable();
+    await forgetSnapshots(this.#log, snapshots);
   }
 
   /** Nothing forgets what is held. */
   async hold(snapshots: readonly Snapshot[], held: boolean): Promise<void> {
-    await this.#change(snapshots, (ids) => ({ type: 'hold', snapshots: ids, held }));
+    this.#checkChangeable();
+    await holdSnapshots(this.#log, snapshots, held);
   }
 
-  async tag(
-    snapshots: readonly Snapshot[],
-    { added = [], removed = [] }: TagChange,
-  ): Promise<void> {
-    for (const tag of added) checkTag(tag);
-    await this.#change(snapshots, (ids) => ({ type: 'tag', snapshots: ids, added, removed }));
+  async tag(snapshots: readonly Snapshot[], change: TagChange): Promise<void> {
+    this.#checkChangeable();
+    await tagSnapshots(this.#log, snapshots, change);
   }
 
-  /** Those of the snapshots that are gone by now are left out; of none nothing is said. */
-  async #change(
-    snapshots: readonly Snapshot[],
-    change: (ids: readonly string[], state: LogState) => LogChange,
-  ): Promise<void> {
+  #checkChangeable(): void {
     checkWritable(this.superblock);
     this.#heads.checkWritable();
-    for (let at = 0; at < snapshots.length; at += ENTRY_SNAPSHOTS_MAX) {
-      const part = snapshots.slice(at, at + ENTRY_SNAPSHOTS_MAX);
-      await this.#log.append(async (state) => {
-        const ids = part.flatMap(({ id }) => (state.snapshots.has(id) ? [id] : []));
-        return { ...change(ids, state), generation: state.generation };
-      });
-    }
+    this.checkReadable('changing what the log says');
   }
 
   /** Gives back what no snapshot needs; see GcOptions and docs/internals/garbage-collection.md. */
   async collectGarbage(options: GcOptions = {}): Promise<GcReport> {
     checkCollectable(this.superblock);
     this.#heads.checkWritable();
-    if (this.#writing) throw busy();
+    if (this.#writing) throw writerBusy();
     this.#writing = true;
     try {
       const parts: GcParts = {
@@ -357,26 +380,6 @@ export class Repository implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.objects[Symbol.asyncDispose]();
   }
-}
-
-export type TagChange = {
-  readonly added?: readonly string[];
-  readonly removed?: readonly string[];
-};
-
-/** Each writer would find chunks in the other's packs that may never come about. */
-function busy(): StoreError {
-  const message = 'a backup or garbage collection runs through this open repository already';
-  return new StoreError('STORE_BUSY', message, {
-    hint: 'Open the repository a second time for a second one at the same time.',
-  });
-}
-
-function heldError({ volume, id }: Snapshot): StoreError {
-  const name = `${volume}@${id.slice(0, 8)}`;
-  return new StoreError('STORE_HELD', `${name} is held; nothing was forgotten`, {
-    hint: `Release it first: \`ferry hold --release ${name}\`.`,
-  });
 }
 
 function prepare(objects: ObjectStore, superblock: Superblock, options: OpenOptions): ObjectStore {

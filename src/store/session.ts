@@ -7,7 +7,8 @@ import { ObjectError, type ObjectStore, type StoreLock } from '../objects/index.
 import { StoreError } from './errors.ts';
 import { JsonFields } from './json.ts';
 import { SESSION_BEAT_MS, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
-import { type SealedObjects, sealJsonObject, unsealJsonObject } from './sealer.ts';
+import { type SealedObjects, type Sealer, sealJsonObject, unsealJsonObject } from './sealer.ts';
+import { type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
 
 export type SessionState = {
   readonly writer: string;
@@ -19,7 +20,16 @@ export type SessionState = {
   readonly locked: boolean;
   /** Packs that it sealed, and perhaps one that it is about to seal. */
   readonly packs: readonly string[];
+  /** For a pin: what is being read, wherever the log says of it meanwhile. */
+  readonly snapshots?: readonly Snapshot[];
+  /** For a pin: finds copies again when their packs go, so that no step waits for it. */
+  readonly follows?: boolean;
 };
+
+/** What a reader announces instead of packs. */
+export type Pin = Required<Pick<SessionState, 'snapshots' | 'follows'>>;
+
+export type SessionFolder = 'sessions/' | 'pins/';
 
 /** Packs that one object names; the next ones get another. */
 const PACKS_PER_OBJECT = 64;
@@ -31,6 +41,7 @@ export class Session implements AsyncDisposable {
   readonly #env: Env;
   readonly #objects: SealedObjects;
   readonly #volume: string;
+  readonly #pin: Pin | undefined;
   readonly packs: string[] = [];
   readonly #keys = new Set<string>();
   #lock: StoreLock | undefined;
@@ -40,13 +51,20 @@ export class Session implements AsyncDisposable {
   /** Objects are put one after the other. */
   #tail: Promise<void> = Promise.resolve();
 
-  private constructor(env: Env, objects: SealedObjects, volume: string, generation: number) {
+  private constructor(
+    env: Env,
+    objects: SealedObjects,
+    volume: string,
+    generation: number,
+    pin: Pin | undefined,
+  ) {
     const id = new Uint8Array(16);
     env.random.fill(id);
     this.writer = toHex(id);
     this.#env = env;
     this.#objects = objects;
     this.#volume = volume;
+    this.#pin = pin;
     this.generation = generation;
   }
 
@@ -56,8 +74,9 @@ export class Session implements AsyncDisposable {
     objects: SealedObjects,
     volume: string,
     generation: number,
+    pin?: Pin,
   ): Promise<Session> {
-    const session = new Session(env, objects, volume, generation);
+    const session = new Session(env, objects, volume, generation, pin);
     session.#lock = await takeLock(objects, session.writer);
     try {
       await session.#put();
@@ -94,16 +113,21 @@ export class Session implements AsyncDisposable {
     if (this.#over) return;
     const count = this.packs.length;
     const first = Math.max(0, Math.floor((count - 1) / PACKS_PER_OBJECT) * PACKS_PER_OBJECT);
-    const state: SessionState = {
+    const { sealer } = this.#objects;
+    const state = {
       writer: this.writer,
       volume: this.#volume,
       generation: this.generation,
       locked: this.#lock !== undefined,
       packs: this.packs.slice(first),
+      ...(this.#pin !== undefined && {
+        snapshots: this.#pin.snapshots.map((snapshot) => snapshotToJson(snapshot, sealer)),
+        follows: this.#pin.follows,
+      }),
     };
-    const key = sessionKey(this.writer, count, this.#beats);
-    const { sealer } = this.#objects;
-    const fields = sealer.hide(key, state, ['writer', 'generation', 'locked', 'packs']);
+    const folder = this.#pin === undefined ? 'sessions/' : 'pins/';
+    const key = sessionKey(folder, this.writer, count, this.#beats);
+    const fields = sealer.hide(key, state, CLEAR_FIELDS);
     const bytes = sealJsonObject(sealer, 'session', key, fields);
     await this.#objects.putIfAbsent(key, bytes);
     // What is named by none of the full objects is named by this one.
@@ -169,8 +193,16 @@ export async function holdsLock(
   return lock === undefined;
 }
 
-function sessionKey(writer: string, packCount: number, beats: number): string {
-  const key = `sessions/${writer}-${String(packCount).padStart(8, '0')}`;
+/** What a host sees of it. */
+const CLEAR_FIELDS = ['writer', 'generation', 'locked', 'packs', 'snapshots', 'follows'];
+
+function sessionKey(
+  folder: SessionFolder,
+  writer: string,
+  packCount: number,
+  beats: number,
+): string {
+  const key = `${folder}${writer}-${String(packCount).padStart(8, '0')}`;
   return beats === 0 ? key : `${key}-${String(beats).padStart(8, '0')}`;
 }
 
@@ -183,13 +215,16 @@ function packsOf(key: string): number {
 export type FoundSession = { readonly keys: readonly string[]; readonly state: SessionState };
 
 /** Sessions that are there; what cannot be read is of no use, and no damage. */
-export async function findSessions(objects: SealedObjects): Promise<FoundSession[]> {
+export async function findSessions(
+  objects: SealedObjects,
+  folder: SessionFolder = 'sessions/',
+): Promise<FoundSession[]> {
   const found = new Map<string, { keys: string[]; state: SessionState & { packs: string[] } }>();
-  for await (const { key } of objects.list('sessions/')) {
+  for await (const { key } of objects.list(folder)) {
     try {
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
       const value = unsealJsonObject(objects.sealer, 'session', key, bytes);
-      const state = parse(objects.sealer.reveal(key, new JsonFields(value, key), { volume: '' }));
+      const state = parse(objects.sealer, key, new JsonFields(value, key));
       const session = found.get(state.writer) ?? { keys: [], state: { ...state, packs: [] } };
       found.set(state.writer, session);
       session.keys.push(key);
@@ -202,12 +237,17 @@ export async function findSessions(objects: SealedObjects): Promise<FoundSession
   return [...found.values()];
 }
 
-function parse(fields: JsonFields): SessionState {
+function parse(sealer: Sealer, key: string, stored: JsonFields): SessionState {
+  const fields = sealer.reveal(key, stored, { volume: '' });
   return {
     writer: fields.hex('writer', 16),
     volume: fields.text('volume'),
     generation: fields.count('generation'),
     locked: fields.has('locked') ? fields.flag('locked') : false,
     packs: fields.hexes('packs', 32),
+    ...(fields.has('snapshots') && {
+      snapshots: fields.objects('snapshots').map((item) => snapshotFromJson(item, sealer)),
+      follows: fields.flag('follows'),
+    }),
   };
 }

@@ -1,5 +1,5 @@
 /** A snapshot as a read-only Device: what is read is fetched, verified and kept for a while. */
-import { FerryError } from '../core/index.ts';
+import { FerryError, hasCode } from '../core/index.ts';
 import {
   type Answer,
   anyBlockSizes,
@@ -14,7 +14,7 @@ import {
 } from '../device/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkReader } from './chunk-reader.ts';
-import { damagedObject } from './errors.ts';
+import { damagedObject, snapshotGone } from './errors.ts';
 import { coveredBytes, leafCount } from './geometry.ts';
 import { type Leaf, PIECE_CHUNK, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
@@ -26,8 +26,20 @@ import type { Tree, TreeReader } from './tree-reader.ts';
 /** Whole leaves kept at hand, by what their ids take. */
 const LEAF_CACHE_BYTES = 8 * 1024 * 1024;
 
+/** Packs can go again while what was in one is looked for, but not again and again. */
+const FOLLOW_ATTEMPTS = 2;
+
 /** Stands for a leaf without a node. */
 const EMPTY = Symbol('empty leaf');
+
+export type Reading = {
+  /** Requests that pay at the same time; undefined for a store that is near. */
+  readonly readsInFlight: number | undefined;
+  /** After a pack was found to be gone: learns where its records are now. */
+  follow(): Promise<void>;
+  /** Whether the log still has the snapshot. */
+  isThere(): boolean;
+};
 
 export class SnapshotDevice implements Device {
   readonly name: string;
@@ -36,6 +48,8 @@ export class SnapshotDevice implements Device {
   readonly readOnly = true;
   readonly durable = true;
   readonly hints: DeviceHints = { rotational: false, fastZero: false };
+  readonly #snapshot: Snapshot;
+  readonly #reading: Reading;
   readonly #tree: Tree;
   readonly #reader: TreeReader;
   readonly #chunks: ChunkReader;
@@ -43,18 +57,15 @@ export class SnapshotDevice implements Device {
 
   readonly #ahead: ReadAhead;
 
-  constructor(
-    snapshot: Snapshot,
-    reader: TreeReader,
-    chunks: ChunkReader,
-    readsInFlight: number | undefined,
-  ) {
+  constructor(snapshot: Snapshot, reader: TreeReader, chunks: ChunkReader, reading: Reading) {
+    this.#snapshot = snapshot;
+    this.#reading = reading;
     this.name = `${snapshot.volume}@${snapshot.id.slice(0, 8)}`;
     this.sizeBytes = snapshot.sizeBytes;
     this.#tree = treeOf(snapshot);
     this.#reader = reader;
     this.#chunks = chunks;
-    this.#ahead = new ReadAhead(readsInFlight, (from, to) => this.#fetchAhead(from, to));
+    this.#ahead = new ReadAhead(reading.readsInFlight, (from, to) => this.#fetchAhead(from, to));
   }
 
   read(target: Uint8Array, offsetBytes: number): Answer {
@@ -69,6 +80,8 @@ export class SnapshotDevice implements Device {
         at += done;
       }
     } catch (error) {
+      // The slow way looks whether it is elsewhere by now.
+      if (hasCode(error, 'STORE_MISSING')) return this.#readSlowly(target, at, offsetBytes);
       throw this.#failure(error, target.byteLength, offsetBytes);
     }
     if (at < target.byteLength) return this.#readSlowly(target, at, offsetBytes);
@@ -97,12 +110,29 @@ export class SnapshotDevice implements Device {
 
   async #readSlowly(target: Uint8Array, from: number, offsetBytes: number): Promise<void> {
     try {
-      for (let at = from; at < target.byteLength; ) {
-        const done = this.#copy(target, at, offsetBytes + at);
-        at += done ?? (await this.#fetch(target, at, offsetBytes + at));
-      }
+      await this.#following(async () => {
+        for (let at = from; at < target.byteLength; ) {
+          const done = this.#copy(target, at, offsetBytes + at);
+          at += done ?? (await this.#fetch(target, at, offsetBytes + at));
+        }
+      });
     } catch (error) {
       throw this.#failure(error, target.byteLength, offsetBytes);
+    }
+  }
+
+  /** What is missing may have moved to another pack, once more while it is looked for. */
+  async #following(work: () => Promise<void>): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!hasCode(error, 'STORE_MISSING')) throw error;
+        if (attempt === FOLLOW_ATTEMPTS) {
+          throw this.#reading.isThere() ? error : snapshotGone(this.#snapshot, error);
+        }
+        await this.#reading.follow();
+      }
     }
   }
 
@@ -184,7 +214,7 @@ export class SnapshotDevice implements Device {
     checkRange(this, lengthBytes, offsetBytes);
     const list = new ExtentList(lengthBytes, offsetBytes, limit);
     try {
-      while (!list.full) await this.#describe(list);
+      while (!list.full) await this.#following(() => this.#describe(list));
     } catch (error) {
       throw this.#failure(error, lengthBytes, offsetBytes);
     }

@@ -4,7 +4,7 @@ import { repositoryOf } from '../repository.ts';
 import type { Run } from '../spec.ts';
 import type { gcSpec } from '../table/retention.ts';
 
-export const run: Run<typeof gcSpec> = async (context, { dryRun, noPassword }) => {
+export const run: Run<typeof gcSpec> = async (context, { dryRun, breakPin, noPassword }) => {
   await using repository = await repositoryOf(context, { withoutPassword: noPassword });
-  await collectAndTell(context, repository, { dryRun });
+  await collectAndTell(context, repository, { dryRun, breakPins: breakPin });
 };

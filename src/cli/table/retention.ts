@@ -97,6 +97,7 @@ export const gcSpec = {
   arguments: {},
   options: {
     dryRun: flag('only tell what would be given back'),
+    breakPin: flag('take readers for dead: mounts of what was forgotten get errors'),
     noPassword: flag('for the host of an encrypted repository: drop packs that nothing needs'),
   },
   examples: ['ferry gc', 'ferry gc --dry-run --json'],

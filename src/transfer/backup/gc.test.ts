@@ -1,9 +1,12 @@
 /** Goal: garbage collection frees what nobody needs, and never anything that somebody does. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Env, FerryError, nodeEnv } from '../../core/index.ts';
+import { codecPool } from '../../codec/index.ts';
+import { type Env, equalBytes, FerryError, fromHex, hasCode, nodeEnv } from '../../core/index.ts';
 import { faultStore, memoryStore, type ObjectStore } from '../../objects/index.ts';
 import type { GcOptions, GcReport } from '../../store/index.ts';
+import { mount } from '../mount/index.ts';
+import { sharedStore } from './gc-processes.fixture.ts';
 import {
   backUp,
   dump,
@@ -155,3 +158,112 @@ for (const applied of [false, true]) {
     assert(calls > 40, `only ${calls} calls`);
   });
 }
+
+test('a mounted snapshot reads on while its packs are rewritten, and after it was forgotten', async () => {
+  const { objects, expected } = await filled(6);
+  const shared = sharedStore('shared');
+  await fill(shared.inner, await dump(objects));
+  const reader = shared.start();
+  const [id, bytes] = [...expected].at(-1)!;
+  const reading = await open(env, reader.objects);
+  const snapshot = reading.snapshots().find((each) => each.id === id)!;
+  const mounted = await mount(env, reading, snapshot, {});
+  const whole = new Uint8Array(bytes.byteLength);
+  await mounted.device.read(whole.subarray(0, 1000), 0);
+  await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
+  const report = await gc(shared.start().objects);
+  assert(report.droppedPacks > 0 && report.newPacks > 0);
+  assert.deepEqual(report.waitingFor, []);
+  await mounted.device.read(whole, 0);
+  assert(equalBytes(whole, bytes));
+  await using late = await reading.device(snapshot);
+  await forget(shared.inner, expected, [id]);
+  assert.equal((await gc(shared.start().objects)).droppedPacks, 0);
+  await late.read(whole.fill(0), 0);
+  assert(equalBytes(whole, bytes));
+  assert((await gc(shared.start().objects, { breakPins: true })).droppedPacks > 0);
+  await assert.rejects(mount(env, reading, snapshot, {}), { code: 'STORE_SNAPSHOT_GONE' });
+  await using device = await reading.device(snapshot);
+  const error: unknown = await Promise.resolve(device.read(whole, 0)).catch((caught) => caught);
+  assert(hasCode(error, 'DEVICE_IO') && hasCode((error as Error).cause, 'STORE_SNAPSHOT_GONE'));
+  await mounted[Symbol.asyncDispose]();
+  await verifyAll(env, shared.inner, expected);
+  await noneLeftOver(shared.inner);
+});
+
+test('what a restore or a backup under way may use stays until it has ended', async () => {
+  const { objects, expected } = await filled(4);
+  const shared = sharedStore('shared');
+  await fill(shared.inner, await dump(objects));
+  const reading = await open(env, shared.start().objects);
+  const pin = await reading.pin([reading.snapshots().at(-1)!]);
+  const writing = await open(env, shared.start().objects);
+  await using pool = codecPool(env, 0);
+  const options = { volume: 'other', sizeBytes: 0, parent: undefined, pool };
+  const session = await writing.beginBackup(options);
+  await forget(shared.inner, expected, [...expected.keys()].slice(0, 3));
+  const packs = await sizeOf(shared.inner, 'packs/');
+  const first = await gc(shared.start().objects);
+  assert.deepEqual(first.waitingFor.map(({ kind }) => kind).sort(), ['backup', 'reader']);
+  assert(first.condemnedPacks > 0 && first.droppedPacks === 0);
+  assert((await sizeOf(shared.inner, 'packs/')) >= packs);
+  await session[Symbol.asyncDispose]();
+  assert.equal((await gc(shared.start().objects)).droppedPacks, 0);
+  await pin[Symbol.asyncDispose]();
+  const last = await gc(shared.start().objects);
+  assert.equal(last.droppedPacks, first.condemnedPacks);
+  await verifyAll(env, shared.inner, expected);
+  await noneLeftOver(shared.inner);
+});
+
+test('held snapshots are not forgotten, and tags are kept by the log', async () => {
+  const { objects, expected } = await filled(2);
+  const repository = await open(env, objects);
+  const [first, second] = repository.snapshots();
+  await repository.hold([first!], true);
+  await assert.rejects(repository.forget([second!, first!]), { code: 'STORE_HELD' });
+  await repository.tag([first!, second!], { added: ['b', 'a'] });
+  await repository.tag([second!], { added: ['c'], removed: ['a'] });
+  const again = await open(env, objects);
+  const found = again.snapshots().map(({ held, tags }) => ({ held, tags }));
+  assert.deepEqual(found, [
+    { held: true, tags: ['a', 'b'] },
+    { held: false, tags: ['b', 'c'] },
+  ]);
+  await assert.rejects(again.tag([first!], { added: ['two words'] }), { code: 'STORE_NAME' });
+  await again.hold([first!], false);
+  await again.forget([first!]);
+  expected.delete(first!.id);
+  await gc(objects);
+  await verifyAll(env, objects, expected);
+});
+
+test('no room to rewrite packs leaves everything readable, and what nobody needs goes', async () => {
+  const { objects, expected } = await filled(6);
+  await forget(objects, expected, [...expected.keys()].slice(0, 5));
+  const before = await sizeOf(objects, 'packs/');
+  const full = faultStore(objects, ({ operation, key }) =>
+    operation === 'create' && key.startsWith('packs/') ? { code: 'OBJECT_NO_SPACE' } : undefined,
+  );
+  const report = await gc(full);
+  assert(report.noSpace && report.droppedPacks > 0);
+  assert((await sizeOf(objects, 'packs/')) < before);
+  await verifyAll(env, objects, expected);
+  await gc(objects);
+  await verifyAll(env, objects, expected);
+  await noneLeftOver(objects);
+});
+
+test('a repository that lacks something that is needed is left alone', async () => {
+  const { objects, expected } = await filled(4);
+  await forget(objects, expected, [...expected.keys()].slice(0, 2));
+  const repository = await open(env, objects);
+  const index = await repository.index();
+  const last = repository.latest('disk')!.root!;
+  const { packId } = (await index.find(fromHex(last.record, 32)!, undefined, 'any'))!;
+  await objects.remove(`packs/${packId.slice(0, 2)}/${packId}`);
+  const names = async () => Array.fromAsync(objects.list(''), ({ key }) => key);
+  const before = await names();
+  await assert.rejects(gc(objects), { code: 'STORE_MISSING' });
+  assert.deepEqual(await names(), before);
+});

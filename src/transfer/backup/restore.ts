@@ -69,6 +69,7 @@ export async function restore(
   checkTarget(device, snapshot);
   repository.checkReadable(`the content of ${snapshot.id.slice(0, 8)}`);
   await using pool = codecPool(env, env.workers.parallelism);
+  await using _pin = await repository.pin([snapshot]);
   const run = new RestoreRun(repository, await repository.index(), pool, device, snapshot, options);
   await run.all();
   await run.flushed();

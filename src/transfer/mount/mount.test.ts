@@ -45,6 +45,10 @@ async function place(): Promise<Place> {
     tags: [],
     held: false,
   };
+  const none = { packs: [], packsDropped: [], segments: [], segmentsDropped: [] };
+  await repository.log.append(async ({ generation }) => {
+    return { type: 'snapshot', snapshot, index: none, generation };
+  });
   return {
     repository,
     snapshot,

@@ -38,10 +38,26 @@ export async function mount(
   env: Env,
   repository: Repository,
   snapshot: Snapshot,
+  options: MountOptions,
+): Promise<Mount> {
+  const pin = await repository.pin([snapshot], true);
+  try {
+    return await mountPinned(env, repository, snapshot, options, pin);
+  } catch (error) {
+    await pin[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function mountPinned(
+  env: Env,
+  repository: Repository,
+  snapshot: Snapshot,
   { layerDirectory, goOn = false }: MountOptions,
+  pin: AsyncDisposable,
 ): Promise<Mount> {
   const base = await repository.device(snapshot);
-  if (layerDirectory === undefined) return readOnlyMount(base);
+  if (layerDirectory === undefined) return readOnlyMount(base, pin);
   const identity = `${repository.superblock.repositoryId}/${snapshot.id}`;
   const layer = await openKeptLayer(env.files, { base, identity, directory: layerDirectory });
   if (layer.continued && !goOn && layer.device.changedBytes() > 0) {
@@ -52,10 +68,10 @@ export async function mount(
       { hint: 'Take them up with --continue, or remove that directory to drop them.' },
     );
   }
-  return new WritableMount(repository, snapshot, layer);
+  return new WritableMount(repository, snapshot, layer, pin);
 }
 
-function readOnlyMount(device: Device): Mount {
+function readOnlyMount(device: Device, pin: AsyncDisposable): Mount {
   return {
     device,
     continued: false,
@@ -66,8 +82,8 @@ function readOnlyMount(device: Device): Mount {
         hint: 'Mount it with --rw to keep changes.',
       });
     },
-    discard: async () => {},
-    [Symbol.asyncDispose]: async () => {},
+    discard: () => Promise.resolve(pin[Symbol.asyncDispose]()),
+    [Symbol.asyncDispose]: () => pin[Symbol.asyncDispose](),
   };
 }
 
@@ -75,6 +91,7 @@ class WritableMount implements Mount {
   readonly #repository: Repository;
   readonly #layer: KeptLayer;
   readonly #gate: WriteGate;
+  readonly #pin: AsyncDisposable;
   readonly continued: boolean;
   /** What the layer's blocks are changes of, and contain all changes since. */
   #parent: Snapshot;
@@ -83,7 +100,8 @@ class WritableMount implements Mount {
   /** One commit at a time. */
   #committing: Promise<unknown> = Promise.resolve();
 
-  constructor(repository: Repository, snapshot: Snapshot, layer: KeptLayer) {
+  constructor(repository: Repository, snapshot: Snapshot, layer: KeptLayer, pin: AsyncDisposable) {
+    this.#pin = pin;
     this.#repository = repository;
     this.#layer = layer;
     this.#gate = new WriteGate(layer.device);
@@ -133,10 +151,12 @@ class WritableMount implements Mount {
   async discard(): Promise<void> {
     await this.#committing;
     await this.#layer.discard();
+    await this.#pin[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#committing;
     await this.#layer[Symbol.asyncDispose]();
+    await this.#pin[Symbol.asyncDispose]();
   }
 }
