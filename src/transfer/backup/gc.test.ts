@@ -5,7 +5,6 @@ import { codecPool } from '../../codec/index.ts';
 import { type Env, equalBytes, FerryError, fromHex, hasCode, nodeEnv } from '../../core/index.ts';
 import { faultStore, memoryStore, type ObjectStore } from '../../objects/index.ts';
 import type { GcOptions, GcReport } from '../../store/index.ts';
-import { mount } from '../mount/index.ts';
 import { sharedStore } from './gc-processes.fixture.ts';
 import {
   backUp,
@@ -167,14 +166,15 @@ test('a mounted snapshot reads on while its packs are rewritten, and after it wa
   const [id, bytes] = [...expected].at(-1)!;
   const reading = await open(env, reader.objects);
   const snapshot = reading.snapshots().find((each) => each.id === id)!;
-  const mounted = await mount(env, reading, snapshot, {});
+  const pin = await reading.pin([snapshot], true);
+  await using mounted = await reading.device(snapshot);
   const whole = new Uint8Array(bytes.byteLength);
-  await mounted.device.read(whole.subarray(0, 1000), 0);
+  await mounted.read(whole.subarray(0, 1000), 0);
   await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
   const report = await gc(shared.start().objects);
   assert(report.droppedPacks > 0 && report.newPacks > 0);
   assert.deepEqual(report.waitingFor, []);
-  await mounted.device.read(whole, 0);
+  await mounted.read(whole, 0);
   assert(equalBytes(whole, bytes));
   await using late = await reading.device(snapshot);
   await forget(shared.inner, expected, [id]);
@@ -182,11 +182,11 @@ test('a mounted snapshot reads on while its packs are rewritten, and after it wa
   await late.read(whole.fill(0), 0);
   assert(equalBytes(whole, bytes));
   assert((await gc(shared.start().objects, { breakPins: true })).droppedPacks > 0);
-  await assert.rejects(mount(env, reading, snapshot, {}), { code: 'STORE_SNAPSHOT_GONE' });
+  await assert.rejects(reading.pin([snapshot], true), { code: 'STORE_SNAPSHOT_GONE' });
   await using device = await reading.device(snapshot);
   const error: unknown = await Promise.resolve(device.read(whole, 0)).catch((caught) => caught);
   assert(hasCode(error, 'DEVICE_IO') && hasCode((error as Error).cause, 'STORE_SNAPSHOT_GONE'));
-  await mounted[Symbol.asyncDispose]();
+  await pin[Symbol.asyncDispose]();
   await verifyAll(env, shared.inner, expected);
   await noneLeftOver(shared.inner);
 });
