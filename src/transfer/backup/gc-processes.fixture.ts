@@ -58,9 +58,9 @@ function startProcess(inner: ObjectStore, locks: Map<string, object>): Process {
           [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
         };
       },
-      async *list(prefix) {
+      async *list(prefix, after) {
         await call(async () => undefined);
-        yield* inner.list(prefix);
+        yield* inner.list(prefix, after);
       },
       remove: (key) => call(() => inner.remove(key)),
       locks: { take, sweep: async () => ({ files: 0, bytes: 0 }) },
