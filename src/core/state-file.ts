@@ -80,7 +80,7 @@ export async function withStateLock(
     const lock = await files.lock(path);
     if (lock === undefined) {
       await new Promise<void>((resolve) => {
-        clock.after(LOCK_WAIT_MS, resolve);
+        clock.after(LOCK_WAIT_MS, resolve, { keepsProcess: true });
       });
       continue;
     }
