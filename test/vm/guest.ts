@@ -12,7 +12,8 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 const buildTimeoutMs = 15 * 60_000;
-const bootTimeoutMs = 10 * 60_000;
+/** Ends a hang; a host with ten other jobs has needed eleven minutes for the longest job. */
+const bootTimeoutMs = 18 * 60_000;
 const memoryMiB = 1024;
 const processors = 2;
 /** The job's disk; larger than any script. */
@@ -130,7 +131,10 @@ export async function boot({ folder, appImage }: Guest, options: Boot): Promise<
     const job = /^@@ job begins\n([\s\S]*?)^@@ job ended (\d+)$/m.exec(text);
     if (job?.[2] === '0' && trouble === undefined) return job[1]!;
     const what = job === null ? 'did not finish its job' : `ended its job with ${job[2]}`;
-    throw new Error(`the guest ${what}\n${machine.stderr}\n${text.slice(-8000)}`, {
+    // What went wrong first stands at the beginning, how it ended at the end.
+    const steps = (text.match(/^step: .*$/gm) ?? []).join('\n');
+    const shown = text.length > 16_000 ? `${text.slice(0, 8000)}\n...\n${text.slice(-8000)}` : text;
+    throw new Error(`the guest ${what}\n${machine.stderr}\n${steps}\n\n${shown}`, {
       cause: trouble,
     });
   } finally {

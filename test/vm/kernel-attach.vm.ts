@@ -6,7 +6,7 @@ import { place } from '../cli/ferry.ts';
 import { runOk } from '../interop/processes.ts';
 import { boot, guest, jobText } from './guest.ts';
 
-test('a kernel disk bears file systems, outlives its server, and goes away cleanly', async () => {
+test('a kernel disk bears file systems, outlives its server, and goes away cleanly', async (context) => {
   const machine = await guest();
   await using here = await place();
   const image = here.path('disk.img');
@@ -16,6 +16,8 @@ test('a kernel disk bears file systems, outlives its server, and goes away clean
   const port = /:(\d+)\//.exec(server.uri)![1]!;
   const job = `HOST_PORT=${port}\n${await jobText('kernel-attach.sh')}`;
   const printed = await boot(machine, { job, network: true });
+  // When each step began, and what the driver had to say: a stall shows here.
+  for (const line of printed.match(/^(step: |.*block nbd).*$/gm) ?? []) context.diagnostic(line);
   server.kill('SIGINT');
   assert.equal((await server.finished()).exitCode, 0);
   await runOk('/usr/sbin/e2fsck', ['-fn', image]);

@@ -55,7 +55,8 @@ ends_well "$attached" 'ferry attach'
 [ ! -e /sys/block/nbd0/pid ] || fail 'still attached'
 
 step attach again, a free one, and read what was written
-attach "$uri" auto --connections 3
+# A busy host may need minutes to start a server; until then requests must wait, not fail.
+attach "$uri" auto --connections 3 --reconnect 900
 device=$(sed -n 's/^ready: //p' /tmp/attach.log)
 mount "$device" /mnt
 (cd /mnt && sha256sum --quiet -c /tmp/sums) || fail 'what was written is not there'
@@ -67,9 +68,12 @@ sleep 0.3
 kill -KILL "$server"
 wait "$server" || true
 await 60 grep -q 'a connection is lost' /tmp/attach.log
+step 'the loss is noticed'
 serve
 await 60 grep -q 'connected again' /tmp/attach.log
+step 'connected again'
 ends_well "$writer" 'the writer'
+step 'the writer has ended'
 writers second
 (cd /mnt && sha256sum through second-*) >/tmp/sums2
 umount /mnt
@@ -99,7 +103,7 @@ serve_tls() {
 }
 serve_tls
 tls_uri='nbds+unix://guest@/odd?socket=/tmp/tls.sock&tls-psk-file=/tmp/keys.psk'
-attach "$tls_uri" /dev/nbd0
+attach "$tls_uri" /dev/nbd0 --reconnect 900
 grep -q 'ends 188 bytes before its export' /tmp/attach.log || fail 'no word about the odd size'
 [ "$(blockdev --getsize64 /dev/nbd0)" = $((64 * 1024 * 1024 + 512)) ] || fail 'size of the odd one'
 mkfs.ext4 -q /dev/nbd0
@@ -114,9 +118,12 @@ sleep 0.3
 kill -KILL "$server"
 wait "$server" || true
 await 60 grep -q 'a connection is lost' /tmp/attach.log
+step 'the loss is noticed'
 serve_tls
 await 60 grep -q 'connected again' /tmp/attach.log
+step 'connected again'
 ends_well "$writer" 'the writer through TLS'
+step 'the writer has ended'
 (cd /mnt && sha256sum through) >>/tmp/tls.sums
 umount /mnt
 echo 3 >/proc/sys/vm/drop_caches
