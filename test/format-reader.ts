@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { crc32, zstdDecompressSync } from 'node:zlib';
 import { Cursor, decompress, hex, MAGIC, payload, sha256 } from './format-bytes.ts';
 import { Keys } from './format-crypto.ts';
+import { type LogAccess, LogContent } from './format-log.ts';
 import { type ChildOf, type Node, nodesOf } from './format-tree.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a reader of JSON has its fields from the document
@@ -40,6 +41,8 @@ export type JsonSnapshot = {
   chunkBytes: number;
   root: { record: string; ordinal: number } | null;
   digest: string;
+  tags?: string[];
+  held?: boolean;
 };
 
 export class Reader {
@@ -50,7 +53,6 @@ export class Reader {
   #keys: Keys | undefined;
   /** Of the tree record that was decrypted last. */
   #digests: Cursor | undefined;
-  #head = '0'.repeat(64);
   readonly #tables = new Map<string, StoredRecord[]>();
   /** By the hex of the id. */
   readonly #records = new Map<string, StoredRecord[]>();
@@ -61,37 +63,24 @@ export class Reader {
     const superblock = this.#json('superblock/0', 1);
     assert.deepEqual(superblock.features.reader, password === '' ? [] : ['encryption']);
     if (password !== '') this.#keys = new Keys(root, superblock, password);
-    const loose = new Set<string>();
-    const segments = new Set<string>();
-    let sequence = 0;
-    if (fromCheckpoint > 0) {
-      const state = this.#json(`checkpoints/${String(fromCheckpoint).padStart(16, '0')}`, 4);
-      assert.equal(state.sequence, fromCheckpoint);
-      sequence = state.sequence;
-      this.#head = state.head;
-      this.snapshots.push(...state.snapshots.map((each: Json) => this.#snapshot(each)));
-      for (const id of state.loosePacks) loose.add(id);
-      for (const { id } of state.segments) segments.add(id);
-      this.met.add('checkpoint');
-    }
-    for (sequence++; ; sequence++) {
-      const key = `log/${String(sequence).padStart(16, '0')}`;
-      if (!existsSync(join(root, key))) break;
-      const entry = this.#json(key, 2);
-      assert.equal(entry.type, 'snapshot');
-      assert.equal(entry.sequence, sequence);
-      assert.equal(entry.previous, this.#head);
-      this.#head = hex(sha256(this.#object(key)));
-      this.snapshots.push(this.#snapshot(entry.snapshot));
-      const { index } = entry;
-      for (const id of index.packs ?? []) loose.add(id);
-      for (const id of index.packsDropped ?? []) loose.delete(id);
-      for (const { id } of index.segments ?? []) segments.add(id);
-      for (const id of index.segmentsDropped ?? []) segments.delete(id);
-    }
+    const log = new LogContent(this.#logAccess(), fromCheckpoint);
+    this.snapshots.push(...log.snapshots.values());
+    const { loose, segments } = log;
     if (segments.size > 0) this.met.add('segment');
     for (const id of loose) this.#readTable(id);
     for (const id of segments) this.#readSegment(id);
+  }
+
+  #logAccess(): LogAccess {
+    return {
+      read: (key, kind) => {
+        if (!existsSync(join(this.#root, key))) return undefined;
+        return { json: this.#json(key, kind), hash: hex(sha256(this.#object(key))) };
+      },
+      snapshot: (stored) => this.#snapshot(stored),
+      tags: (entry) => this.#keys?.fields(`tags of entry ${entry.nonce}`, entry) ?? entry,
+      met: (part) => this.met.add(part),
+    };
   }
 
   #object(key: string): Buffer {

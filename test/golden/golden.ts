@@ -16,6 +16,8 @@ export type Golden = {
   /** Of an encrypted one; no secret to anybody. */
   readonly password?: string;
   readonly versions: readonly GoldenVersion[];
+  /** Was made from these, of which some were forgotten and collected. */
+  readonly written?: readonly (GoldenVersion & { readonly forgotten: boolean })[];
   /** Parts of the format that it must have, by the names of the reader in test/. */
   readonly parts: readonly string[];
 };
@@ -89,6 +91,17 @@ const GOLDEN_PASSWORD = 'golden password: Kenwort für alle';
 
 const parts = ['plain', 'patch', 'run', 'inner', 'leaf with a base'];
 
+/** Half of them is forgotten, among it the base of chains of patches. */
+function collected(all: readonly GoldenVersion[]) {
+  const written = all.map((version, at) => ({ ...version, forgotten: at % 2 === 0 }));
+  const types = ['snapshot', 'hold', 'tag', 'forget', 'fence', 'generation'];
+  return {
+    written,
+    versions: written.filter(({ forgotten }) => !forgotten),
+    parts: ['plain', 'patch', ...types.map((type) => `entry ${type}`)],
+  };
+}
+
 export const goldens: readonly Golden[] = [
   { name: 'chunks-64k', chunkBytes: 64 * KiB, versions: versions(64 * KiB), parts },
   {
@@ -96,6 +109,13 @@ export const goldens: readonly Golden[] = [
     chunkBytes: 4 * KiB,
     versions: versions(4 * KiB),
     parts: [...parts, 'digest'],
+  },
+  { name: 'collected-64k', chunkBytes: 64 * KiB, ...collected(versions(64 * KiB)) },
+  {
+    name: 'collected-encrypted-4k',
+    chunkBytes: 4 * KiB,
+    password: GOLDEN_PASSWORD,
+    ...collected(versions(4 * KiB)),
   },
   {
     name: 'encrypted-64k',
@@ -119,7 +139,7 @@ export async function writeGolden(objects: ObjectStore, golden: Golden): Promise
   await Repository.init(env, objects, { chunkBytes, ...(key && { key }) });
   const repository = await openGolden(env, objects);
   const snapshots: Snapshot[] = [];
-  for (const { volume, bytes } of golden.versions) {
+  for (const { volume, bytes } of golden.written ?? golden.versions) {
     await using device = memory(volume, bytes.byteLength);
     for (let at = 0; at < bytes.byteLength; at += 4096) {
       const part = bytes.subarray(at, at + 4096);
@@ -128,5 +148,17 @@ export async function writeGolden(objects: ObjectStore, golden: Golden): Promise
     const request = { volume, origin: 'golden', changeSource: 'full', packTargetBytes: 20_000 };
     snapshots.push((await backup(env, repository, device, request)).snapshot);
   }
-  return snapshots;
+  if (golden.written === undefined) return snapshots;
+  const forgotten = snapshots.filter((_, at) => golden.written![at]!.forgotten);
+  const kept = snapshots.filter((each) => !forgotten.includes(each));
+  await repository.hold([kept[0]!, kept[1]!], true);
+  await repository.hold([kept[1]!], false);
+  await repository.tag(kept, { added: ['golden', 'b'] });
+  await repository.tag([kept[1]!], { added: ['a'], removed: ['b'] });
+  await repository.forget(forgotten);
+  // What a dead run left: a fence is needed for it.
+  const orphan = 'ab'.repeat(32);
+  await objects.putIfAbsent(`packs/ab/${orphan}`, new TextEncoder().encode('left over'));
+  await repository.collectGarbage({ packTargetBytes: 20_000, waitMs: 0 });
+  return repository.snapshots();
 }

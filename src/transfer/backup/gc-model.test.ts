@@ -118,6 +118,20 @@ const goesOn = fc.tuple(fc.nat(9), fc.boolean()).map(
   }),
 );
 
+/** Whoever looks takes it for dead, or a stale listing shows nothing of it at all. */
+const losesSight = fc.tuple(fc.nat(9), fc.boolean()).map(
+  ([which, hidden]): Command => ({
+    check: () => true,
+    toString: () => `${hidden ? 'hide' : 'seem dead'}(${which})`,
+    async run(_model, { shared, running }) {
+      running[which % Math.max(1, running.length)]?.process.loseLocks();
+      if (!hidden) return;
+      const keys = await Array.fromAsync(shared.inner.list('sessions/'), ({ key }) => key);
+      for (const key of keys) await shared.inner.remove(key);
+    },
+  }),
+);
+
 const forgets = fc.array(fc.nat(20), { minLength: 1, maxLength: 3 }).map(
   (which): Command => ({
     check: ({ expected }) => expected.size > 1,
@@ -169,7 +183,7 @@ async function runModel(commands: Iterable<Command>): Promise<void> {
 }
 
 const commands = fc.commands(
-  [changes, changes, works, works, works, goesOn, goesOn, forgets, forgets, looks],
+  [changes, changes, works, works, works, goesOn, goesOn, losesSight, forgets, forgets, looks],
   { maxCommands: 40, size: 'max' },
 );
 

@@ -10,6 +10,8 @@ export type Process = {
   stopAt(call: number): void;
   readonly isStopped: boolean;
   resume(): void;
+  /** Goes on, but whoever asks takes it for dead. */
+  loseLocks(): void;
   /** Every call fails from now on; its locks are free. */
   kill(): void;
 };
@@ -81,9 +83,12 @@ function startProcess(inner: ObjectStore, locks: Map<string, object>): Process {
       stopped = [];
       for (const wake of waiting) wake();
     },
+    loseLocks() {
+      for (const [key, holder] of locks) if (holder === self) locks.delete(key);
+    },
     kill() {
       dead = true;
-      for (const [key, holder] of locks) if (holder === self) locks.delete(key);
+      this.loseLocks();
       this.resume();
     },
   };
