@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hash32, simulatedEnv } from '../../sim/index.ts';
-import { equalBytes, hasCode, nodeEnv, sha256, toHex } from '../core/index.ts';
+import { equalBytes, hasCode } from '../core/index.ts';
 import {
   directoryStore,
   faultStore,
@@ -12,49 +12,11 @@ import {
 } from '../objects/index.ts';
 import { sealJson } from './envelope.ts';
 import { CHECKPOINT_INTERVAL } from './limits.ts';
-import { CommitLog, type Proposal } from './log.ts';
+import { noChange, openLog, proposal, snapshot, volumes } from './log.fixture.ts';
+import { CommitLog } from './log.ts';
 import { entryToJson, type LogChange, logKey } from './log-entry.ts';
 import { plainObjects } from './plain-objects.fixture.ts';
 import { plainSealer } from './sealer.ts';
-import type { Snapshot } from './snapshot.ts';
-
-const { random } = nodeEnv();
-const noChange = { packs: [], packsDropped: [], segments: [], segmentsDropped: [] };
-
-function snapshot(volume: string): Snapshot {
-  return {
-    id: toHex(sha256(new TextEncoder().encode(volume)).subarray(0, 16)),
-    volume,
-    time: '2024-01-01T00:00:00.000Z',
-    sizeBytes: 0,
-    chunkBytes: 65536,
-    root: undefined,
-    digest: '00'.repeat(32),
-    parent: undefined,
-    source: 'test',
-    origin: 'test',
-    readBytes: 0,
-    changedBytes: 0,
-    storedBytes: 0,
-    unreadable: [],
-    tags: [],
-    held: false,
-  };
-}
-
-function proposal(volume: string): Proposal {
-  return { type: 'snapshot', snapshot: snapshot(volume), index: noChange, generation: 0 };
-}
-
-async function openLog(objects: ObjectStore): Promise<CommitLog> {
-  const log = new CommitLog(plainObjects(objects), random);
-  await log.refresh();
-  return log;
-}
-
-function volumes(log: CommitLog): string[] {
-  return [...log.state.snapshots.values()].map(({ volume }) => volume);
-}
 
 test('appenders at once all commit, and everybody sees one order', async () => {
   const objects = memoryStore('a');

@@ -8,6 +8,8 @@ export type Process = {
   readonly calls: number;
   /** The call with this number, and all after it, wait until `resume`. */
   stopAt(call: number): void;
+  /** The next put under a key that begins so waits until `resume`. */
+  stopAtPut(prefix: string): void;
   readonly isStopped: boolean;
   resume(): void;
   /** Goes on, but whoever asks takes it for dead. */
@@ -16,7 +18,9 @@ export type Process = {
   kill(): void;
 };
 
-export function sharedStore(name: string): { readonly inner: ObjectStore; start(): Process } {
+export type SharedStore = { readonly inner: ObjectStore; start(): Process };
+
+export function sharedStore(name: string): SharedStore {
   const inner = memoryStore(name);
   const locks = new Map<string, object>();
   return { inner, start: () => startProcess(inner, locks) };
@@ -27,6 +31,7 @@ function startProcess(inner: ObjectStore, locks: Map<string, object>): Process {
   let calls = 0;
   let dead = false;
   let stopCall = Number.POSITIVE_INFINITY;
+  let stopPrefix: string | undefined;
   let stopped: (() => void)[] = [];
 
   async function call<T>(run: () => Promise<T>): Promise<T> {
@@ -51,7 +56,10 @@ function startProcess(inner: ObjectStore, locks: Map<string, object>): Process {
       get: (key, bytesMax) => call(() => inner.get(key, bytesMax)),
       getRange: (key, target, at) => call(() => inner.getRange(key, target, at)),
       size: (key) => call(() => inner.size(key)),
-      putIfAbsent: (key, bytes) => call(() => inner.putIfAbsent(key, bytes)),
+      putIfAbsent: (key, bytes) => {
+        if (stopPrefix !== undefined && key.startsWith(stopPrefix)) stopCall = 0;
+        return call(() => inner.putIfAbsent(key, bytes));
+      },
       async create(key) {
         const writer = await call(() => inner.create(key));
         return {
@@ -74,10 +82,14 @@ function startProcess(inner: ObjectStore, locks: Map<string, object>): Process {
     stopAt(number) {
       stopCall = number;
     },
+    stopAtPut(prefix) {
+      stopPrefix = prefix;
+    },
     get isStopped() {
       return stopped.length > 0;
     },
     resume() {
+      stopPrefix = undefined;
       stopCall = Number.POSITIVE_INFINITY;
       const waiting = stopped;
       stopped = [];

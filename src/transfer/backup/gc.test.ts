@@ -1,83 +1,19 @@
 /** Goal: garbage collection frees what nobody needs, and never anything that somebody does. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { codecPool } from '../../codec/index.ts';
-import { type Env, equalBytes, FerryError, fromHex, hasCode, nodeEnv } from '../../core/index.ts';
+import { FerryError, fromHex } from '../../core/index.ts';
 import { faultStore, memoryStore, type ObjectStore } from '../../objects/index.ts';
-import type { GcOptions, GcReport } from '../../store/index.ts';
-import { sharedStore } from './gc-processes.fixture.ts';
+import { env, filled, forget, gc, noneLeftOver, sizeOf } from './gc.fixture.ts';
 import {
   backUp,
   dump,
-  type Expected,
   fill,
-  init,
   type Kind,
   kinds,
   noise,
   open,
   verifyAll,
 } from './model-repository.fixture.ts';
-
-const env: Env = { ...nodeEnv(), workers: { ...nodeEnv().workers, parallelism: 0 } };
-const PACK_BYTES = 60_000;
-const now: GcOptions = { waitMs: 0, packTargetBytes: PACK_BYTES };
-
-/** Versions that share most, differ a little here and there, and drop something each time. */
-function versionsOf(count: number, lengthBytes = 900_000): Uint8Array[] {
-  let bytes = noise(lengthBytes, 1);
-  return Array.from({ length: count }, (_, version) => {
-    bytes = bytes.slice();
-    for (let at = 1000 * version; at < bytes.byteLength; at += 200_000) bytes[at] = version;
-    bytes.set(noise(130_000, version + 10), (version * 170_000) % 700_000);
-    return bytes;
-  });
-}
-
-type Filled = { objects: ObjectStore; expected: Expected };
-
-async function filled(count: number, kind: Kind = 'plain'): Promise<Filled> {
-  const objects = memoryStore('gc');
-  await init(env, objects, kind);
-  const expected: Expected = new Map();
-  for (const bytes of versionsOf(count)) {
-    const repository = await open(env, objects);
-    const { snapshot } = await backUp(env, repository, bytes, { packTargetBytes: PACK_BYTES });
-    expected.set(snapshot.id, bytes);
-  }
-  return { objects, expected };
-}
-
-async function forget(objects: ObjectStore, expected: Expected, ids: readonly string[]) {
-  const repository = await open(env, objects);
-  await repository.forget(repository.snapshots().filter(({ id }) => ids.includes(id)));
-  for (const id of ids) expected.delete(id);
-}
-
-async function gc(objects: ObjectStore, options: GcOptions = {}): Promise<GcReport> {
-  return (await open(env, objects)).collectGarbage({ ...now, ...options });
-}
-
-async function sizeOf(objects: ObjectStore, prefix: string): Promise<number> {
-  let bytes = 0;
-  for await (const { sizeBytes } of objects.list(prefix)) bytes += sizeBytes;
-  return bytes;
-}
-
-/** Nothing is there that the log does not name. */
-async function noneLeftOver(objects: ObjectStore): Promise<void> {
-  assert.deepEqual(await Array.fromAsync(objects.list('sessions/')), []);
-  const repository = await open(env, objects);
-  const { state } = repository.log;
-  assert.equal(state.condemned.size, 0);
-  const index = await repository.index();
-  for await (const { key } of objects.list('packs/')) {
-    assert(index.hasPack(key.slice(-64)), `${key} belongs to nobody`);
-  }
-  for await (const { key } of objects.list('index/')) {
-    assert(state.segments.has(key.slice(-64)), `${key} belongs to nobody`);
-  }
-}
 
 for (const kind of kinds) {
   test(`${kind}: what only forgotten snapshots held is given back, and the rest restores`, () =>
@@ -157,64 +93,6 @@ for (const applied of [false, true]) {
     assert(calls > 40, `only ${calls} calls`);
   });
 }
-
-test('a mounted snapshot reads on while its packs are rewritten, and after it was forgotten', async () => {
-  const { objects, expected } = await filled(6);
-  const shared = sharedStore('shared');
-  await fill(shared.inner, await dump(objects));
-  const reader = shared.start();
-  const [id, bytes] = [...expected].at(-1)!;
-  const reading = await open(env, reader.objects);
-  const snapshot = reading.snapshots().find((each) => each.id === id)!;
-  const pin = await reading.pin([snapshot], true);
-  await using mounted = await reading.device(snapshot);
-  const whole = new Uint8Array(bytes.byteLength);
-  await mounted.read(whole.subarray(0, 1000), 0);
-  await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
-  const report = await gc(shared.start().objects);
-  assert(report.droppedPacks > 0 && report.newPacks > 0);
-  assert.deepEqual(report.waitingFor, []);
-  await mounted.read(whole, 0);
-  assert(equalBytes(whole, bytes));
-  await using late = await reading.device(snapshot);
-  await forget(shared.inner, expected, [id]);
-  assert.equal((await gc(shared.start().objects)).droppedPacks, 0);
-  await late.read(whole.fill(0), 0);
-  assert(equalBytes(whole, bytes));
-  assert((await gc(shared.start().objects, { breakPins: true })).droppedPacks > 0);
-  await assert.rejects(reading.pin([snapshot], true), { code: 'STORE_SNAPSHOT_GONE' });
-  await using device = await reading.device(snapshot);
-  const error: unknown = await Promise.resolve(device.read(whole, 0)).catch((caught) => caught);
-  assert(hasCode(error, 'DEVICE_IO') && hasCode((error as Error).cause, 'STORE_SNAPSHOT_GONE'));
-  await pin[Symbol.asyncDispose]();
-  await verifyAll(env, shared.inner, expected);
-  await noneLeftOver(shared.inner);
-});
-
-test('what a restore or a backup under way may use stays until it has ended', async () => {
-  const { objects, expected } = await filled(4);
-  const shared = sharedStore('shared');
-  await fill(shared.inner, await dump(objects));
-  const reading = await open(env, shared.start().objects);
-  const pin = await reading.pin([reading.snapshots().at(-1)!]);
-  const writing = await open(env, shared.start().objects);
-  await using pool = codecPool(env, 0);
-  const options = { volume: 'other', sizeBytes: 0, parent: undefined, pool };
-  const session = await writing.beginBackup(options);
-  await forget(shared.inner, expected, [...expected.keys()].slice(0, 3));
-  const packs = await sizeOf(shared.inner, 'packs/');
-  const first = await gc(shared.start().objects);
-  assert.deepEqual(first.waitingFor.map(({ kind }) => kind).sort(), ['backup', 'reader']);
-  assert(first.condemnedPacks > 0 && first.droppedPacks === 0);
-  assert((await sizeOf(shared.inner, 'packs/')) >= packs);
-  await session[Symbol.asyncDispose]();
-  assert.equal((await gc(shared.start().objects)).droppedPacks, 0);
-  await pin[Symbol.asyncDispose]();
-  const last = await gc(shared.start().objects);
-  assert.equal(last.droppedPacks, first.condemnedPacks);
-  await verifyAll(env, shared.inner, expected);
-  await noneLeftOver(shared.inner);
-});
 
 test('held snapshots are not forgotten, and tags are kept by the log', async () => {
   const { objects, expected } = await filled(2);
