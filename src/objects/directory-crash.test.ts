@@ -125,7 +125,11 @@ test('a failed sync of the file leaves nothing behind, and the next put works', 
     await using store = await open(world.env);
     await assert.rejects(store.putIfAbsent('log/1', small), { code: 'OBJECT_IO' });
     assert.deepEqual(await Array.fromAsync(store.list('')), []);
-    assert.deepEqual(await world.env.files.list(`${ROOT}/tmp`), []);
+    const names = await world.env.files.list(`${ROOT}/tmp`);
+    assert.deepEqual(
+      names.filter((name) => !name.startsWith('lock-')),
+      [],
+    );
     await store.putIfAbsent('log/1', small);
   });
 });
@@ -181,7 +185,11 @@ test('a full disk is told as such, with a hint; what was written is given back; 
         hasCode(error, 'OBJECT_NO_SPACE') && /space/.test((error as ObjectError).hint),
     );
     assert.equal(world.disk.usedBytes, usedBytes);
-    assert.deepEqual(await world.env.files.list(`${ROOT}/tmp`), []);
+    const names = await world.env.files.list(`${ROOT}/tmp`);
+    assert.deepEqual(
+      names.filter((name) => !name.startsWith('lock-')),
+      [],
+    );
     assert.deepEqual(await store.get('packs/aa/1', 100_000), large);
     await store.putIfAbsent('packs/aa/3', small);
   });
@@ -237,3 +245,21 @@ async function checkAndRetryShared(disk: SimulatedDisk): Promise<void> {
     });
   });
 }
+
+test('unfinished files are swept when their writer is dead, and not before', async () => {
+  const world = simulatedEnv(1);
+  const victim = world.startProcess('victim');
+  await world.run(async () => {
+    await using other = await open(world.env);
+    const store = await open(victim.env);
+    const finished = await store.create('packs/aa/1');
+    const unfinished = await store.create('packs/aa/2');
+    for (const writer of [finished, unfinished]) await writer.append(large);
+    assert.deepEqual(await other.locks?.sweep(), { files: 0, bytes: 0 });
+    await finished.commit();
+    victim.kill();
+    assert.deepEqual(await other.locks?.sweep(), { files: 1, bytes: large.byteLength });
+    assert.deepEqual(await other.get('packs/aa/1', 100_000), large);
+    assert.deepEqual(await world.env.files.list(`${ROOT}/tmp`), []);
+  });
+});

@@ -6,6 +6,14 @@ import type { StoreLock, StoreLocks } from './object-store.ts';
 
 const LOCK_PREFIX = 'lock-';
 
+/** Of an unfinished file: whose it is. Who could take no lock has unfinished files without. */
+const ownedName = /^([0-9a-f]+)-[0-9a-f]+$/;
+
+/** Whoever writes holds a lock of this name before it makes the file, and until it has none. */
+export function unfinishedName(owner: string | undefined, id: string): string {
+  return owner === undefined ? id : `${owner}-${id}`;
+}
+
 /** `isOurs` tells the unfinished files of this process, by their names in the folder. */
 export function directoryLocks(
   files: Files,
@@ -37,6 +45,15 @@ export function directoryLocks(
     await lock.release();
   }
 
+  async function isLive(name: string): Promise<boolean> {
+    const owner = ownedName.exec(name)?.[1];
+    if (owner === undefined) return false;
+    if (held.has(`${LOCK_PREFIX}${owner}`)) return true;
+    const lock = await take(owner);
+    await lock?.release();
+    return lock === undefined;
+  }
+
   return {
     take,
     async sweep() {
@@ -48,6 +65,7 @@ export function directoryLocks(
           await lock?.release();
           continue;
         }
+        if (await isLive(name)) continue;
         try {
           const { sizeBytes } = await files.statEntry(pathOf(name));
           await files.remove(pathOf(name));

@@ -9,10 +9,11 @@ import {
   toHex,
   writeFully,
 } from '../core/index.ts';
+import { unfinishedName } from './directory-locks.ts';
 import { type Folders, parentOf } from './folders.ts';
 import { existsError, objectError } from './object-errors.ts';
 import { TEMPORARY_FOLDER } from './object-name.ts';
-import { ObjectError, type ObjectWriter } from './object-store.ts';
+import { ObjectError, type ObjectWriter, type StoreLock, type StoreLocks } from './object-store.ts';
 
 const TEMPORARY_NAME_BYTES = 16;
 
@@ -21,12 +22,17 @@ export type DirectoryWriting = {
   readonly folders: Folders;
   readonly random: Random;
   readonly storeName: string;
+  locks(): StoreLocks;
 };
+
+type Owner = { readonly name: string; readonly lock: StoreLock };
 
 export class DirectoryWriters {
   readonly #writing: DirectoryWriting;
   /** Names of the unfinished files of this process. */
   readonly unfinished = new Set<string>();
+  /** The lock by which others tell that we live, and so whose files are unfinished. */
+  #owner: Promise<Owner | undefined> | undefined;
 
   constructor(writing: DirectoryWriting) {
     this.#writing = writing;
@@ -37,9 +43,9 @@ export class DirectoryWriters {
     folders.checkTrusted(key);
     try {
       await folders.ensure(TEMPORARY_FOLDER);
-      const id = new Uint8Array(TEMPORARY_NAME_BYTES);
-      random.fill(id);
-      const name = toHex(id);
+      this.#owner ??= this.#takeOwner();
+      const owner = await this.#owner;
+      const name = unfinishedName(owner?.name, randomName(random));
       const path = folders.path(`${TEMPORARY_FOLDER}/${name}`);
       this.unfinished.add(name);
       try {
@@ -51,6 +57,25 @@ export class DirectoryWriters {
     } catch (error) {
       throw this.#failure(error, key);
     }
+  }
+
+  async #takeOwner(): Promise<Owner | undefined> {
+    const { locks, random } = this.#writing;
+    const name = randomName(random);
+    try {
+      const lock = await locks().take(name);
+      return lock && { name, lock };
+    } catch (error) {
+      // Some systems and file systems have no locks: then it goes without.
+      if (error instanceof EnvError) return undefined;
+      throw error;
+    }
+  }
+
+  /** All writers are over. */
+  async close(): Promise<void> {
+    const owner = await this.#owner?.catch(() => undefined); // Told to whoever created.
+    await owner?.lock.release().catch(ignoreLeftOver);
   }
 
   #writer(key: string, name: string, file: OpenFile): ObjectWriter {
@@ -142,4 +167,10 @@ export class DirectoryWriters {
 /** A temporary file that stays behind is listed nowhere and harms nobody. */
 function ignoreLeftOver(error: unknown): void {
   if (!(error instanceof EnvError)) throw error;
+}
+
+function randomName(random: Random): string {
+  const id = new Uint8Array(TEMPORARY_NAME_BYTES);
+  random.fill(id);
+  return toHex(id);
 }

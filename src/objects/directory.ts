@@ -44,7 +44,13 @@ class DirectoryStore implements ObjectStore {
     this.#files = files;
     this.#folders = new Folders({ files, rootPath, storeName: this.name });
     const folders = this.#folders;
-    this.#writers = new DirectoryWriters({ files, folders, random, storeName: this.name });
+    this.#writers = new DirectoryWriters({
+      files,
+      folders,
+      random,
+      storeName: this.name,
+      locks: () => this.locks,
+    });
     this.#handles = new IdleHandles((key) => this.#open(key));
     this.locks = directoryLocks(files, folders, (name) => this.#writers.unfinished.has(name));
   }
@@ -131,6 +137,7 @@ class DirectoryStore implements ObjectStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#handles.close();
+    await this.#writers.close();
   }
 
   async #stat(key: string): Promise<FileStat> {
