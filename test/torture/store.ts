@@ -3,6 +3,7 @@
  * runs each simulated trial with that seed alone, or only the one that is named behind it.
  */
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { KillRounds } from './store/kill.suite.ts';
 import { trialNames, trials } from './store/trials.suite.ts';
 import { Total } from './total.ts';
@@ -22,7 +23,7 @@ export async function tryStore(seed: number, only: string | undefined): Promise<
       process.stdout.write(`${name}, seed ${seed}: ${states} states, all right\n`);
     } catch (error) {
       right = false;
-      console.error(error);
+      process.stderr.write(`${inspect(error)}\n`);
     }
   }
   return right;
@@ -69,7 +70,7 @@ class StoreTorture {
       this.#total.add(kind, { failures: 0, ...(await run()) });
     } catch (error) {
       this.#failures++;
-      console.error(error);
+      process.stderr.write(`${inspect(error)}\n`);
       this.#total.add(kind, { failures: 1 });
     }
   }

@@ -11,7 +11,7 @@ import {
   init,
   type Kind,
 } from '../../../src/transfer/backup/model-repository.fixture.ts';
-import { placeOver } from './memory-place.suite.ts';
+import { placeOver, seededRandom } from './memory-place.suite.ts';
 import { Model, type Shape } from './model.suite.ts';
 import {
   carryOut,
@@ -80,7 +80,8 @@ const classes: Record<string, Damage> = {
 export async function damageTrial(seed: number): Promise<number> {
   const draws = new Draws(seed, 1);
   const kind: Kind = draws.chance(0.4) ? 'encrypted' : 'plain';
-  const built = await build(kind, draws.chance(0.2) ? LONG_HISTORY : SHORT_HISTORY, draws);
+  const history = draws.chance(0.2) ? LONG_HISTORY : SHORT_HISTORY;
+  const built = await build(kind, history, seed, draws);
   const kinds = Map.groupBy(built.content.keys(), (key) => key.slice(0, key.indexOf('/')));
   let tried = 0;
   while (tried < DAMAGES_PER_SEED) {
@@ -115,10 +116,14 @@ function isUnknowable({ content }: Built, key: string): boolean {
   return key === last || key.startsWith('checkpoints/');
 }
 
-async function build(kind: Kind, history: number, draws: Draws): Promise<Built> {
+async function build(kind: Kind, history: number, seed: number, draws: Draws): Promise<Built> {
   const shape: Shape = { chunkBytes: 4096, contentBytesMax: 40_000 };
   const objects = memoryStore('good');
-  const place = placeOver(objects, { packTargetBytes: 9_000, fingerprintBits: 32 });
+  const place = placeOver(objects, {
+    packTargetBytes: 9_000,
+    fingerprintBits: 32,
+    random: seededRandom(seed),
+  });
   const model = new Model();
   await init(place.env, objects, kind, { chunkBytes: shape.chunkBytes });
   for (let at = 0; at < history; at++) {

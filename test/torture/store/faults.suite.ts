@@ -15,7 +15,7 @@ import {
   type Kind,
 } from '../../../src/transfer/backup/model-repository.fixture.ts';
 import { judge } from './judge.suite.ts';
-import { placeOver } from './memory-place.suite.ts';
+import { type MemorySetting, placeOver, seededRandom } from './memory-place.suite.ts';
 import { Model, type Shape } from './model.suite.ts';
 import { carryOut, noteDone, planStep, runStep, type Step } from './operations.suite.ts';
 
@@ -23,10 +23,8 @@ const STEPS_BEFORE_MAX = 8;
 /** Every Nth call, with a stride for the longest operations, so that no seed takes minutes. */
 const CALLS_TRIED = 12;
 
-type Setting = {
+type Setting = MemorySetting & {
   readonly shape: Shape;
-  readonly packTargetBytes: number;
-  readonly fingerprintBits: number;
   readonly fault: StoreFault;
   readonly lasting: boolean;
 };
@@ -37,6 +35,7 @@ export async function faultTrial(seed: number): Promise<number> {
   const kind: Kind = draws.chance(0.25) ? 'encrypted' : 'plain';
   const code = draws.pick(['OBJECT_NO_SPACE', 'OBJECT_IO'] as const);
   const setting: Setting = {
+    random: seededRandom(seed),
     shape: { chunkBytes: 4096, contentBytesMax: 20_000 + draws.below(60_000) },
     packTargetBytes: draws.pick([10_000, 30_000]),
     fingerprintBits: draws.pick([8, 32]),

@@ -17,7 +17,7 @@ import {
   type Kind,
 } from '../../../src/transfer/backup/model-repository.fixture.ts';
 import { judge, look } from './judge.suite.ts';
-import { placeOver } from './memory-place.suite.ts';
+import { type MemorySetting, placeOver, seededRandom } from './memory-place.suite.ts';
 import { Model, noise, type Shape, type Version } from './model.suite.ts';
 import {
   carryOut,
@@ -36,7 +36,11 @@ const ROUNDS = 4;
 export async function mutualTrial(seed: number): Promise<number> {
   const draws = new Draws(seed, 1);
   const kind: Kind = draws.chance(0.25) ? 'encrypted' : 'plain';
-  const sizes = { packTargetBytes: draws.pick([9_000, 20_000, 1_000_000]), fingerprintBits: 32 };
+  const sizes: MemorySetting = {
+    packTargetBytes: draws.pick([9_000, 20_000, 1_000_000]),
+    fingerprintBits: 32,
+    random: seededRandom(seed),
+  };
   try {
     const empty = memoryStore('empty');
     await init(placeOver(empty, sizes).env, empty, kind, { chunkBytes: CHUNK_BYTES });
@@ -59,12 +63,7 @@ function pair(draws: Draws): [Uint8Array, Uint8Array] {
   return [first, second];
 }
 
-async function run(
-  one: Place,
-  two: Place,
-  sizes: Pick<Place, 'packTargetBytes' | 'fingerprintBits'>,
-  draws: Draws,
-): Promise<number> {
+async function run(one: Place, two: Place, sizes: MemorySetting, draws: Draws): Promise<number> {
   const shape: Shape = { chunkBytes: CHUNK_BYTES, contentBytesMax: CHUNK_BYTES * 10 };
   const model = new Model();
   const [first, second] = pair(draws);
@@ -127,11 +126,7 @@ async function patchesIn(place: Place): Promise<number> {
 }
 
 /** With every plain copy gone only the patches are left, in a ring: it is told, and ends. */
-async function losePlainCopies(
-  place: Place,
-  sizes: Pick<Place, 'packTargetBytes' | 'fingerprintBits'>,
-  model: Model,
-): Promise<void> {
+async function losePlainCopies(place: Place, sizes: MemorySetting, model: Model): Promise<void> {
   const content = new Map<string, Uint8Array>();
   {
     await using repository = await openAt(place);

@@ -11,7 +11,9 @@ import { carryOut, type Place, planOne, planStep } from './operations.suite.ts';
 import { placeIn } from './torn.suite.ts';
 
 const GCS_MAX = 4;
-const CALLS_MAX = 60;
+const CALLS_MAX = 80;
+/** Half of the writers stand still only after they have stored a pack. */
+const CALLS_BEHIND_SEAL_MAX = 12;
 
 /** Answers with 1, the number of states; throws, with the seed, if it is not right. */
 export async function suspendedTrial(seed: number): Promise<number> {
@@ -57,7 +59,8 @@ async function run(world: World, setting: Setting, draws: Draws): Promise<void> 
   for (let at = 2 + draws.below(5); at > 0; at--) {
     await carryOut(place, model, planOne('backup', model, shape, draws));
   }
-  const gate = new Gate(1 + draws.below(CALLS_MAX));
+  const sealed = draws.chance(0.5);
+  const gate = new Gate(1 + draws.below(sealed ? CALLS_BEHIND_SEAL_MAX : CALLS_MAX), !sealed);
   const stopped = placeIn(world.startProcess('stopped').env, setting);
   const stoppedPlace: Place = {
     ...stopped,
@@ -79,7 +82,13 @@ async function run(world: World, setting: Setting, draws: Draws): Promise<void> 
 /** What others do meanwhile. */
 async function besides(place: Place, model: Model, shape: Shape, draws: Draws): Promise<void> {
   const gcs = 1 + draws.below(GCS_MAX);
+  // Without garbage no generation passes, and only the fence is left to stop the writer.
+  const onlyGc = draws.chance(0.3);
   for (let at = 0; at < gcs; at++) {
+    if (onlyGc) {
+      await carryOut(place, model, planOne('gc', model, shape, draws));
+      continue;
+    }
     if (draws.chance(0.7)) await carryOut(place, model, planOne('backup', model, shape, draws));
     if (model.kept.size > model.leaving.size && draws.chance(0.8)) {
       await carryOut(place, model, planOne('forget', model, shape, draws));
@@ -90,9 +99,10 @@ async function besides(place: Place, model: Model, shape: Shape, draws: Draws): 
   await look(place, model);
 }
 
-/** Holds all calls from the Nth on until it is opened. */
+/** Holds all calls from the Nth on, counted from when it is armed, until it is opened. */
 class Gate {
   readonly #number: number;
+  #armed: boolean;
   #calls = 0;
   #isOpen = false;
   readonly reached: Promise<void>;
@@ -100,8 +110,9 @@ class Gate {
   readonly #opened: Promise<void>;
   #tellOpened: () => void = () => undefined;
 
-  constructor(number: number) {
+  constructor(number: number, armed: boolean) {
     this.#number = number;
+    this.#armed = armed;
     this.reached = new Promise((resolve) => {
       this.#tellReached = resolve;
     });
@@ -110,8 +121,12 @@ class Gate {
     });
   }
 
+  arm(): void {
+    this.#armed = true;
+  }
+
   async pass(): Promise<void> {
-    this.#calls++;
+    if (this.#armed) this.#calls++;
     if (this.#isOpen || this.#calls < this.#number) return;
     this.#tellReached();
     await this.#opened;
@@ -139,7 +154,10 @@ function gated(inner: ObjectStore, gate: Gate): ObjectStore {
       const writer = await through(() => inner.create(key));
       return {
         append: (bytes) => through(() => writer.append(bytes)),
-        commit: () => through(() => writer.commit()),
+        async commit() {
+          await through(() => writer.commit());
+          if (key.startsWith('packs/')) gate.arm();
+        },
         [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
       };
     },

@@ -110,19 +110,23 @@ async function initialise(place: Place, { kind, shape }: Setting): Promise<void>
   await init(place.env, objects, kind, { chunkBytes: shape.chunkBytes });
 }
 
+/** A run has about so many calls of a kind: faults are planted among them. */
+const SYNCS = 14;
+const CALLS = 30;
+
 const callFaults = ['write', 'open', 'link', 'make-directory', 'read', 'remove', 'list'] as const;
 
 function plantFault(world: World, { fault }: Setting, draws: Draws): void {
   if (fault === 'sync') {
     const operation = draws.chance(0.5) ? 'sync' : 'sync-directory';
-    world.disk.inject({ operation, number: 1 + draws.below(60), code: 'ENV_IO' });
+    world.disk.inject({ operation, number: 1 + draws.below(SYNCS), code: 'ENV_IO' });
   } else if (fault === 'call') {
     const operation = draws.pick(callFaults);
     const room = operation === 'read' || operation === 'remove' || operation === 'list';
     const code: EnvErrorCode = room || draws.chance(0.5) ? 'ENV_IO' : 'ENV_NO_SPACE';
     const applied = draws.chance(0.3);
     const lasting = draws.chance(0.2);
-    world.disk.inject({ operation, number: 1 + draws.below(100), code, applied, lasting });
+    world.disk.inject({ operation, number: 1 + draws.below(CALLS), code, applied, lasting });
   }
 }
 
