@@ -57,9 +57,14 @@ export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
+/** Whether `text` is exactly `lengthBytes` in lower-case hexadecimal. */
+export function isHex(text: string, lengthBytes: number): boolean {
+  return text.length === lengthBytes * 2 && /^[0-9a-f]*$/.test(text);
+}
+
 /** Undefined unless `text` is exactly `lengthBytes` in lower-case hexadecimal. */
 export function fromHex(text: string, lengthBytes: number): Uint8Array | undefined {
-  if (text.length !== lengthBytes * 2 || !/^[0-9a-f]*$/.test(text)) return undefined;
+  if (!isHex(text, lengthBytes)) return undefined;
   return new Uint8Array(Buffer.from(text, 'hex'));
 }
 

@@ -1,5 +1,5 @@
 /** Checked access to parsed JSON: a field of another type names the object it was found in. */
-import { fromHex } from '../core/index.ts';
+import { isHex } from '../core/index.ts';
 import { damagedObject } from './errors.ts';
 
 export class JsonFields {
@@ -55,7 +55,7 @@ export class JsonFields {
   /** Lower-case hexadecimal of exactly `lengthBytes`, checked, as text. */
   hex(name: string, lengthBytes: number): string {
     const value = this.text(name);
-    if (fromHex(value, lengthBytes) === undefined) throw this.#wrong(name, `${lengthBytes} bytes`);
+    if (!isHex(value, lengthBytes)) throw this.#wrong(name, `${lengthBytes} bytes`);
     return value;
   }
 
@@ -73,7 +73,7 @@ export class JsonFields {
 
   hexes(name: string, lengthBytes: number): string[] {
     const list = this.texts(name);
-    if (!list.every((item) => fromHex(item, lengthBytes))) throw this.#wrong(name, 'identifiers');
+    if (!list.every((item) => isHex(item, lengthBytes))) throw this.#wrong(name, 'identifiers');
     return list;
   }
 

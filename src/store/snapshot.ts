@@ -119,7 +119,9 @@ export function checkTag(tag: string): void {
 
 /** STORE_NAME unless `name` may name a volume: no `/`, `@`, `~`, control characters, dot-names. */
 export function checkVolumeName(name: string): void {
-  const bytes = new TextEncoder().encode(name).byteLength;
+  // Counted only where it may matter: this runs for each snapshot of a log.
+  const short = name.length * 3 <= NAME_BYTES_MAX;
+  const bytes = short ? name.length : new TextEncoder().encode(name).byteLength;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
   if (bytes > 0 && bytes <= NAME_BYTES_MAX && /^[^/@~\u0000-\u001f\u007f]+$/.test(name)) {
     if (name !== '.' && name !== '..' && !name.startsWith('-')) return;

@@ -88,7 +88,7 @@ async function stoppedBackup(shared: SharedStore, bytes: Uint8Array, volume: str
 
 test('a backup that gc overtook unseen refuses, and one that seems dead does too', async () => {
   for (const seen of [false, true]) {
-    const { objects, expected } = await filled(4);
+    const { objects, expected } = await filled(6);
     const shared = sharedStore('shared');
     await fill(shared.inner, await dump(objects));
     const known = [...expected.values()].at(0)!;
@@ -99,7 +99,7 @@ test('a backup that gc overtook unseen refuses, and one that seems dead does too
       const sessions = await Array.fromAsync(shared.inner.list('sessions/'));
       for (const { key } of sessions) await shared.inner.remove(key);
     }
-    await forget(shared.inner, expected, [...expected.keys()].slice(0, 3));
+    await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
     for (let run = 0; run < 2; run++) await gc(shared.start().objects);
     process.resume();
     await assert.rejects(result, { code: 'STORE_FENCED' });
@@ -110,15 +110,15 @@ test('a backup that gc overtook unseen refuses, and one that seems dead does too
 });
 
 test('a backup under way stores again what was condemned, and nothing needs to be spared', async () => {
-  const { objects, expected } = await filled(4);
+  const { objects, expected } = await filled(6);
   const shared = sharedStore('shared');
   await fill(shared.inner, await dump(objects));
   const known = [...expected.values()].at(0)!;
   const { process, result } = await stoppedBackup(shared, known, 'other');
-  await forget(shared.inner, expected, [...expected.keys()].slice(0, 3));
+  await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
   const first = await gc(shared.start().objects);
   assert.equal(first.waitingFor.length, 1);
-  assert(first.condemnedPacks > 0);
+  assert(first.condemnedPacks > 1);
   process.resume();
   const { snapshot } = await result;
   expected.set(snapshot.id, known);
@@ -128,6 +128,23 @@ test('a backup under way stores again what was condemned, and nothing needs to b
   assert.equal(second.sparedPacks, 0);
   await verifyAll(env, shared.inner, expected);
   await noneLeftOver(shared.inner);
+});
+
+test('a backup that stores nothing of its own, overtaken unseen, refuses as well', async () => {
+  const { objects, expected } = await filled(2);
+  const shared = sharedStore('shared');
+  await fill(shared.inner, await dump(objects));
+  const { process, result } = await stoppedBackup(shared, [...expected.values()].at(-1)!, 'disk');
+  process.loseLocks();
+  for (const { key } of await Array.fromAsync(shared.inner.list('sessions/'))) {
+    await shared.inner.remove(key);
+  }
+  await forget(shared.inner, expected, [...expected.keys()]);
+  const report = await gc(shared.start().objects);
+  assert(report.droppedPacks > 0 && report.deadSessions === 0);
+  process.resume();
+  await assert.rejects(result, { code: 'STORE_FENCED' });
+  await verifyAll(env, shared.inner, expected);
 });
 
 test('two backups that store the same chunks as patches of different ones, then gc', async () => {
