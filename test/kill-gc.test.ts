@@ -1,4 +1,4 @@
-/** Goal: `ferry gc`, killed with SIGKILL at random moments, loses nothing and is ended by the next. */
+/** Goal: `ferry gc`, killed with SIGKILL at random moments, loses nothing; the next one ends it. */
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
