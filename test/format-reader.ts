@@ -230,6 +230,7 @@ export class Reader {
     if (algorithm === 0 && plainRaw > 0) this.met.add('raw');
     if (head.kind === 1) {
       const parents = head.parents.map((reference) => this.#parent(reference, depth));
+      if (parents.length > 1) this.met.add('several parents');
       const dictionary = Buffer.concat([Buffer.alloc(1), ...parents]);
       const from = patchesAt + head.at;
       return zstdDecompressSync(frame.subarray(from, from + head.stored), { dictionary });

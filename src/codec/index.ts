@@ -38,12 +38,14 @@ export {
   type EncodeJob,
   type EncodeRecord,
   type EncodeResult,
-  type ParentChoice,
+  type PatchResult,
   runJob,
   type SharedRange,
 } from './jobs.ts';
 export * from './limits.ts';
 export { decodePatch } from './patch.ts';
+export type { ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool } from './pool.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
+export { SIMILAR_NUMBERS_MAX, SimilarTable, samplesPerChunk } from './similar.ts';
 export { isZero, withoutZeroMargins } from './zero.ts';

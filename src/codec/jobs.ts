@@ -1,18 +1,18 @@
 /**
- * The three jobs that are worth a thread: digest (what is in this buffer), encode (make a frame),
- * decode (fill a buffer from frames). Pure functions over shared memory, run by `worker.ts` or in
- * place.
+ * The jobs that are worth a thread: digest (what is in this buffer), patch (chunks against their
+ * former versions), match (which chunks resemble these), encode (make a frame), decode (fill a
+ * buffer from frames). Pure functions over shared memory, run by `worker.ts` or in place.
  */
 import assert from 'node:assert/strict';
 import { SHA256_BYTES, sha256 } from '../core/index.ts';
 import type { Compression } from './compression.ts';
-import { compress } from './compression.ts';
 import { type DecodeStep, decodeSteps } from './decode.ts';
 import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type Frame, type FrameInput, parseFrame } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, openFrame, sealFrame } from './frame-seal.ts';
-import { encodePatch, PATCH_WORTH } from './patch.ts';
+import { CLEARLY_WORTH, type ParentChoice, smallestPatch, worthwhile } from './patch-choice.ts';
 import { type Signer, type Signing, signer } from './signing.ts';
+import { findSimilar, SimilarTable, samplesPerChunk, takeSamples } from './similar.ts';
 import { isZero } from './zero.ts';
 
 /** A range of memory that both sides see. */
@@ -34,6 +34,8 @@ export type DigestJob = {
   readonly signing?: Signing | undefined;
   /** Takes the same entries with plain SHA-256, where ids are something else. */
   readonly hashes?: SharedRange | undefined;
+  /** Room for `samplesPerChunk` u32 per chunk; those of zero chunks are left as they were. */
+  readonly samples?: SharedRange | undefined;
 };
 
 /** Frames and how to get chunks out of them; `ids` (32 bytes each) and `checksums` per step. */
@@ -47,16 +49,41 @@ export type DecodePlan = {
   readonly signing?: Signing | undefined;
 };
 
-/** A step of the encode job's plan that may serve as a record's dictionary. */
-export type ParentChoice = { readonly step: number; readonly reference: Uint8Array };
-
 export type EncodeRecord = {
   readonly data: SharedRange;
   /** The record is this long; `data` stands at `skipBytes` of it, all else is zero. */
   readonly rawBytes: number;
   readonly skipBytes: number;
-  /** The newest version, then, if it is a patch itself, the base of its chain. */
-  readonly parents: readonly ParentChoice[];
+  readonly choices: readonly ParentChoice[];
+  /** `data` is a patch already, against these parents. */
+  readonly patchOf?: readonly Uint8Array[] | undefined;
+};
+
+/** Makes patches against former versions; those that are clearly worth it go to the target. */
+export type PatchJob = {
+  readonly kind: 'patch';
+  readonly records: readonly Pick<EncodeRecord, 'data' | 'choices'>[];
+  readonly plan: DecodePlan;
+  /** As large as the records' data together. */
+  readonly target: SharedRange;
+};
+
+/**
+ * `choice` is the best one, -1 if none is any good; `storedBytes` is 0 unless its patch is so small
+ * that nothing better has to be looked for.
+ */
+export type PatchResult = {
+  readonly choice: number;
+  readonly at: number;
+  readonly storedBytes: number;
+};
+
+/** Looks chunks up in a table of samples. */
+export type MatchJob = {
+  readonly kind: 'match';
+  readonly chunks: readonly SharedRange[];
+  readonly table: SharedArrayBuffer;
+  readonly limit: number;
 };
 
 export type EncodeJob = {
@@ -69,7 +96,7 @@ export type EncodeJob = {
   readonly place?: FramePlace | undefined;
 };
 
-/** `chosen[i]` is the index in record i's `parents`, or -1 for plain. */
+/** `chosen[i]` is the index in record i's `choices`, or -1 for none. */
 export type EncodeResult = {
   readonly storedBytes: number;
   readonly chosen: readonly number[];
@@ -90,19 +117,26 @@ export type DecodeJob = {
   readonly target: SharedRange;
 };
 
-export type Job = DigestJob | EncodeJob | DecodeJob;
+export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob;
 
 export type JobResult = {
   digest: undefined;
+  patch: PatchResult[];
+  /** Per chunk: numbers of chunks that resemble it, see `findSimilar`. */
+  match: number[][];
   encode: EncodeResult;
   decode: undefined;
 };
 
 export function runJob<K extends Job['kind']>(job: Extract<Job, { kind: K }>): JobResult[K];
-export function runJob(job: Job): EncodeResult | undefined {
+export function runJob(job: Job): JobResult[Job['kind']] {
   switch (job.kind) {
     case 'digest':
       return digest(job);
+    case 'patch':
+      return patch(job);
+    case 'match':
+      return match(job);
     case 'encode':
       return encode(job);
     case 'decode':
@@ -120,7 +154,10 @@ function digest(job: DigestJob): undefined {
   const view = new DataView(job.digests.memory, job.digests.at, job.digests.lengthBytes);
   const hashes = job.hashes && bytesOf(job.hashes);
   const { sign } = signer(job.signing);
+  const samples = job.samples && samplesOf(job.samples);
+  const each = samplesPerChunk(job.chunkBytes);
   let entry = 0;
+  let sample = 0;
   for (let at = 0; at < data.byteLength; at += job.chunkBytes) {
     const chunk = data.subarray(at, Math.min(data.byteLength, at + job.chunkBytes));
     const zero = isZero(chunk);
@@ -130,10 +167,42 @@ function digest(job: DigestJob): undefined {
       view.setUint32(entry + 4, checksum, true);
       entries.set(id, entry + 8);
       hashes?.set(hash, entry + 8);
+      if (samples !== undefined) takeSamples(chunk, samples.subarray(sample, sample + each));
     }
     hashes?.set(entries.subarray(entry, entry + 4), entry);
     entry += DIGEST_ENTRY_BYTES;
+    sample += each;
   }
+}
+
+function samplesOf({ memory, at, lengthBytes }: SharedRange): Uint32Array {
+  return new Uint32Array(memory, at, lengthBytes / 4);
+}
+
+function match(job: MatchJob): number[][] {
+  const table = new SimilarTable(job.table);
+  return job.chunks.map((chunk) => findSimilar(bytesOf(chunk), table, job.limit));
+}
+
+function patch(job: PatchJob): PatchResult[] {
+  const known = parentsOf(job.plan);
+  const target = bytesOf(job.target);
+  let end = 0;
+  return job.records.map(({ data, choices }) => {
+    const bytes = bytesOf(data);
+    const best = smallestPatch(bytes, choices, known);
+    if (best === undefined || best.patch.byteLength >= bytes.byteLength) {
+      return { choice: -1, at: 0, storedBytes: 0 };
+    }
+    const { choice, patch } = best;
+    if (patch.byteLength > bytes.byteLength * CLEARLY_WORTH) {
+      return { choice, at: 0, storedBytes: 0 };
+    }
+    const at = end;
+    target.set(patch, at);
+    end += patch.byteLength;
+    return { choice, at, storedBytes: patch.byteLength };
+  });
 }
 
 /** Decodes the plan, compares every result with the two signatures that name it, and gives it. */
@@ -192,13 +261,18 @@ function encode(job: EncodeJob): EncodeResult {
   const inputs: FrameInput[] = [];
   for (const record of job.records) {
     const bytes = bytesOf(record.data);
-    const choice = choosePatch(bytes, record, known, job.compression);
-    chosen.push(choice?.index ?? -1);
-    const { rawBytes, skipBytes } = record;
-    if (choice === undefined) inputs.push({ kind: 'plain', bytes, rawBytes, skipBytes });
+    const { rawBytes, skipBytes, choices, patchOf } = record;
+    if (patchOf !== undefined) {
+      inputs.push({ kind: 'patch', rawBytes, patch: bytes, parents: patchOf });
+      chosen.push(-1);
+      continue;
+    }
+    const best = worthwhile(bytes, smallestPatch(bytes, choices, known), job.compression);
+    chosen.push(best?.choice ?? -1);
+    if (best === undefined) inputs.push({ kind: 'plain', bytes, rawBytes, skipBytes });
     else {
-      const parents = [record.parents[choice.index]!.reference];
-      inputs.push({ kind: 'patch', rawBytes: bytes.byteLength, patch: choice.patch, parents });
+      const parents = choices[best.choice]!.references;
+      inputs.push({ kind: 'patch', rawBytes, patch: best.patch, parents });
     }
   }
   return { ...store(inputs, job), chosen };
@@ -223,35 +297,4 @@ function parentsOf(plan: DecodePlan): readonly Uint8Array[] {
     if (error instanceof CodecError) return [];
     throw error;
   }
-}
-
-type Patch = { readonly index: number; readonly patch: Uint8Array };
-
-/** A patch against the chain's base may be this much larger than one against the newest version. */
-const BASE_PREFERENCE = 1.5;
-
-/** Below this share of the chunk a patch is taken without asking what plain would cost. */
-const CLEARLY_WORTH = 1 / 8;
-
-function choosePatch(
-  bytes: Uint8Array,
-  record: EncodeRecord,
-  known: readonly Uint8Array[],
-  compression: Compression,
-): Patch | undefined {
-  let best: Patch | undefined;
-  for (const [index, parent] of record.parents.entries()) {
-    const dictionary = known[parent.step];
-    const patch = dictionary && encodePatch(bytes, [dictionary]);
-    if (patch === undefined) continue;
-    // The base comes last: taking it keeps chains flat.
-    const limit = best === undefined ? Infinity : best.patch.byteLength * BASE_PREFERENCE;
-    if (patch.byteLength <= limit) best = { index, patch };
-  }
-  if (best === undefined) return undefined;
-  const size = best.patch.byteLength;
-  if (size <= bytes.byteLength * CLEARLY_WORTH) return best;
-  if (size >= bytes.byteLength) return undefined;
-  const alone = compress(bytes, compression).stored.byteLength;
-  return size <= alone * PATCH_WORTH ? best : undefined;
 }

@@ -12,15 +12,20 @@ const PATCH_LEVEL = 3;
 /** A patch must be at most this share of what the chunk costs alone. */
 export const PATCH_WORTH = 0.75;
 
+/** Used again and again: the codec copies what it needs, and this would be garbage per patch. */
+let dictionaryMemory = new Uint8Array(0);
+
 /**
  * The dictionary begins with a zero byte: parents that begin with zstd's dictionary magic
- * (37 a4 30 ec) would otherwise be taken for a formatted dictionary, and the call would throw.
+ * (37 a4 30 ec) would otherwise be taken for a formatted dictionary, and the call would throw. It
+ * is valid until the next call.
  */
 function dictionaryOf(parents: readonly Uint8Array[]): Uint8Array {
   assert(parents.length > 0 && parents.length <= PATCH_PARENTS_MAX);
   let total = 1;
   for (const parent of parents) total += parent.byteLength;
-  const dictionary = new Uint8Array(total);
+  if (dictionaryMemory.byteLength < total) dictionaryMemory = new Uint8Array(total);
+  const dictionary = dictionaryMemory.subarray(0, total);
   let at = 1;
   for (const parent of parents) {
     dictionary.set(parent, at);

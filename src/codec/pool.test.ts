@@ -84,7 +84,7 @@ test('what is encoded is decoded, and compared with its two signatures', () =>
     const bytes = volume();
     const data = shared(bytes);
     const own = { ...data, lengthBytes: CHUNK };
-    const record = { data: own, rawBytes: CHUNK, skipBytes: 0, parents: [] };
+    const record = { data: own, rawBytes: CHUNK, skipBytes: 0, choices: [] };
     const job = encodeJob(data, [record]);
     const { storedBytes, chosen } = await pool.run<'encode'>(job);
     assert.deepEqual(chosen, [-1]);
@@ -127,9 +127,9 @@ test('what is encoded is decoded, and compared with its two signatures', () =>
 test('a parent that does not decode costs the gain, not the frame', () =>
   onEveryPool(async (pool) => {
     const data = shared(volume());
-    const parents = [{ step: 0, reference: new Uint8Array(12) }];
+    const choices = [{ steps: [0], references: [new Uint8Array(12)], depth: 0 }];
     const own = { ...data, lengthBytes: CHUNK };
-    const job = encodeJob(data, [{ data: own, rawBytes: CHUNK, skipBytes: 0, parents }]);
+    const job = encodeJob(data, [{ data: own, rawBytes: CHUNK, skipBytes: 0, choices }]);
     const plan = {
       frames: [shared(new Uint8Array(40))],
       steps: [{ frame: 0, record: 0, parents: [] }],

@@ -101,6 +101,7 @@ export class BackupSession implements AsyncDisposable {
       pool: options.pool,
       random: env.random,
       compression: options.compression ?? defaultCompression,
+      holdFrames: options.parent !== undefined,
       ...(options.packTargetBytes !== undefined && { packTargetBytes: options.packTargetBytes }),
       beforeSeal: () => tree.flush(),
       announce: (id) => this.#session.add(id),
@@ -231,13 +232,12 @@ export class BackupSession implements AsyncDisposable {
 
   /** Seals what was taken in so far, for the next run to take up. Nothing may be put after it. */
   async keep(): Promise<void> {
-    await this.writer.settled();
-    await this.#builder.finish();
+    await this.writer.keepStored();
   }
 
   /** Without commit: sealed packs stay, for the next run to take up. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.writer.settled().catch(() => undefined);
+    await this.writer.stopped();
     await this.#builder[Symbol.asyncDispose]();
     if (!this.#committed) {
       for (const pack of [...this.#adopted.packs, ...this.#builder.packIds]) {

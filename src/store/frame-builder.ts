@@ -14,19 +14,18 @@ import {
   FRAME_SEAL_BYTES,
   FRAME_STORED_MAX,
   FRAME_UNFOLDED_MAX,
-  FRAMES_TOUCHED_MAX,
-  PARENT_REFERENCE_BYTES,
-  PATCH_DEPTH_MAX,
-  type ParentChoice,
+  type SharedRange,
   withoutZeroMargins,
 } from '../codec/index.ts';
-import { FerryError, type Random } from '../core/index.ts';
+import type { Random } from '../core/index.ts';
+import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
 import { Arena, FramePlan, frameHeldBytes } from './frame-plan.ts';
-import { PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
+import { HELD_FRAMES_BYTES, PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
+import { type Parents, type PatchParents, type PlannedChoice, planAll } from './parent-choice.ts';
 import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
 import type { TreeRecord } from './tree-record.ts';
@@ -35,14 +34,17 @@ import type { TreeRecord } from './tree-record.ts';
 const PATCH_WEIGHT = 1 / 8;
 
 /** Parents' frames of one encode job; what a frame of patches needs, kept for the next. */
-const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
+const ARENA_KEEP_BYTES = 1024 * 1024;
 
-/**
- * A frame is closed when the frames of its chunks' parents need this much memory. What the parents
- * themselves stand on is known only when they are read: beyond twice as much, the rest is plain.
- */
-const PARENTS_HELD_TARGET = 8 * 1024 * 1024;
-const PARENTS_HELD_MAX = 2 * PARENTS_HELD_TARGET;
+/** A frame is closed when the frames of its chunks' parents need this much memory. */
+const PARENTS_HELD_TARGET = 4 * 1024 * 1024;
+
+/** A chunk that is to be stored; its bytes are borrowed for the call. */
+export type NewChunk = {
+  readonly bytes: Uint8Array;
+  readonly id: Uint8Array;
+  readonly checksum: number;
+};
 
 /** Memory of one encode job. */
 type FrameMemory = {
@@ -57,8 +59,10 @@ type Announced = {
   readonly lengthBytes: number;
   readonly rawBytes: number;
   readonly skipBytes: number;
-  /** The version of the chunk that most likely resembles it. */
-  readonly parent: Location | undefined;
+  /** Dictionaries to try. */
+  readonly choices: readonly Parents[];
+  /** The bytes are a patch already. */
+  readonly patchOf: PatchParents | undefined;
 };
 
 type OpenFrame = {
@@ -90,6 +94,8 @@ export type FrameBuilderOptions = {
   readonly random: Random;
   readonly compression: Compression;
   readonly packTargetBytes?: number;
+  /** Chunks stored a moment ago are wanted as parents. */
+  readonly holdFrames: boolean;
   /** Called before a pack is closed: the last chance to put tree records into it. */
   beforeSeal(): Promise<void>;
   /** Called before the pack becomes visible. */
@@ -107,6 +113,7 @@ export class FrameBuilder implements AsyncDisposable {
   #failure: unknown;
   #closing = false;
   readonly #packs: PackWriter[] = [];
+  readonly #held = new ByteCache<string, Uint8Array>(HELD_FRAMES_BYTES);
   /** Every pack that was begun. */
   readonly packIds: string[] = [];
 
@@ -121,45 +128,68 @@ export class FrameBuilder implements AsyncDisposable {
   }
 
   /** Adds a new chunk; afterwards the index finds it. */
-  async add(
-    bytes: Uint8Array,
-    id: Uint8Array,
-    checksum: number,
-    parent: Location | undefined,
-  ): Promise<void> {
+  async add({ bytes, id, checksum }: NewChunk, choices: readonly Parents[]): Promise<void> {
     this.#check();
-    const usable = parent !== undefined && mayBeParent(parent) ? parent : undefined;
     const rawBytes = bytes.byteLength;
     // A patch spells zeroes for nothing, and wants the whole chunk.
     const { from, to } =
-      usable === undefined ? withoutZeroMargins(bytes) : { from: 0, to: rawBytes };
-    const lengthBytes = to - from;
-    const open = await this.#room(lengthBytes, rawBytes, usable);
-    const pack = this.#pack!;
-    const ordinal = pack.writer.table.add(RECORD_CHUNK, id, checksum, rawBytes);
-    this.#options.index.addRecord(pack.number, ordinal, prefixOf(id, 0), checksum);
-    const at = open.usedBytes;
-    new Uint8Array(open.memory.input, at, lengthBytes).set(bytes.subarray(from, to));
-    open.records.push({ at, lengthBytes, rawBytes, skipBytes: from, parent: usable });
-    open.usedBytes += lengthBytes;
-    open.unfoldedBytes += rawBytes;
-    open.weight += lengthBytes * (usable === undefined ? 1 : PATCH_WEIGHT);
-    if (usable !== undefined) holdParent(open, usable);
+      choices.length === 0 ? withoutZeroMargins(bytes) : { from: 0, to: rawBytes };
+    const parents = choices.flat();
+    const open = await this.#room(to - from, rawBytes, parents);
+    this.#announce(id, checksum, rawBytes);
+    this.#put(open, bytes.subarray(from, to), { rawBytes, skipBytes: from, choices });
+    for (const parent of parents) holdParent(open, parent);
+    open.weight += (to - from) * (choices.length === 0 ? 1 : PATCH_WEIGHT);
     if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
   }
 
-  /** The open frame, with room for so many bytes of a chunk of this length, and its parent's. */
-  async #room(
-    lengthBytes: number,
+  /** Adds a chunk as the patch that was made of it. */
+  async addPatch(
+    { id, checksum }: Omit<NewChunk, 'bytes'>,
     rawBytes: number,
-    parent: Location | undefined,
-  ): Promise<OpenFrame> {
+    patch: Uint8Array,
+    patchOf: PatchParents,
+  ): Promise<void> {
+    this.#check();
+    const open = await this.#room(patch.byteLength, rawBytes, []);
+    this.#announce(id, checksum, rawBytes);
+    this.#put(open, patch, { rawBytes, skipBytes: 0, choices: [], patchOf });
+    open.weight += rawBytes * PATCH_WEIGHT;
+    if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
+  }
+
+  #announce(id: Uint8Array, checksum: number, rawBytes: number): void {
+    const { writer, number } = this.#pack!;
+    const ordinal = writer.table.add(RECORD_CHUNK, id, checksum, rawBytes);
+    this.#options.index.addRecord(number, ordinal, prefixOf(id, 0), checksum);
+  }
+
+  #put(
+    open: OpenFrame,
+    bytes: Uint8Array,
+    record: {
+      readonly rawBytes: number;
+      readonly skipBytes: number;
+      readonly choices: readonly Parents[];
+      readonly patchOf?: PatchParents;
+    },
+  ): void {
+    const at = open.usedBytes;
+    const lengthBytes = bytes.byteLength;
+    new Uint8Array(open.memory.input, at, lengthBytes).set(bytes);
+    open.records.push({ patchOf: undefined, ...record, at, lengthBytes });
+    open.usedBytes += lengthBytes;
+    open.unfoldedBytes += record.rawBytes;
+  }
+
+  /** The open frame, with room for so many bytes of a chunk of this length, and its parents'. */
+  async #room(lengthBytes: number, rawBytes: number, parents: Parents): Promise<OpenFrame> {
     const frame = this.#frame;
     if (frame !== undefined) {
       const fits =
         frame.usedBytes + lengthBytes <= FRAME_RAW_MAX &&
         frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX &&
-        hasRoomForParent(frame, parent);
+        hasRoomForParents(frame, parents);
       if (fits && frame.records.length < FRAME_RECORDS_MAX) return frame;
       await this.#dispatch();
     }
@@ -184,6 +214,7 @@ export class FrameBuilder implements AsyncDisposable {
   #openPack(): OpenPack {
     if (this.#pack === undefined) {
       const writer = new PackWriter(this.#options.objects, this.#options.random);
+      writer.table.framedCount = 0;
       const number = this.#options.index.addPack(writer.id, writer.table);
       this.#pack = { writer, number, closed: false };
       this.#packs.push(writer);
@@ -200,6 +231,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#frame = undefined;
     const encoded = this.#encode(frame, pack);
     encoded.catch(() => undefined); // Seen again in order, below.
+    const end = frame.first + frame.records.length;
     this.#enqueue(async () => {
       try {
         const { storedBytes, storedHash: hash } = await encoded;
@@ -207,6 +239,8 @@ export class FrameBuilder implements AsyncDisposable {
         const bytes = new Uint8Array(frame.memory.output, 0, storedBytes);
         const { first: firstRecord, number } = frame;
         await pack.writer.appendFrame(bytes, { firstRecord, number, hash });
+        pack.writer.table.framedCount = end;
+        this.#hold(pack.writer, bytes);
       } finally {
         frame.memory.arena.reset(ARENA_KEEP_BYTES);
         this.#memories.give(frame.memory);
@@ -218,31 +252,59 @@ export class FrameBuilder implements AsyncDisposable {
     if (full && !this.#closing) await this.#closePack();
   }
 
+  /** Keeps a frame for those that want its chunks as parents before the pack can be read. */
+  #hold({ id, table }: PackWriter, bytes: Uint8Array): void {
+    if (!this.#options.holdFrames) return;
+    this.#held.set(`${id}/${table.frameFirst.length - 1}`, bytes.slice(), bytes.byteLength);
+  }
+
+  /** A plan that may read frames of packs that are not sealed yet. */
+  plan(arena: Arena): FramePlan {
+    const { objects, index } = this.#options;
+    const held = (pack: string, frame: number) => this.#held.get(`${pack}/${frame}`);
+    return new FramePlan(objects, index, arena, held);
+  }
+
   async #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
-    const { objects, index, pool, compression } = this.#options;
+    const { pool, compression } = this.#options;
     const { table } = pack.writer;
-    const plan = new FramePlan(objects, index, frame.memory.arena);
+    const plan = this.plan(frame.memory.arena);
     const records: EncodeRecord[] = [];
-    const choices: (readonly Location[])[] = [];
-    for (const { at, lengthBytes, rawBytes, skipBytes, parent } of frame.records) {
-      const { locations, steps } = await planParents(plan, parent);
-      choices.push(locations);
-      const data = { memory: frame.memory.input, at, lengthBytes };
-      records.push({ data, rawBytes, skipBytes, parents: steps });
+    const planned: PlannedChoice[][] = [];
+    for (const {
+      at,
+      lengthBytes,
+      rawBytes,
+      skipBytes,
+      choices: wanted,
+      patchOf,
+    } of frame.records) {
+      const data: SharedRange = { memory: frame.memory.input, at, lengthBytes };
+      const usable = await planAll(plan, wanted);
+      planned.push(usable);
+      const choices = usable.map(({ choice }) => choice);
+      records.push({ data, rawBytes, skipBytes, choices, patchOf: patchOf?.references });
     }
     const { output } = frame.memory;
     const target = { memory: output, at: 0, lengthBytes: output.byteLength };
     const place = table.seal.place(frame.number);
     const job = { kind: 'encode', records, plan: plan.finish(), compression, target } as const;
     const result = await pool.run<'encode'>({ ...job, place });
-    for (const [at, chosen] of result.chosen.entries()) {
-      const parent = choices[at]![chosen];
-      if (parent === undefined) continue;
-      table.depths[frame.first + at] = parent.table.depths[parent.ordinal]! + 1;
-      table.touched[frame.first + at] = parent.table.touched[parent.ordinal]! + 1;
-      if (place !== undefined) table.setParents(frame.first + at, [parentReference(parent)]);
+    for (const [at, { patchOf }] of frame.records.entries()) {
+      const stands = patchOf ?? planned[at]![result.chosen[at]!]?.patchOf;
+      if (stands === undefined) continue;
+      table.depths[frame.first + at] = stands.depth;
+      table.touched[frame.first + at] = stands.touched;
+      if (place !== undefined) table.setParents(frame.first + at, stands.references);
     }
     return result;
+  }
+
+  /** Closes the open frame; resolves when all frames so far are written and may be parents. */
+  async written(): Promise<void> {
+    await this.#dispatch();
+    await this.#tail;
+    this.#check();
   }
 
   /** Stores a tree record as a frame of its own. */
@@ -265,6 +327,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#enqueue(async () => {
       if (this.#failure !== undefined) return;
       await pack.writer.appendFrame(bytes, { firstRecord, number, hash });
+      table.framedCount = firstRecord + 1;
     });
   }
 
@@ -317,10 +380,12 @@ function frameName({ pack, table, ordinal }: Location): string {
   return `${pack}/${table.frameOf(ordinal)}`;
 }
 
-function hasRoomForParent(frame: OpenFrame, parent: Location | undefined): boolean {
-  if (parent === undefined || frame.parentFrames.has(frameName(parent))) return true;
-  const { table, ordinal } = parent;
-  const held = frame.parentsHeldBytes + frameHeldBytes(table, table.frameOf(ordinal));
+function hasRoomForParents(frame: OpenFrame, parents: Parents): boolean {
+  let held = frame.parentsHeldBytes;
+  for (const parent of parents) {
+    if (frame.parentFrames.has(frameName(parent))) continue;
+    held += frameHeldBytes(parent.table, parent.table.frameOf(parent.ordinal));
+  }
   return frame.parentFrames.size === 0 || held <= PARENTS_HELD_TARGET;
 }
 
@@ -330,47 +395,4 @@ function holdParent(frame: OpenFrame, parent: Location): void {
   frame.parentFrames.add(name);
   const { table, ordinal } = parent;
   frame.parentsHeldBytes += frameHeldBytes(table, table.frameOf(ordinal));
-}
-
-function mayBeParent({ table, ordinal }: Location): boolean {
-  return (
-    table.kinds[ordinal] === RECORD_CHUNK &&
-    table.depths[ordinal]! < PATCH_DEPTH_MAX &&
-    table.touched[ordinal]! < FRAMES_TOUCHED_MAX
-  );
-}
-
-/**
- * The newest version and, where that is a patch itself, the base of its chain become choices. A
- * parent that cannot be read costs the gain, not the backup.
- */
-async function planParents(
-  plan: FramePlan,
-  newest: Location | undefined,
-): Promise<{ locations: Location[]; steps: ParentChoice[] }> {
-  const locations: Location[] = [];
-  const steps: ParentChoice[] = [];
-  if (newest === undefined || plan.heldBytes > PARENTS_HELD_MAX) return { locations, steps };
-  try {
-    const step = await plan.add(newest);
-    locations.push(newest);
-    steps.push({ step, reference: parentReference(newest) });
-    const base = plan.chainBase(step);
-    if (base.step !== step) {
-      locations.push(base.location);
-      steps.push({ step: base.step, reference: parentReference(base.location) });
-    }
-  } catch (error) {
-    // Damage is named by whoever reads that chunk for its own sake, and by check.
-    if (!(error instanceof FerryError)) throw error;
-  }
-  return { locations, steps };
-}
-
-/** CRC-32 and the first 8 bytes of the id. */
-function parentReference({ table, ordinal }: Location): Uint8Array {
-  const reference = new Uint8Array(PARENT_REFERENCE_BYTES);
-  new DataView(reference.buffer).setUint32(0, table.checksums[ordinal]!, true);
-  reference.set(table.id(ordinal).subarray(0, PARENT_REFERENCE_BYTES - 4), 4);
-  return reference;
 }

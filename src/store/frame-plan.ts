@@ -74,11 +74,15 @@ export class Arena {
   }
 }
 
+/** Frames of a pack that is being written and cannot be read yet, as far as they are kept. */
+export type HeldFrames = (packId: string, frameNumber: number) => Uint8Array | undefined;
+
 /** Builds one DecodePlan; frames and chunks asked for twice are read and decoded once. */
 export class FramePlan {
   readonly #objects: ObjectStore;
   readonly #index: ChunkIndex;
   readonly #arena: Arena;
+  readonly #held: HeldFrames | undefined;
   readonly #frames: SharedRange[] = [];
   /** Per frame: its number in its pack, and what it was sealed as. */
   readonly #numbers: number[] = [];
@@ -91,13 +95,16 @@ export class FramePlan {
   readonly #ids: Uint8Array[] = [];
   readonly #checksums: number[] = [];
   readonly #parsed = new Map<number, Frame>();
+  /** Per step: the frames that decoding it touches. */
+  readonly #touched: Set<number>[] = [];
   /** What decoding the plan needs beside its results, at most. */
   heldBytes = 0;
 
-  constructor(objects: ObjectStore, index: ChunkIndex, arena: Arena) {
+  constructor(objects: ObjectStore, index: ChunkIndex, arena: Arena, held?: HeldFrames) {
     this.#objects = objects;
     this.#index = index;
     this.#arena = arena;
+    this.#held = held;
   }
 
   get frameCount(): number {
@@ -129,20 +136,26 @@ export class FramePlan {
     const step = this.#steps.length;
     this.#stepNumbers.set(name, step);
     this.#steps.push({ frame, record, parents });
+    this.#touched.push(new Set([frame, ...parents.flatMap((at) => [...this.#touched[at]!])]));
     this.#locations.push(location);
     this.#ids.push(table.id(ordinal));
     this.#checksums.push(table.checksums[ordinal]!);
     return step;
   }
 
-  /** The plain copy at the end of a step's chain of first parents. */
-  chainBase(step: number): { step: number; location: Location } {
-    let at = step;
-    for (let parent = this.#steps[at]?.parents[0]; parent !== undefined; ) {
-      at = parent;
-      parent = this.#steps[at]?.parents[0];
+  /** The step and what it stands on by its first parents, down to a plain copy. */
+  chain(step: number): { step: number; location: Location }[] {
+    const chain: { step: number; location: Location }[] = [];
+    for (let at: number | undefined = step; at !== undefined; ) {
+      chain.push({ step: at, location: this.#locations[at]! });
+      at = this.#steps[at]?.parents[0];
     }
-    return { step: at, location: this.#locations[at]! };
+    return chain;
+  }
+
+  /** How many frames it takes to decode all of these steps. */
+  framesTouched(steps: readonly number[]): number {
+    return new Set(steps.flatMap((step) => [...this.#touched[step]!])).size;
   }
 
   /** The copies that serve as parents, in the order in which the patch names them. */
@@ -182,6 +195,11 @@ export class FramePlan {
     this.#numbers.push(frameNumber);
     this.#places.push(table.seal.place(frameNumber));
     this.#signing = table.seal.signing;
+    const held = this.#held?.(packId, frameNumber);
+    if (held !== undefined) {
+      bytesOf(range).set(held);
+      return number;
+    }
     const offsetBytes = table.frameOffset[frameNumber]!;
     await readFrame(this.#objects, packId, bytesOf(range), offsetBytes, 'once');
     return number;

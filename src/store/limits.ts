@@ -52,6 +52,9 @@ export const NODE_DEPTH_MAX = 8;
 /** Decoded frames kept in memory by one open snapshot. */
 export const FRAME_CACHE_BYTES = 48 * MiB;
 
+/** Frames of packs that are being written, kept so that later chunks may be patches against them. */
+export const HELD_FRAMES_BYTES = 8 * MiB;
+
 /** Small objects: superblock, log entry, session. */
 export const SMALL_OBJECT_BYTES_MAX = 16 * MiB;
 

@@ -29,6 +29,8 @@ export class PackTable {
   readonly seal: PackSeal;
   #capacity = 64;
   count = 0;
+  /** Records from here on have no frame yet: a pack is being written. */
+  framedCount = Number.MAX_SAFE_INTEGER;
   kinds = new Uint8Array(this.#capacity);
   /** 0 is plain; see PATCH_DEPTH_MAX. */
   depths = new Uint8Array(this.#capacity);

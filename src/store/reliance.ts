@@ -88,6 +88,6 @@ async function storeAgain(
   const id = table.id(ordinal);
   const checksum = table.checksums[ordinal]!;
   if (table.kinds[ordinal] === RECORD_CHUNK) {
-    await builder.add(await chunks.bytes(found), id, checksum, undefined);
+    await builder.add({ bytes: await chunks.bytes(found), id, checksum }, []);
   } else await builder.addTree(await fetchTree(objects, found, toHex(id)), id, checksum);
 }

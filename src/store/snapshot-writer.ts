@@ -3,13 +3,20 @@
  * that, and builds the manifest. Nothing is visible before `commit`.
  */
 import assert from 'node:assert/strict';
-import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing } from '../codec/index.ts';
+import {
+  type CodecPool,
+  DIGEST_ENTRY_BYTES,
+  type Signing,
+  samplesPerChunk,
+} from '../codec/index.ts';
 import { equalBytes, toHex } from '../core/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import type { FrameBuilder } from './frame-builder.ts';
+import { ChunkStage } from './chunk-stage.ts';
+import type { FrameBuilder, NewChunk } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
 import { fitted, holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
+import { SimilarIndex } from './similar-index.ts';
 import { Slots } from './slots.ts';
 import type { Child, Tree, TreeReader } from './tree-reader.ts';
 import type { TreeWriter } from './tree-writer.ts';
@@ -24,6 +31,7 @@ export type Batch = {
   readonly bytes: Uint8Array;
   readonly digests: SharedArrayBuffer;
   readonly canonical: SharedArrayBuffer;
+  readonly samples: SharedArrayBuffer;
 };
 
 export type WriterStats = {
@@ -75,6 +83,8 @@ export class SnapshotWriter {
   };
   readonly #options: SnapshotWriterOptions;
   readonly #batches: Slots<Batch>;
+  /** There only if what is new may resemble what was there before. */
+  readonly #stage: ChunkStage | undefined;
   #open: OpenLeaf | undefined;
   #next = 0;
   #tail: Promise<void> = Promise.resolve();
@@ -83,6 +93,9 @@ export class SnapshotWriter {
   constructor(options: SnapshotWriterOptions) {
     this.#options = options;
     const { chunkBytes } = options.geometry;
+    const { builder, pool, index, parent } = options;
+    this.#stage = parent && new ChunkStage(builder, pool, new SimilarIndex(index));
+    const sampleBytes = this.#stage === undefined ? 0 : samplesPerChunk(chunkBytes) * 4;
     const batches = Array.from({ length: 4 + options.pool.threads * 3 }, (): Batch => {
       const memory = new SharedArrayBuffer(BATCH_BYTES);
       return {
@@ -90,6 +103,7 @@ export class SnapshotWriter {
         bytes: new Uint8Array(memory),
         digests: new SharedArrayBuffer((BATCH_BYTES / chunkBytes) * DIGEST_ENTRY_BYTES),
         canonical: new SharedArrayBuffer((BATCH_BYTES / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES),
+        samples: new SharedArrayBuffer((BATCH_BYTES / chunkBytes) * sampleBytes),
       };
     });
     this.#batches = new Slots(batches);
@@ -135,6 +149,19 @@ export class SnapshotWriter {
     this.#check();
   }
 
+  /** Stores what was put, though the volume is not whole: for the next run to find. */
+  async keepStored(): Promise<void> {
+    await this.settled();
+    await this.#stage?.finish();
+    await this.#options.builder.finish();
+  }
+
+  /** Nothing more is done once this resolves, whatever had been begun. */
+  async stopped(): Promise<void> {
+    await this.settled().catch(() => undefined);
+    await this.#stage?.stopped();
+  }
+
   async #digest(batch: Batch, lengthBytes: number): Promise<void> {
     const { pool, geometry, signing } = this.#options;
     const data = { memory: batch.memory, at: 0, lengthBytes };
@@ -146,7 +173,8 @@ export class SnapshotWriter {
     const { chunkBytes } = geometry;
     const digests = range(batch.digests);
     const canonical = range(batch.canonical);
-    const own = { kind: 'digest', data, chunkBytes, digests, signing } as const;
+    const samples = this.#stage && range(batch.samples);
+    const own = { kind: 'digest', data, chunkBytes, digests, signing, samples } as const;
     if (chunkBytes === CANONICAL_BYTES) {
       await pool.run<'digest'>({ ...own, hashes: this.hasPlainIds ? undefined : canonical });
       return;
@@ -305,7 +333,8 @@ export class SnapshotWriter {
         const bytes = item.batch.bytes.subarray(inBatch, inBatch + length);
         // A copy: the batch is reused while the id lives on.
         const id = new Uint8Array(item.batch.digests).slice(entry + 8, entry + DIGEST_ENTRY_BYTES);
-        await this.#takeChunk(open, piece, bytes, id, entries.getUint32(entry + 4, true));
+        const chunk = { bytes, id, checksum: entries.getUint32(entry + 4, true) };
+        await this.#takeChunk(open, piece, chunk, samplesOf(item.batch, inBatch, chunkBytes));
       }
       open.filled++;
     }
@@ -323,31 +352,36 @@ export class SnapshotWriter {
   async #takeChunk(
     open: OpenLeaf,
     piece: number,
-    bytes: Uint8Array,
-    id: Uint8Array,
-    checksum: number,
+    chunk: NewChunk,
+    samples: Uint32Array,
   ): Promise<void> {
     const { leaf, old } = open;
-    const length = bytes.byteLength;
+    const { id, checksum } = chunk;
+    const length = chunk.bytes.byteLength;
     leaf.setChunk(piece, length, id);
     const wasChunk = old.kinds[piece] === PIECE_CHUNK;
     const { index, builder } = this.#options;
     const unsure = index.unreadable.size > 0;
     const same = wasChunk && old.lengths[piece] === length && equalBytes(old.id(piece), id);
-    if (same && !unsure && !index.lossy) return;
     if (!same) this.stats.changedBytes += length;
+    else if (!unsure && !index.lossy) return this.#stage?.seen(id, checksum, samples);
     const answer = index.find(id, checksum);
     const known = this.#reliable(answer instanceof Promise ? await answer : answer);
     // Beside a lost pack a patch may have lost its parent: stored plain, the chunk is sound again.
     if (known !== undefined && !(unsure && known.table.depths[known.ordinal] !== 0)) {
       if (!same) this.stats.knownBytes += length;
+      return this.#stage?.seen(id, checksum, samples);
+    }
+    if (this.#stage?.holds(id)) {
+      if (!same) this.stats.knownBytes += length;
       return;
     }
-    const before = wasChunk && !unsure ? index.find(old.id(piece)) : undefined;
-    const parent = this.#reliable(before instanceof Promise ? await before : before);
     this.stats.newBytes += length;
     this.stats.newChunks++;
-    await builder.add(bytes, id, checksum, parent);
+    if (this.#stage === undefined || unsure) return builder.add(chunk, []);
+    const before = wasChunk ? index.find(old.id(piece)) : undefined;
+    const parent = this.#reliable(before instanceof Promise ? await before : before);
+    await this.#stage.add(chunk, samples, parent);
   }
 
   /** What is condemned will soon be gone. */
@@ -390,8 +424,16 @@ export class SnapshotWriter {
   async finish(): Promise<{ root: Child; digest: Uint8Array }> {
     await this.settled();
     assert(this.#next === this.#options.geometry.sizeBytes, 'the volume was not put whole');
+    await this.#stage?.finish();
     const result = await this.#options.tree.finish();
     await this.#options.builder.finish();
     return result;
   }
+}
+
+/** A view of the samples of the chunk at `offset` of the batch; empty where none are taken. */
+function samplesOf({ samples }: Batch, offset: number, chunkBytes: number): Uint32Array {
+  if (samples.byteLength === 0) return new Uint32Array(0);
+  const each = samplesPerChunk(chunkBytes);
+  return new Uint32Array(samples, (offset / chunkBytes) * each * 4, each);
 }

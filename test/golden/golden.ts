@@ -87,6 +87,24 @@ function versions(chunkBytes: number): GoldenVersion[] {
   ];
 }
 
+/** Noise, and then a log of parts of it, with the head of an entry before each. */
+function logged(): GoldenVersion[] {
+  const chunkBytes = 4 * KiB;
+  const first = new Uint8Array(16 * chunkBytes);
+  for (let chunk = 0; chunk < 8; chunk++)
+    first.set(noise(chunkBytes, chunk + 10), chunk * chunkBytes);
+  const second = first.slice();
+  for (let entry = 0; entry < 24; entry++) {
+    const from = (entry % 8) * chunkBytes + Math.floor(entry / 8) * KiB;
+    second.set(noise(24, entry + 50), 8 * chunkBytes + entry * (KiB + 280));
+    second.set(first.subarray(from, from + KiB + 256), 8 * chunkBytes + entry * (KiB + 280) + 24);
+  }
+  return [
+    { volume: 'disk', bytes: first },
+    { volume: 'disk', bytes: second },
+  ];
+}
+
 const GOLDEN_PASSWORD = 'golden password: Kenwort für alle';
 
 const parts = ['plain', 'patch', 'run', 'inner', 'leaf with a base'];
@@ -116,6 +134,12 @@ export const goldens: readonly Golden[] = [
     chunkBytes: 4 * KiB,
     password: GOLDEN_PASSWORD,
     ...collected(versions(4 * KiB)),
+  },
+  {
+    name: 'similar-4k',
+    chunkBytes: 4 * KiB,
+    versions: logged(),
+    parts: ['plain', 'patch', 'several parents'],
   },
   {
     name: 'encrypted-64k',

@@ -1,0 +1,257 @@
+/**
+ * Finds stored chunks that resemble a new one though they lie elsewhere: windows at fixed places of
+ * the stored ones are remembered, and looked for at every place of the new one.
+ */
+import assert from 'node:assert/strict';
+
+/** One window in each step of a chunk is remembered: what is shared and as long is found. */
+export const SAMPLE_STEP_BYTES = 1024;
+const WINDOW_BYTES = 32;
+/** Headers of pages and blocks change most: the window lies behind them. */
+const SAMPLE_AT = 256;
+
+/** The rolling hash is a polynomial in this over the window's bytes, modulo 2^32. */
+const MULTIPLIER = 0x01000193;
+const DROP_FACTOR = power(MULTIPLIER, WINDOW_BYTES);
+
+/** Fibonacci hashing: the top bits of the product depend on all of the hash. */
+const MIX = 0x9e3779b1;
+
+/** 2^20 samples, 2^19 of them taken at most: those of 512 MiB before samples are thinned out. */
+const SLOTS_LOG2 = 20;
+const SLOTS = 2 ** SLOTS_LOG2;
+const SAMPLES_MAX = SLOTS / 2;
+const PROBES_MAX = 16;
+
+/** Bits that say whether a hash may be in the table at all: a quarter of a MiB stays in cache. */
+const FILTER_LOG2 = 21;
+const FILTER_WORDS = 2 ** FILTER_LOG2 / 32;
+
+/** What a table takes in shared memory; pages that nobody touches cost nothing. */
+export const SIMILAR_TABLE_BYTES = (FILTER_WORDS + 2 * SLOTS) * 4;
+
+/** More than one chunk has the window: it tells nothing. */
+const COMMON = 0xffffffff;
+export const SIMILAR_NUMBERS_MAX = COMMON - 1;
+
+/** Places of one chunk that were found; more only repeat themselves. */
+const HITS_MAX = 4096;
+const CANDIDATES_MAX = 256;
+
+/** A chunk is compared in so many parts: a candidate counts by the parts that only it has. */
+const REGIONS = 64;
+
+export function samplesPerChunk(chunkBytes: number): number {
+  return Math.ceil(chunkBytes / SAMPLE_STEP_BYTES);
+}
+
+/** The hash of each step's window; 0 where there is none, or none that tells anything. */
+export function takeSamples(chunk: Uint8Array, target: Uint32Array): void {
+  target.fill(0);
+  let at = 0;
+  for (let from = SAMPLE_AT; from + WINDOW_BYTES <= chunk.byteLength; from += SAMPLE_STEP_BYTES) {
+    target[at++] = isTelling(chunk, from) ? windowHash(chunk, from) >>> 0 : 0;
+  }
+}
+
+/** Not mostly zero, nor one byte over and over: half of a disk has such windows. */
+function isTelling(bytes: Uint8Array, from: number): boolean {
+  let zeroes = 0;
+  let repeated = 0;
+  const first = bytes[from];
+  for (let at = from; at < from + WINDOW_BYTES; at++) {
+    if (bytes[at] === 0) zeroes++;
+    if (bytes[at] === first) repeated++;
+  }
+  return zeroes <= WINDOW_BYTES / 2 && repeated < WINDOW_BYTES;
+}
+
+function windowHash(bytes: Uint8Array, from: number): number {
+  let hash = 0;
+  for (let at = from; at < from + WINDOW_BYTES; at++) {
+    hash = (Math.imul(hash, MULTIPLIER) + bytes[at]!) | 0;
+  }
+  return hash;
+}
+
+function power(base: number, exponent: number): number {
+  let result = 1;
+  for (let at = 0; at < exponent; at++) result = Math.imul(result, base);
+  return result;
+}
+
+/**
+ * Samples and the numbers of the chunks that have them, in shared memory: one thread adds, others
+ * look up meanwhile. They may meet an entry that is being written: a wrong candidate costs a try.
+ */
+export class SimilarTable {
+  readonly memory: SharedArrayBuffer;
+  /** For `findSimilar` alone. */
+  readonly filter: Uint32Array;
+  readonly #keys: Uint32Array;
+  readonly #numbers: Uint32Array;
+  #count = 0;
+  /** Only samples whose hash has none of these bits are kept. */
+  #thinMask = 0;
+
+  constructor(memory = new SharedArrayBuffer(SIMILAR_TABLE_BYTES)) {
+    this.memory = memory;
+    this.filter = new Uint32Array(memory, 0, FILTER_WORDS);
+    this.#keys = new Uint32Array(memory, FILTER_WORDS * 4, SLOTS);
+    this.#numbers = new Uint32Array(memory, (FILTER_WORDS + SLOTS) * 4, SLOTS);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether a sample would be kept; 0 never is. */
+  wants(hash: number): boolean {
+    return hash !== 0 && (mixed(hash) & this.#thinMask) === 0;
+  }
+
+  add(hash: number, number: number): void {
+    assert(number <= SIMILAR_NUMBERS_MAX);
+    if (!this.wants(hash)) return;
+    if (this.#count >= SAMPLES_MAX) this.#thin();
+    this.#put(hash, number);
+  }
+
+  #put(hash: number, number: number): void {
+    let slot = mixed(hash) >>> (32 - SLOTS_LOG2);
+    for (let probe = 0; probe < PROBES_MAX; probe++) {
+      const key = this.#keys[slot];
+      if (key === hash) {
+        if (this.#numbers[slot] !== number) this.#numbers[slot] = COMMON;
+        return;
+      }
+      if (key === 0) {
+        this.#numbers[slot] = number;
+        this.#keys[slot] = hash;
+        this.#count++;
+        const bit = mixed(hash) >>> (32 - FILTER_LOG2);
+        this.filter[bit >>> 5] = this.filter[bit >>> 5]! | (1 << (bit & 31));
+        return;
+      }
+      slot = (slot + 1) & (SLOTS - 1);
+    }
+  }
+
+  /** Full: every second sample goes, wherever it is from. */
+  #thin(): void {
+    const keys = this.#keys.slice();
+    const numbers = this.#numbers.slice();
+    this.#keys.fill(0);
+    this.filter.fill(0);
+    this.#count = 0;
+    this.#thinMask = this.#thinMask * 2 + 1;
+    for (const [slot, key] of keys.entries()) if (this.wants(key)) this.#put(key, numbers[slot]!);
+  }
+
+  find(hash: number): number | undefined {
+    let slot = mixed(hash) >>> (32 - SLOTS_LOG2);
+    for (let probe = 0; probe < PROBES_MAX; probe++) {
+      const key = this.#keys[slot];
+      if (key === hash) {
+        const number = this.#numbers[slot]!;
+        return number === COMMON ? undefined : number;
+      }
+      if (key === 0) return undefined;
+      slot = (slot + 1) & (SLOTS - 1);
+    }
+    return undefined;
+  }
+}
+
+function mixed(hash: number): number {
+  return Math.imul(hash, MIX) >>> 0;
+}
+
+type Hits = { count: number; readonly at: Uint32Array; readonly number: Uint32Array };
+const hits: Hits = { count: 0, at: new Uint32Array(HITS_MAX), number: new Uint32Array(HITS_MAX) };
+
+/**
+ * Numbers of up to `limit` chunks that resemble this one, the one that has most of it first; each
+ * has parts of it that those before have not. A probe of two places decides whether to look at all.
+ */
+export function findSimilar(chunk: Uint8Array, table: SimilarTable, limit: number): number[] {
+  const length = chunk.byteLength;
+  hits.count = 0;
+  if (length < 8 * SAMPLE_STEP_BYTES) lookAt(chunk, table, 0, length);
+  else {
+    for (const from of [length >>> 3, (length >>> 1) + (length >>> 3)]) {
+      lookAt(chunk, table, from, from + SAMPLE_STEP_BYTES + WINDOW_BYTES);
+    }
+    if (hits.count === 0) return [];
+    hits.count = 0;
+    lookAt(chunk, table, 0, length);
+  }
+  return mostShared(length, limit);
+}
+
+/** Notes every window in the range that the table knows. One loop over local names: it is hot. */
+function lookAt(chunk: Uint8Array, table: SimilarTable, from: number, to: number): void {
+  const { filter } = table;
+  const last = Math.min(to, chunk.byteLength) - WINDOW_BYTES;
+  let hash = from <= last ? windowHash(chunk, from) : 0;
+  for (let at = from; at <= last; at++) {
+    const bit = Math.imul(hash, MIX) >>> (32 - FILTER_LOG2);
+    if (((filter[bit >>> 5]! >>> (bit & 31)) & 1) !== 0) {
+      noteHit(table.find(hash >>> 0), at);
+      if (hits.count === HITS_MAX) return;
+    }
+    if (at === last) return; // A read past the end would make the whole loop slow.
+    const next = chunk[at + WINDOW_BYTES]! - Math.imul(chunk[at]!, DROP_FACTOR);
+    hash = (Math.imul(hash, MULTIPLIER) + next) | 0;
+  }
+}
+
+function noteHit(number: number | undefined, at: number): void {
+  if (number === undefined) return;
+  hits.at[hits.count] = at;
+  hits.number[hits.count] = number;
+  hits.count++;
+}
+
+/** The parts of the chunk that a candidate has, a bit each. */
+type Shared = { low: number; high: number };
+
+function mostShared(length: number, limit: number): number[] {
+  const shared = new Map<number, Shared>();
+  for (let hit = 0; hit < hits.count; hit++) {
+    const number = hits.number[hit]!;
+    let parts = shared.get(number);
+    if (parts === undefined) {
+      if (shared.size === CANDIDATES_MAX) continue;
+      parts = { low: 0, high: 0 };
+      shared.set(number, parts);
+    }
+    const region = Math.floor((hits.at[hit]! * REGIONS) / length);
+    if (region < 32) parts.low |= 1 << region;
+    else parts.high |= 1 << (region - 32);
+  }
+  const found: number[] = [];
+  const left: Shared = { low: -1, high: -1 };
+  while (found.length < limit) {
+    let best: number | undefined;
+    let most = 0;
+    for (const [number, { low, high }] of shared) {
+      const gain = bitCount(low & left.low) + bitCount(high & left.high);
+      if (gain <= most) continue;
+      most = gain;
+      best = number;
+    }
+    if (best === undefined) break;
+    found.push(best);
+    const { low, high } = shared.get(best)!;
+    left.low &= ~low;
+    left.high &= ~high;
+  }
+  return found;
+}
+
+function bitCount(word: number): number {
+  let bits = word - ((word >>> 1) & 0x55555555);
+  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
+  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

@@ -1,0 +1,68 @@
+/** What is known of stored chunks by samples of their content, to find those that resemble others. */
+import {
+  PARENT_REFERENCE_BYTES,
+  PATCH_DEPTH_MAX,
+  SIMILAR_NUMBERS_MAX,
+  SimilarTable,
+} from '../codec/index.ts';
+import type { ChunkIndex, Location } from './chunk-index.ts';
+import { mayBeParent, referenceOf } from './parent-choice.ts';
+
+/** Chunks that may be remembered; at 12 bytes each that is 12 MiB. */
+const CHUNKS_MAX = 2 ** 20;
+
+export class SimilarIndex {
+  readonly #index: ChunkIndex;
+  readonly #table = new SimilarTable();
+  #references = new Uint8Array(1024 * PARENT_REFERENCE_BYTES);
+  #count = 0;
+
+  constructor(index: ChunkIndex) {
+    this.#index = index;
+  }
+
+  /** For `match` jobs. */
+  get memory(): SharedArrayBuffer {
+    return this.#table.memory;
+  }
+
+  /** Remembers a stored chunk by its samples. */
+  add(id: Uint8Array, checksum: number, samples: Uint32Array): void {
+    let number: number | undefined;
+    for (const sample of samples) {
+      if (!this.#table.wants(sample)) continue;
+      number ??= this.#numberOf(id, checksum);
+      if (number === undefined) return;
+      this.#table.add(sample, number);
+    }
+  }
+
+  #numberOf(id: Uint8Array, checksum: number): number | undefined {
+    if (this.#count >= Math.min(CHUNKS_MAX, SIMILAR_NUMBERS_MAX)) return undefined;
+    const number = this.#count++;
+    const at = number * PARENT_REFERENCE_BYTES;
+    if (at === this.#references.byteLength) {
+      const wider = new Uint8Array(at * 2);
+      wider.set(this.#references);
+      this.#references = wider;
+    }
+    this.#references.set(referenceOf(id, checksum), at);
+    return number;
+  }
+
+  /** The chunks that can be read now and be parents, in the same order. */
+  async locations(numbers: readonly number[]): Promise<Location[]> {
+    const found: Location[] = [];
+    for (const number of numbers) {
+      if (number >= this.#count) continue; // Read while the table was being written.
+      const at = number * PARENT_REFERENCE_BYTES;
+      const reference = this.#references.slice(at, at + PARENT_REFERENCE_BYTES);
+      const copies = await this.#index.findReference(reference, PATCH_DEPTH_MAX);
+      const copy = copies.find(
+        (each) => mayBeParent(each) && !this.#index.isCondemned(each.pack), // Soon gone.
+      );
+      if (copy !== undefined) found.push(copy);
+    }
+    return found;
+  }
+}
