@@ -10,7 +10,13 @@ import { type DecodeStep, decodeSteps } from './decode.ts';
 import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type Frame, type FrameInput, parseFrame } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, openFrame, sealFrame } from './frame-seal.ts';
-import { CLEARLY_WORTH, type ParentChoice, smallestPatch, worthwhile } from './patch-choice.ts';
+import {
+  CLEARLY_WORTH,
+  HARDLY_WORTH,
+  type ParentChoice,
+  smallestPatch,
+  worthwhile,
+} from './patch-choice.ts';
 import { type Signer, type Signing, signer } from './signing.ts';
 import { findSimilar, SimilarTable, samplesPerChunk, takeSamples } from './similar.ts';
 import { isZero } from './zero.ts';
@@ -191,7 +197,7 @@ function patch(job: PatchJob): PatchResult[] {
   return job.records.map(({ data, choices }) => {
     const bytes = bytesOf(data);
     const best = smallestPatch(bytes, choices, known);
-    if (best === undefined || best.patch.byteLength >= bytes.byteLength) {
+    if (best === undefined || best.patch.byteLength > bytes.byteLength * HARDLY_WORTH) {
       return { choice: -1, at: 0, storedBytes: 0 };
     }
     const { choice, patch } = best;

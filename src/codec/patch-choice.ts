@@ -1,5 +1,6 @@
 /** Which dictionary makes a chunk smallest without making it slow to read, if any is worth it. */
 import { type Compression, compress } from './compression.ts';
+import { PATCH_DEPTH_MAX } from './limits.ts';
 import { encodePatch, PATCH_WORTH } from './patch.ts';
 
 /** Steps of the job's plan whose results together may serve as a record's dictionary. */
@@ -16,12 +17,16 @@ export type ChosenPatch = { readonly choice: number; readonly patch: Uint8Array 
 /** Below this share of the chunk a patch is taken without asking what plain would cost. */
 export const CLEARLY_WORTH = 1 / 8;
 
+/** Above this share a patch is only better than none: whatever is below it is preferred. */
+export const HARDLY_WORTH = 1 / 2;
+
 /**
  * Each patch in a chain must make its successor this much smaller than the one before it: against a
  * chain's base a patch may be 1.5 times as large as against the newest version. Chains stay flat,
  * and a chunk that changes every day is not at the end of its chain at once.
  */
 const DEPTH_FACTOR = 1.5;
+const DEPTH_SCORE_MAX = DEPTH_FACTOR ** PATCH_DEPTH_MAX;
 
 /** The best patch, or undefined if the codec refuses or no parent of a choice is known. */
 export function smallestPatch(
@@ -36,12 +41,17 @@ export function smallestPatch(
     if (parents.length !== steps.length) continue;
     const patch = encodePatch(bytes, parents);
     if (patch === undefined) continue;
-    const score = patch.byteLength * DEPTH_FACTOR ** depth;
+    const score = scoreOf(patch.byteLength, bytes.byteLength, depth);
     if (score >= bestScore) continue;
     best = { choice, patch };
     bestScore = score;
   }
   return best;
+}
+
+function scoreOf(patchBytes: number, rawBytes: number, depth: number): number {
+  if (patchBytes > rawBytes * HARDLY_WORTH) return rawBytes * DEPTH_SCORE_MAX + patchBytes;
+  return patchBytes * DEPTH_FACTOR ** depth;
 }
 
 /** A patch costs reading its parents: it must be clearly smaller than the chunk alone. */

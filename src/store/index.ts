@@ -1,5 +1,6 @@
 /** store: the repository - packs, index, manifests, commit log; see README.md. */
 export { type BackupOptions, BackupSession, type CommitFacts } from './backup-session.ts';
+export { BATCH_BYTES, type Batch } from './batch.ts';
 export { boundedPlans, type PartPlan } from './bounded-plans.ts';
 export { type CheckOptions, type CheckReport, check, type Problem } from './check.ts';
 export type { ChunkIndex, Location } from './chunk-index.ts';
@@ -48,7 +49,7 @@ export {
   type UnreadableExtent,
 } from './snapshot.ts';
 export type { TagChange } from './snapshot-changes.ts';
-export { BATCH_BYTES, type Batch, SnapshotWriter, type WriterStats } from './snapshot-writer.ts';
+export { SnapshotWriter, type WriterStats } from './snapshot-writer.ts';
 export { isSingleWriter, type Superblock } from './superblock.ts';
 export type { Tree, TreeReader } from './tree-reader.ts';
 export {

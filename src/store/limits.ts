@@ -52,7 +52,7 @@ export const NODE_DEPTH_MAX = 8;
 /** Decoded frames kept in memory by one open snapshot. */
 export const FRAME_CACHE_BYTES = 48 * MiB;
 
-/** Frames of packs that are being written, kept so that later chunks may be patches against them. */
+/** Frames of packs that are being written, kept for chunks that will be patches against theirs. */
 export const HELD_FRAMES_BYTES = 8 * MiB;
 
 /** Small objects: superblock, log entry, session. */

@@ -33,6 +33,9 @@ export type PlannedChoice = {
  */
 const PLAN_HELD_MAX = 8 * 1024 * 1024;
 
+/** Former versions end their chains one earlier: what resembles them may still stand on them. */
+const CHAIN_DEPTH_MAX = PATCH_DEPTH_MAX - 1;
+
 export function mayBeParent({ table, ordinal }: Location): boolean {
   return (
     // A record of an open pack may be announced and not be written yet.
@@ -76,12 +79,13 @@ export async function planAll(
   return planned;
 }
 
-/** The newest version and everything that its chain stands on, each a choice of its own. */
+/** The newest version and what its chain stands on, each a choice of its own. */
 export async function planChain(plan: FramePlan, newest: Location): Promise<PlannedChoice[]> {
   const first = await stepOf(plan, newest);
   if (first === undefined) return [];
   return plan
     .chain(first)
+    .filter(({ location: { table, ordinal } }) => table.depths[ordinal]! < CHAIN_DEPTH_MAX)
     .flatMap(({ step, location }) => plannedChoice(plan, [step], [location]) ?? []);
 }
 

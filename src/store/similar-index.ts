@@ -1,4 +1,4 @@
-/** What is known of stored chunks by samples of their content, to find those that resemble others. */
+/** Samples of the content of stored chunks, by which those are found that resemble new ones. */
 import {
   PARENT_REFERENCE_BYTES,
   PATCH_DEPTH_MAX,

@@ -3,13 +3,9 @@
  * that, and builds the manifest. Nothing is visible before `commit`.
  */
 import assert from 'node:assert/strict';
-import {
-  type CodecPool,
-  DIGEST_ENTRY_BYTES,
-  type Signing,
-  samplesPerChunk,
-} from '../codec/index.ts';
+import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing } from '../codec/index.ts';
 import { equalBytes, toHex } from '../core/index.ts';
+import { type Batch, newBatch, samplesOf } from './batch.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { ChunkStage } from './chunk-stage.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
@@ -21,18 +17,6 @@ import { Slots } from './slots.ts';
 import type { Child, Tree, TreeReader } from './tree-reader.ts';
 import type { TreeWriter } from './tree-writer.ts';
 import { CANONICAL_BYTES, leafDigest, nodeDigest, zeroChunkDigest } from './volume-digest.ts';
-
-/** What one batch carries; a hand-off to a thread pays from about here. */
-export const BATCH_BYTES = 1024 * 1024;
-
-/** Memory for one batch of the volume, to be filled by the caller. */
-export type Batch = {
-  readonly memory: SharedArrayBuffer;
-  readonly bytes: Uint8Array;
-  readonly digests: SharedArrayBuffer;
-  readonly canonical: SharedArrayBuffer;
-  readonly samples: SharedArrayBuffer;
-};
 
 export type WriterStats = {
   /** Content that differs from the parent's. */
@@ -95,17 +79,10 @@ export class SnapshotWriter {
     const { chunkBytes } = options.geometry;
     const { builder, pool, index, parent } = options;
     this.#stage = parent && new ChunkStage(builder, pool, new SimilarIndex(index));
-    const sampleBytes = this.#stage === undefined ? 0 : samplesPerChunk(chunkBytes) * 4;
-    const batches = Array.from({ length: 4 + options.pool.threads * 3 }, (): Batch => {
-      const memory = new SharedArrayBuffer(BATCH_BYTES);
-      return {
-        memory,
-        bytes: new Uint8Array(memory),
-        digests: new SharedArrayBuffer((BATCH_BYTES / chunkBytes) * DIGEST_ENTRY_BYTES),
-        canonical: new SharedArrayBuffer((BATCH_BYTES / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES),
-        samples: new SharedArrayBuffer((BATCH_BYTES / chunkBytes) * sampleBytes),
-      };
-    });
+    const withSamples = this.#stage !== undefined;
+    const batches = Array.from({ length: 4 + pool.threads * 3 }, () =>
+      newBatch(chunkBytes, withSamples),
+    );
     this.#batches = new Slots(batches);
   }
 
@@ -429,11 +406,4 @@ export class SnapshotWriter {
     await this.#options.builder.finish();
     return result;
   }
-}
-
-/** A view of the samples of the chunk at `offset` of the batch; empty where none are taken. */
-function samplesOf({ samples }: Batch, offset: number, chunkBytes: number): Uint32Array {
-  if (samples.byteLength === 0) return new Uint32Array(0);
-  const each = samplesPerChunk(chunkBytes);
-  return new Uint32Array(samples, (offset / chunkBytes) * each * 4, each);
 }

@@ -1,0 +1,119 @@
+/** Similar chunks: what is planted is found, whatever else there is; odd data stays bounded. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  findSimilar,
+  SAMPLE_STEP_BYTES,
+  SIMILAR_TABLE_BYTES,
+  SimilarTable,
+  samplesPerChunk,
+  takeSamples,
+} from './similar.ts';
+
+const CHUNK = 64 * 1024;
+
+/** Bytes that repeat nowhere (xorshift32, Marsaglia 2003). */
+function noise(lengthBytes: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(lengthBytes);
+  let state = (seed * 0x9e3779b1 + 1) | 0;
+  for (let at = 0; at < lengthBytes; at++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    bytes[at] = state >>> 8;
+  }
+  return bytes;
+}
+
+function remember(table: SimilarTable, chunk: Uint8Array, number: number): void {
+  const samples = new Uint32Array(samplesPerChunk(chunk.byteLength));
+  takeSamples(chunk, samples);
+  for (const sample of samples) table.add(sample, number);
+}
+
+test('a chunk that holds a shifted part of another one, long enough, leads to it', () => {
+  const stored = Array.from({ length: 8 }, (_, number) => noise(CHUNK, number + 1));
+  const table = new SimilarTable();
+  for (const [number, chunk] of stored.entries()) remember(table, chunk, number);
+  fc.assert(
+    fc.property(
+      fc.nat(stored.length - 1),
+      fc.nat(CHUNK / 2),
+      fc.integer({ min: -CHUNK / 4, max: CHUNK / 4 }),
+      (number, from, shift) => {
+        const chunk = noise(CHUNK, 1000);
+        const at = Math.max(0, Math.min(CHUNK / 2, from + shift));
+        chunk.set(stored[number]!.subarray(from, from + CHUNK / 2), at);
+        const found = findSimilar(chunk, table, 4);
+        if (isProbed(at, CHUNK / 2) || found.length > 0) assert.deepEqual(found, [number]);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+/** The probe looks at an eighth and at five eighths of the chunk. */
+function isProbed(at: number, lengthBytes: number): boolean {
+  return [CHUNK / 8, (5 * CHUNK) / 8].some((place) => {
+    const reach = SAMPLE_STEP_BYTES + 32;
+    return at <= place && at + lengthBytes >= place + reach;
+  });
+}
+
+test('pages from many chunks lead to those that have most of it, each with something new', () => {
+  const page = 4096;
+  const table = new SimilarTable();
+  const stored = Array.from({ length: 6 }, (_, number) => noise(CHUNK, number + 20));
+  for (const [number, chunk] of stored.entries()) remember(table, chunk, number);
+  // As in a write-ahead log: a head of 24 bytes before each page.
+  const log = noise(CHUNK, 99);
+  const origins = [3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 1, 1, 1, 0, 0];
+  for (const [place, number] of origins.entries()) {
+    const from = place * page;
+    log.set(stored[number]!.subarray(from, from + page), place * (page + 24) + 56);
+  }
+  assert.deepEqual(findSimilar(log, table, 3), [3, 5, 1]);
+  assert.deepEqual(findSimilar(log, table, 8), [3, 5, 1, 0]);
+});
+
+test('what many chunks have in common leads nowhere, nor do zeroes and repeated bytes', () => {
+  const table = new SimilarTable();
+  const common = noise(CHUNK, 7);
+  remember(table, common, 1);
+  remember(table, common, 2);
+  assert.deepEqual(findSimilar(common, table, 4), []);
+  const before = table.count;
+  for (const value of [0, 1, 255]) remember(table, new Uint8Array(CHUNK).fill(value), 3 + value);
+  assert.equal(table.count, before);
+  assert.deepEqual(findSimilar(new Uint8Array(CHUNK), table, 4), []);
+});
+
+test('any bytes of any length are taken and looked up', () => {
+  const table = new SimilarTable();
+  let number = 0;
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 9000 }), fc.nat(200), (part, times) => {
+      const chunk = new Uint8Array(Buffer.concat(new Array(times % 8).fill(part)));
+      const found = findSimilar(chunk, table, 4);
+      assert(found.length <= 4 && new Set(found).size === found.length);
+      assert(found.every((each) => each < number));
+      remember(table, chunk, number++);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('a full table thins samples out, keeps its size, and still finds', () => {
+  const table = new SimilarTable();
+  const samples = new Uint32Array(1);
+  for (let hash = 1; hash <= 1_200_000; hash++) {
+    samples[0] = Math.imul(hash, 0x2545f491) >>> 0;
+    table.add(samples[0], hash & 0xffff);
+  }
+  assert.equal(table.memory.byteLength, SIMILAR_TABLE_BYTES);
+  assert(table.count <= SIMILAR_TABLE_BYTES / 16, `${table.count} samples`);
+  const chunk = noise(CHUNK, 5);
+  remember(table, chunk, 123_456);
+  assert.deepEqual(findSimilar(chunk, table, 1), [123_456]);
+});

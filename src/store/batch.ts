@@ -1,0 +1,36 @@
+/** A batch: what is read of the volume at a time, and what a thread finds out about it. */
+import { DIGEST_ENTRY_BYTES, samplesPerChunk } from '../codec/index.ts';
+import { CANONICAL_BYTES } from './volume-digest.ts';
+
+/** What one batch carries; a hand-off to a thread pays from about here. */
+export const BATCH_BYTES = 1024 * 1024;
+
+/** Memory for one batch of the volume, to be filled by the caller. */
+export type Batch = {
+  readonly memory: SharedArrayBuffer;
+  readonly bytes: Uint8Array;
+  readonly digests: SharedArrayBuffer;
+  readonly canonical: SharedArrayBuffer;
+  /** Of each chunk's content, where similar chunks are looked for. */
+  readonly samples: SharedArrayBuffer;
+};
+
+export function newBatch(chunkBytes: number, withSamples: boolean): Batch {
+  const memory = new SharedArrayBuffer(BATCH_BYTES);
+  const chunks = BATCH_BYTES / chunkBytes;
+  const sampleBytes = withSamples ? samplesPerChunk(chunkBytes) * 4 : 0;
+  return {
+    memory,
+    bytes: new Uint8Array(memory),
+    digests: new SharedArrayBuffer(chunks * DIGEST_ENTRY_BYTES),
+    canonical: new SharedArrayBuffer((BATCH_BYTES / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES),
+    samples: new SharedArrayBuffer(chunks * sampleBytes),
+  };
+}
+
+/** A view of the samples of the chunk at `offset` of the batch; empty where none are taken. */
+export function samplesOf({ samples }: Batch, offset: number, chunkBytes: number): Uint32Array {
+  if (samples.byteLength === 0) return new Uint32Array(0);
+  const each = samplesPerChunk(chunkBytes);
+  return new Uint32Array(samples, (offset / chunkBytes) * each * 4, each);
+}
