@@ -34,7 +34,7 @@ function remember(table: SimilarTable, chunk: Uint8Array, number: number): void 
 
 test('a chunk that holds a shifted part of another one, long enough, leads to it', () => {
   const stored = Array.from({ length: 8 }, (_, number) => noise(CHUNK, number + 1));
-  const table = new SimilarTable();
+  const table = SimilarTable.for(2 ** 30);
   for (const [number, chunk] of stored.entries()) remember(table, chunk, number);
   fc.assert(
     fc.property(
@@ -63,7 +63,7 @@ function isProbed(at: number, lengthBytes: number): boolean {
 
 test('pages from many chunks lead to those that have most of it, each with something new', () => {
   const page = 4096;
-  const table = new SimilarTable();
+  const table = SimilarTable.for(2 ** 30);
   const stored = Array.from({ length: 6 }, (_, number) => noise(CHUNK, number + 20));
   for (const [number, chunk] of stored.entries()) remember(table, chunk, number);
   // As in a write-ahead log: a head of 24 bytes before each page.
@@ -78,7 +78,7 @@ test('pages from many chunks lead to those that have most of it, each with somet
 });
 
 test('what many chunks have in common leads nowhere, nor do zeroes and repeated bytes', () => {
-  const table = new SimilarTable();
+  const table = SimilarTable.for(2 ** 30);
   const common = noise(CHUNK, 7);
   remember(table, common, 1);
   remember(table, common, 2);
@@ -89,8 +89,13 @@ test('what many chunks have in common leads nowhere, nor do zeroes and repeated 
   assert.deepEqual(findSimilar(new Uint8Array(CHUNK), table, 4), []);
 });
 
+test('a table for little content is small', () => {
+  assert(SimilarTable.for(0).memory.byteLength < 10_000);
+  assert(SimilarTable.for(2 ** 53).memory.byteLength === SIMILAR_TABLE_BYTES);
+});
+
 test('any bytes of any length are taken and looked up', () => {
-  const table = new SimilarTable();
+  const table = SimilarTable.for(2 ** 30);
   let number = 0;
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 9000 }), fc.nat(200), (part, times) => {
@@ -105,7 +110,7 @@ test('any bytes of any length are taken and looked up', () => {
 });
 
 test('a full table thins samples out, keeps its size, and still finds', () => {
-  const table = new SimilarTable();
+  const table = SimilarTable.for(2 ** 30);
   const samples = new Uint32Array(1);
   for (let hash = 1; hash <= 1_200_000; hash++) {
     samples[0] = Math.imul(hash, 0x2545f491) >>> 0;

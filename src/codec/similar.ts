@@ -17,18 +17,20 @@ const DROP_FACTOR = power(MULTIPLIER, WINDOW_BYTES);
 /** Fibonacci hashing: the top bits of the product depend on all of the hash. */
 const MIX = 0x9e3779b1;
 
-/** 2^20 samples, 2^19 of them taken at most: those of 512 MiB before samples are thinned out. */
-const SLOTS_LOG2 = 20;
-const SLOTS = 2 ** SLOTS_LOG2;
-const SAMPLES_MAX = SLOTS / 2;
+/** Half of the slots are used at most: with 2^20, 512 MiB of content before samples are thinned. */
+const SLOTS_LOG2_MIN = 10;
+const SLOTS_LOG2_MAX = 20;
 const PROBES_MAX = 16;
 
-/** Bits that say whether a hash may be in the table at all: a quarter of a MiB stays in cache. */
-const FILTER_LOG2 = 21;
-const FILTER_WORDS = 2 ** FILTER_LOG2 / 32;
+/** Two bits for each slot say whether a hash may be there at all: they stay in the cache. */
+const FILTER_LOG2_MORE = 1;
 
-/** What a table takes in shared memory; pages that nobody touches cost nothing. */
-export const SIMILAR_TABLE_BYTES = (FILTER_WORDS + 2 * SLOTS) * 4;
+function tableBytes(slotsLog2: number): number {
+  return 2 ** slotsLog2 * 8 + 2 ** (slotsLog2 + FILTER_LOG2_MORE) / 8;
+}
+
+/** What a table takes in shared memory at most. */
+export const SIMILAR_TABLE_BYTES = tableBytes(SLOTS_LOG2_MAX);
 
 /** More than one chunk has the window: it tells nothing. */
 const COMMON = 0xffffffff;
@@ -88,17 +90,28 @@ export class SimilarTable {
   readonly memory: SharedArrayBuffer;
   /** For `findSimilar` alone. */
   readonly filter: Uint32Array;
+  readonly slotsLog2: number;
   readonly #keys: Uint32Array;
   readonly #numbers: Uint32Array;
   #count = 0;
   /** Only samples whose hash has none of these bits are kept. */
   #thinMask = 0;
 
-  constructor(memory = new SharedArrayBuffer(SIMILAR_TABLE_BYTES)) {
+  constructor(memory: SharedArrayBuffer) {
     this.memory = memory;
-    this.filter = new Uint32Array(memory, 0, FILTER_WORDS);
-    this.#keys = new Uint32Array(memory, FILTER_WORDS * 4, SLOTS);
-    this.#numbers = new Uint32Array(memory, (FILTER_WORDS + SLOTS) * 4, SLOTS);
+    this.slotsLog2 = Math.floor(Math.log2(memory.byteLength / 8));
+    assert(tableBytes(this.slotsLog2) === memory.byteLength, 'not the memory of a table');
+    const slots = 2 ** this.slotsLog2;
+    this.#keys = new Uint32Array(memory, 0, slots);
+    this.#numbers = new Uint32Array(memory, slots * 4, slots);
+    this.filter = new Uint32Array(memory, slots * 8);
+  }
+
+  /** An empty table for so much content; of more than half a GiB it keeps a part of the samples. */
+  static for(contentBytes: number): SimilarTable {
+    const wanted = Math.ceil(Math.log2((2 * contentBytes) / SAMPLE_STEP_BYTES + 1));
+    const slotsLog2 = Math.min(SLOTS_LOG2_MAX, Math.max(SLOTS_LOG2_MIN, wanted));
+    return new SimilarTable(new SharedArrayBuffer(tableBytes(slotsLog2)));
   }
 
   get count(): number {
@@ -113,12 +126,12 @@ export class SimilarTable {
   add(hash: number, number: number): void {
     assert(number <= SIMILAR_NUMBERS_MAX);
     if (!this.wants(hash)) return;
-    if (this.#count >= SAMPLES_MAX) this.#thin();
+    if (this.#count >= this.#keys.length / 2) this.#thin();
     this.#put(hash, number);
   }
 
   #put(hash: number, number: number): void {
-    let slot = mixed(hash) >>> (32 - SLOTS_LOG2);
+    let slot = mixed(hash) >>> (32 - this.slotsLog2);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
       const key = this.#keys[slot];
       if (key === hash) {
@@ -129,11 +142,11 @@ export class SimilarTable {
         this.#numbers[slot] = number;
         this.#keys[slot] = hash;
         this.#count++;
-        const bit = mixed(hash) >>> (32 - FILTER_LOG2);
+        const bit = mixed(hash) >>> (32 - this.slotsLog2 - FILTER_LOG2_MORE);
         this.filter[bit >>> 5] = this.filter[bit >>> 5]! | (1 << (bit & 31));
         return;
       }
-      slot = (slot + 1) & (SLOTS - 1);
+      slot = (slot + 1) & (this.#keys.length - 1);
     }
   }
 
@@ -149,7 +162,7 @@ export class SimilarTable {
   }
 
   find(hash: number): number | undefined {
-    let slot = mixed(hash) >>> (32 - SLOTS_LOG2);
+    let slot = mixed(hash) >>> (32 - this.slotsLog2);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
       const key = this.#keys[slot];
       if (key === hash) {
@@ -157,7 +170,7 @@ export class SimilarTable {
         return number === COMMON ? undefined : number;
       }
       if (key === 0) return undefined;
-      slot = (slot + 1) & (SLOTS - 1);
+      slot = (slot + 1) & (this.#keys.length - 1);
     }
     return undefined;
   }
@@ -191,11 +204,12 @@ export function findSimilar(chunk: Uint8Array, table: SimilarTable, limit: numbe
 
 /** Notes every window in the range that the table knows. One loop over local names: it is hot. */
 function lookAt(chunk: Uint8Array, table: SimilarTable, from: number, to: number): void {
-  const { filter } = table;
+  const { filter, slotsLog2 } = table;
+  const shift = 32 - slotsLog2 - FILTER_LOG2_MORE;
   const last = Math.min(to, chunk.byteLength) - WINDOW_BYTES;
   let hash = from <= last ? windowHash(chunk, from) : 0;
   for (let at = from; at <= last; at++) {
-    const bit = Math.imul(hash, MIX) >>> (32 - FILTER_LOG2);
+    const bit = Math.imul(hash, MIX) >>> shift;
     if (((filter[bit >>> 5]! >>> (bit & 31)) & 1) !== 0) {
       noteHit(table.find(hash >>> 0), at);
       if (hits.count === HITS_MAX) return;

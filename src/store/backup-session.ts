@@ -29,6 +29,7 @@ export type BackupOptions = {
   /** What most of the content is like; the newest snapshot of the volume as a rule. */
   readonly parent: Snapshot | undefined;
   readonly pool: CodecPool;
+  /** `raw` stores no patches either. What is there already stays as it is. */
   readonly compression?: Compression;
   readonly packTargetBytes?: number;
 };
@@ -95,13 +96,15 @@ export class BackupSession implements AsyncDisposable {
       signing: objects.sealer.treeSigning,
       emit: (record, id, checksum) => this.#builder.addTree(record, id, checksum),
     });
+    const { compression = defaultCompression } = options;
+    const patches = parent !== undefined && compression.algorithm !== 'raw';
     this.#builder = new FrameBuilder({
       objects,
       index,
       pool: options.pool,
       random: env.random,
-      compression: options.compression ?? defaultCompression,
-      holdFrames: options.parent !== undefined,
+      compression,
+      holdFrames: patches,
       ...(options.packTargetBytes !== undefined && { packTargetBytes: options.packTargetBytes }),
       beforeSeal: () => tree.flush(),
       announce: (id) => this.#session.add(id),
@@ -119,6 +122,7 @@ export class BackupSession implements AsyncDisposable {
       tree,
       pool: options.pool,
       signing: objects.sealer.chunkSigning,
+      patches,
     });
   }
 

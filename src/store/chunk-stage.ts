@@ -11,7 +11,7 @@ import { type Parents, type PlannedChoice, planChain } from './parent-choice.ts'
 import type { SimilarIndex } from './similar-index.ts';
 
 /** Plain bytes of a group: what a job for a thread is worth. */
-const GROUP_BYTES = 1024 * 1024;
+const GROUP_BYTES_MAX = 1024 * 1024;
 
 /** Groups with chunks that wait for something similar; the oldest gives up waiting. */
 const PARKED_MAX = 6;
@@ -56,8 +56,11 @@ export class ChunkStage {
   readonly #parked: Group[] = [];
   readonly #matching: Working<number[][]>[] = [];
   #groupsMade = 0;
+  readonly #groupBytes: number;
 
-  constructor(builder: FrameBuilder, pool: CodecPool, similar: SimilarIndex) {
+  /** For a volume of this size. */
+  constructor(builder: FrameBuilder, pool: CodecPool, similar: SimilarIndex, sizeBytes: number) {
+    this.#groupBytes = Math.min(GROUP_BYTES_MAX, sizeBytes);
     this.#builder = builder;
     this.#pool = pool;
     this.#similar = similar;
@@ -103,8 +106,8 @@ export class ChunkStage {
     }
     this.#groupsMade++;
     return {
-      memory: new SharedArrayBuffer(GROUP_BYTES),
-      patches: new SharedArrayBuffer(GROUP_BYTES),
+      memory: new SharedArrayBuffer(this.#groupBytes),
+      patches: new SharedArrayBuffer(this.#groupBytes),
       chunks: [],
       usedBytes: 0,
       parentFrames: new Set(),
@@ -254,7 +257,7 @@ function frameName({ pack, table, ordinal }: Location): string {
 }
 
 function hasRoom(group: Group, lengthBytes: number, parent: Location | undefined): boolean {
-  if (group.usedBytes + lengthBytes > GROUP_BYTES) return false;
+  if (group.usedBytes + lengthBytes > group.memory.byteLength) return false;
   if (parent === undefined || group.parentsHeldBytes === 0) return true;
   if (group.parentFrames.has(frameName(parent))) return true;
   const { table, ordinal } = parent;

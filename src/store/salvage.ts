@@ -125,7 +125,7 @@ export class PackSink implements AsyncDisposable {
         data: { memory: this.#input!, at, lengthBytes },
         rawBytes: lengthBytes,
         skipBytes: 0,
-        parents: [],
+        choices: [],
       })),
       plan: { frames: [], steps: [], ids: new Uint8Array(0), checksums: new Uint32Array(0) },
       compression: this.#compression,

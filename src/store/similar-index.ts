@@ -13,12 +13,13 @@ const CHUNKS_MAX = 2 ** 20;
 
 export class SimilarIndex {
   readonly #index: ChunkIndex;
-  readonly #table = new SimilarTable();
-  #references = new Uint8Array(1024 * PARENT_REFERENCE_BYTES);
+  readonly #table: SimilarTable;
+  #references = new Uint8Array(64 * PARENT_REFERENCE_BYTES);
   #count = 0;
 
-  constructor(index: ChunkIndex) {
+  constructor(index: ChunkIndex, sizeBytes: number) {
     this.#index = index;
+    this.#table = SimilarTable.for(sizeBytes);
   }
 
   /** For `match` jobs. */

@@ -12,11 +12,12 @@ import type { FrameBuilder, NewChunk } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
 import { fitted, holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
+import { fillHashes, type OpenLeaf } from './open-leaf.ts';
 import { SimilarIndex } from './similar-index.ts';
 import { Slots } from './slots.ts';
 import type { Child, Tree, TreeReader } from './tree-reader.ts';
 import type { TreeWriter } from './tree-writer.ts';
-import { CANONICAL_BYTES, leafDigest, nodeDigest, zeroChunkDigest } from './volume-digest.ts';
+import { CANONICAL_BYTES, leafDigest, nodeDigest } from './volume-digest.ts';
 
 export type WriterStats = {
   /** Content that differs from the parent's. */
@@ -39,23 +40,14 @@ export type SnapshotWriterOptions = {
   readonly pool: CodecPool;
   /** The keys of chunk ids, in an encrypted repository. */
   readonly signing: Signing | undefined;
+  /** What is new may be stored as patches against chunks that it resembles. */
+  readonly patches: boolean;
 };
 
 type Item =
   | { kind: 'data'; batch: Batch; offsetBytes: number; lengthBytes: number; ready: Promise<void> }
   | { kind: 'empty'; piece: number; offsetBytes: number; lengthBytes: number }
   | { kind: 'keep'; offsetBytes: number; lengthBytes: number };
-
-/** The leaf that is being filled. */
-type OpenLeaf = {
-  readonly index: number;
-  readonly leaf: Leaf;
-  readonly old: Leaf;
-  readonly oldReference: Child;
-  filled: number;
-  /** Canonical hashes, where pieces are not canonical chunks themselves. */
-  readonly hashes: Uint8Array | undefined;
-};
 
 export class SnapshotWriter {
   readonly stats: WriterStats = {
@@ -76,9 +68,12 @@ export class SnapshotWriter {
 
   constructor(options: SnapshotWriterOptions) {
     this.#options = options;
-    const { chunkBytes } = options.geometry;
-    const { builder, pool, index, parent } = options;
-    this.#stage = parent && new ChunkStage(builder, pool, new SimilarIndex(index));
+    const { chunkBytes, sizeBytes } = options.geometry;
+    const { builder, pool, index, parent, patches } = options;
+    if (patches && parent !== undefined) {
+      const similar = new SimilarIndex(index, sizeBytes);
+      this.#stage = new ChunkStage(builder, pool, similar, sizeBytes);
+    }
     const withSamples = this.#stage !== undefined;
     const batches = Array.from({ length: 4 + pool.threads * 3 }, () =>
       newBatch(chunkBytes, withSamples),
@@ -288,7 +283,7 @@ export class SnapshotWriter {
       }
     }
     assert(item.kind !== 'keep' || open.hashes === undefined, 'keep whole leaves only');
-    this.#fillHashes(open, offset, stop, undefined);
+    fillHashes(open, offset, stop, undefined);
     open.filled += count;
   }
 
@@ -315,7 +310,7 @@ export class SnapshotWriter {
       }
       open.filled++;
     }
-    this.#fillHashes(open, offset, stop, item);
+    fillHashes(open, offset, stop, item);
   }
 
   #takeZero(open: OpenLeaf, piece: number, length: number): void {
@@ -364,28 +359,6 @@ export class SnapshotWriter {
   /** What is condemned will soon be gone. */
   #reliable(found: Location | undefined): Location | undefined {
     return found !== undefined && this.#options.index.isCondemned(found.pack) ? undefined : found;
-  }
-
-  /** Canonical hashes of the range, where the pieces' own ids do not serve. */
-  #fillHashes(
-    { hashes, index }: OpenLeaf,
-    offset: number,
-    stop: number,
-    item: Extract<Item, { kind: 'data' }> | undefined,
-  ): void {
-    if (hashes === undefined) return;
-    assert(offset % CANONICAL_BYTES === 0, 'ranges are aligned to 64 KiB here');
-    for (let at = offset; at < stop; at += CANONICAL_BYTES) {
-      const to = ((at - index * LEAF_BYTES) / CANONICAL_BYTES) * 32;
-      const length = Math.min(CANONICAL_BYTES, stop - at);
-      const entry = item && ((at - item.offsetBytes) / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES;
-      const view = item && new DataView(item.batch.canonical);
-      const zero = entry === undefined || view!.getUint32(entry, true) === 1;
-      hashes.set(
-        zero ? zeroChunkDigest(length) : new Uint8Array(item!.batch.canonical, entry + 8, 32),
-        to,
-      );
-    }
   }
 
   async #closeLeaf(open: OpenLeaf): Promise<void> {

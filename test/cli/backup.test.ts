@@ -241,3 +241,24 @@ test('a snapshot whose packs are gone leaves the target as it was', async () => 
   await here.failure(20, 'restore', 'disk', 'precious');
   assert.equal(await readFile(here.path('precious'), 'utf8'), 'precious');
 });
+
+test('what is stored in different ways is restored alike', async () => {
+  await using here = await place();
+  await here.ok('init');
+  const text = Buffer.from('a line that says little\n'.repeat(50_000));
+  const stored: Record<string, number> = {};
+  for (const how of ['none', 'lz4', 'zstd:1', 'auto']) {
+    // Another text each time, so that none is known already.
+    await writeImage(here.path('disk.img'), SIZE, { [MIB]: Buffer.from(`${how} ${text}`) });
+    const [made] = (await here.json(
+      0,
+      ...['backup', 'disk.img', '--name', how.replace(':', '-'), '--compression', how],
+    )) as [Line];
+    stored[how] = Number(made.storedBytes);
+    await here.ok('restore', `${how.replace(':', '-')}@latest`, 'back.img');
+    assert.deepEqual(await readFile(here.path('back.img')), await readFile(here.path('disk.img')));
+  }
+  assert(stored.none! > text.byteLength && stored.lz4! < text.byteLength / 10);
+  assert(stored['zstd:1']! < text.byteLength / 10);
+  await here.failure(2, 'backup', 'disk.img', '--compression', 'gzip');
+});

@@ -17,7 +17,7 @@ const UNREADABLE_SHOWN_MAX = 20;
 /** Which change source was used, as the snapshot records it, and why, for people. */
 type ChangeSource = { readonly name: string; readonly reason: string };
 
-export const run: Run<typeof backupSpec> = async (context, { source, name, tag }) => {
+export const run: Run<typeof backupSpec> = async (context, { source, name, tag, compression }) => {
   const { env, output, signal } = context;
   await using repository = await repositoryOf(context);
   const volume = name ?? defaultVolumeName(source);
@@ -34,6 +34,7 @@ export const run: Run<typeof backupSpec> = async (context, { source, name, tag }
       origin,
       changeSource: changes.name,
       tags: tag,
+      compression,
       signal,
       onProgress: ({ doneBytes }) => progress.update(doneBytes),
     });

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import type { ServeTlsOptions } from '../../nbd/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../store/index.ts';
-import { backup } from '../../transfer/backup/index.ts';
+import { type BackupRequest, backup } from '../../transfer/backup/index.ts';
 import { type Mount, mount } from '../../transfer/mount/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
@@ -97,7 +97,9 @@ async function serveWritable(
   { snapshot, commitTo, values }: Writable,
 ): Promise<void> {
   const { output } = context;
-  const commit = () => commitOnce(context, repository, mounted, commitTo ?? snapshot.volume);
+  const { compression } = values;
+  const target = { volume: commitTo ?? snapshot.volume, compression };
+  const commit = () => commitOnce(context, repository, mounted, target);
   let asked: Promise<void> = Promise.resolve();
   using _listener = context.onCommitSignal(() => {
     if (commitTo === undefined) output.warn('SIGUSR2 commits only with --commit');
@@ -156,11 +158,12 @@ async function commitOnce(
   { env }: Context,
   repository: Repository,
   mounted: Mount,
-  volume: string,
+  { volume, compression }: Pick<BackupRequest, 'volume' | 'compression'>,
 ): Promise<Snapshot> {
   const result = await mounted.commit((device, since) =>
     backup(env, repository, device, {
       volume,
+      compression,
       origin: repository.latest(volume)?.origin ?? since.parent.origin,
       changeSource: 'overlay',
       since,

@@ -1,4 +1,5 @@
 /** Commands that bring volumes into a repository and back. */
+import { compressionOption } from '../compression.ts';
 import { argument, entry, flag, type TableEntry, text } from '../spec.ts';
 import { words } from './retention.ts';
 
@@ -23,10 +24,11 @@ export const backupSpec = {
       short: 'n',
     }),
     tag: words('TAG', 'give the snapshot this tag; may be given several times'),
+    compression: compressionOption,
   },
   examples: [
     'ferry backup disk.img',
-    'ferry backup /dev/vg0/web --name web',
+    'ferry backup /dev/vg0/web --name web --compression zstd:9',
     'ferry backup nbd+unix:///?socket=/run/vm.sock --name vm',
   ],
 } as const;

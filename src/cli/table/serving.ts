@@ -1,5 +1,6 @@
 /** Commands that serve volumes over NBD until they are told to stop. */
 
+import { compressionOption } from '../compression.ts';
 import { listen } from '../listen.ts';
 import {
   argument,
@@ -33,6 +34,7 @@ export const mountSpec = {
     rw: flag('let clients write, to a layer'),
     listen,
     commit: optionalText('VOL', '', 'with --rw: keep the changes as a snapshot of VOL, or its own'),
+    compression: compressionOption,
     continue: flag('take up the layer that an earlier mount left'),
     ...tlsOptions,
   },

@@ -1,5 +1,5 @@
 /** Backs a device up: finds what changed since the newest snapshot, stores that, commits. */
-import { type CodecPool, codecPool } from '../../codec/index.ts';
+import { type CodecPool, type Compression, codecPool } from '../../codec/index.ts';
 import { type Env, type Extent, hasCode, mapOrdered } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
@@ -29,6 +29,8 @@ export type BackupRequest = {
   /** Only these ranges may differ from that snapshot; without this everything is compared. */
   readonly since?: { readonly parent: Snapshot; readonly changed: Iterable<Extent> };
   readonly tags?: readonly string[];
+  /** How what is new is stored; zstd 3 by default. */
+  readonly compression?: Compression | undefined;
   /** Tests make packs small. */
   readonly packTargetBytes?: number;
   readonly onProgress?: OnProgress;
@@ -109,6 +111,7 @@ async function backupSince(
     sizeBytes,
     parent,
     pool,
+    ...(request.compression !== undefined && { compression: request.compression }),
     ...(request.packTargetBytes !== undefined && { packTargetBytes: request.packTargetBytes }),
   });
   const { writer } = session;
