@@ -22,6 +22,9 @@ export interface Output {
   /** What was asked for (a row of `ls`, a table): people get `text`, even with --quiet. */
   item(messageType: string, fields: Fields, text: string): void;
 
+  /** Many of one kind, for programs only: written together. */
+  items(messageType: string, rows: Iterable<Fields>): void;
+
   /** What was asked for, in a form for people only; programs get it by other calls. */
   text(text: string): void;
 
@@ -50,13 +53,29 @@ export interface Output {
   printState(): void;
 }
 
+/** Lines that are written together have about so many characters. */
+const WRITE_LENGTH = 65_536;
+
 export function output(terminal: Terminal, clock: Clock, options: OutputOptions): Output {
   const { json, quiet, verbose } = options;
   let bar: Progress | undefined;
   let tellState: () => State = () => ({ fields: { state: 'running' }, text: 'running' });
 
+  const spelled = (messageType: string, fields: Fields) =>
+    `${JSON.stringify({ message_type: messageType, ...fields })}\n`;
   const line = (messageType: string, fields: Fields) =>
-    terminal.write(`${JSON.stringify({ message_type: messageType, ...fields })}\n`);
+    terminal.write(spelled(messageType, fields));
+
+  function lines(messageType: string, rows: Iterable<Fields>): void {
+    let part = '';
+    for (const fields of rows) {
+      part += spelled(messageType, fields);
+      if (part.length < WRITE_LENGTH) continue;
+      terminal.write(part);
+      part = '';
+    }
+    if (part !== '') terminal.write(part);
+  }
 
   function print(text: string): void {
     bar?.hide();
@@ -71,6 +90,9 @@ export function output(terminal: Terminal, clock: Clock, options: OutputOptions)
   return {
     options,
     item: (messageType, fields, text) => (json ? line(messageType, fields) : print(text)),
+    items(messageType, rows) {
+      if (json) lines(messageType, rows);
+    },
     text(text) {
       if (!json) print(text);
     },

@@ -1,4 +1,5 @@
 /** The envelope around every small object: what it is, how long, and a checksum over all of it. */
+import { isAscii } from 'node:buffer';
 import { ByteReader, crc32, FormatError } from '../core/index.ts';
 import { damagedObject, StoreError } from './errors.ts';
 
@@ -92,9 +93,15 @@ export function unsealJson(kind: ObjectKind, bytes: Uint8Array, key: string): un
   return parseJson(unseal(kind, bytes, key), key);
 }
 
+/** Most of our JSON is plain ASCII, which is decoded several times faster as what it is. */
+function textOf(payload: Uint8Array): string {
+  if (!isAscii(payload)) return new TextDecoder('utf-8', { fatal: true }).decode(payload);
+  return Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('latin1');
+}
+
 export function parseJson(payload: Uint8Array, key: string): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+    return JSON.parse(textOf(payload));
   } catch (cause) {
     throw damagedObject(key, 'its JSON does not parse', cause);
   }

@@ -18,7 +18,7 @@ export const run: Run<typeof lsSpec> = async (context, { volume }) => {
   }
   const snapshots = repository.snapshots(volume);
   if (output.options.json) {
-    for (const snapshot of snapshots) output.item('snapshot', snapshotFields(snapshot), '');
+    output.items('snapshot', snapshots.values().map(snapshotFields));
   } else if (snapshots.length > 0) {
     output.text(tableOf(snapshots));
   }
