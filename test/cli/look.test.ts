@@ -57,6 +57,8 @@ test('snapshots are listed, named, compared and counted', async () => {
       'changedBytes',
       'storedBytes',
       'source',
+      'tags',
+      'held',
     ]);
   }
   assert.deepEqual(
