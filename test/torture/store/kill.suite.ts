@@ -15,6 +15,7 @@ import type { Task } from './kill.fixture.ts';
 import { Model, type Shape } from './model.suite.ts';
 import {
   carryOut,
+  mayForget,
   noteDone,
   type OperationName,
   type Place,
@@ -140,7 +141,7 @@ export class KillRounds {
     running.kill('SIGSTOP');
     const place = this.#place();
     for (let at = 0; at < 2; at++) {
-      if (this.#model.kept.size > 1) {
+      if (mayForget(this.#model)) {
         await carryOut(place, this.#model, planOne('forget', this.#model, shape, draws));
       }
       await carryOut(place, this.#model, planOne('gc', this.#model, shape, draws));

@@ -22,6 +22,7 @@ import { Model, noise, type Shape, type Version } from './model.suite.ts';
 import {
   carryOut,
   digestOf,
+  mayForget,
   openAt,
   type Place,
   planOne,
@@ -83,7 +84,7 @@ async function run(one: Place, two: Place, sizes: MemorySetting, draws: Draws): 
   await look(one, model);
   await losePlainCopies(one, sizes, model);
   for (let round = 0; round < ROUNDS; round++) {
-    if (model.kept.size > 1) await carryOut(one, model, planOne('forget', model, shape, draws));
+    if (mayForget(model)) await carryOut(one, model, planOne('forget', model, shape, draws));
     await carryOut(one, model, planOne('gc', model, shape, draws));
     await look(one, model);
     await put(one, model, draws.pick(['alpha', 'beta']), draws.pick([first, second]));

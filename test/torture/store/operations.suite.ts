@@ -178,6 +178,11 @@ export async function openAt(place: Place): Promise<Repository> {
   return open(place.env, await place.objects(), { fingerprints });
 }
 
+/** There is a snapshot that nobody is forgetting yet. */
+export function mayForget(model: Model): boolean {
+  return [...model.kept.keys()].some((id) => !model.leaving.has(id));
+}
+
 /** Opens the repository, runs the step, and closes it again. */
 export async function runStep(place: Place, step: Step): Promise<string> {
   await using repository = await openAt(place);

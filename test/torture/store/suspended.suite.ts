@@ -7,7 +7,7 @@ import type { ObjectStore } from '../../../src/objects/index.ts';
 import { init, type Kind } from '../../../src/transfer/backup/model-repository.fixture.ts';
 import { judge, look } from './judge.suite.ts';
 import { Model, type Shape } from './model.suite.ts';
-import { carryOut, type Place, planOne, planStep } from './operations.suite.ts';
+import { carryOut, mayForget, type Place, planOne, planStep } from './operations.suite.ts';
 import { placeIn } from './torn.suite.ts';
 
 const GCS_MAX = 4;
@@ -90,7 +90,7 @@ async function besides(place: Place, model: Model, shape: Shape, draws: Draws): 
       continue;
     }
     if (draws.chance(0.7)) await carryOut(place, model, planOne('backup', model, shape, draws));
-    if (model.kept.size > model.leaving.size && draws.chance(0.8)) {
+    if (mayForget(model) && draws.chance(0.8)) {
       await carryOut(place, model, planOne('forget', model, shape, draws));
     }
     await carryOut(place, model, planOne('gc', model, shape, draws));
