@@ -25,9 +25,9 @@ const CHECK_EVERY = 20;
 
 const MiB = 2 ** 20;
 const VOLUME_BYTES = 32 * MiB;
-const CONTENT_BYTES = 6 * MiB;
+const CONTENT_BYTES = 3 * MiB;
 /** A run seals several packs. */
-const PACK_BYTES = MiB / 2;
+const PACK_BYTES = MiB / 4;
 /** One for each MiB of content, the last for the hole behind it: then only the commit is left. */
 const STEPS = CONTENT_BYTES / MiB + 1;
 
