@@ -1,4 +1,4 @@
-/** For kill-backup.test.ts: one backup as a process of its own, which tells how far it is. */
+/** For kill-backup.long.ts: one backup as a process of its own, which tells how far it is. */
 import { writeSync } from 'node:fs';
 import { nodeEnv } from '../src/core/index.ts';
 import { openFile } from '../src/device/index.ts';

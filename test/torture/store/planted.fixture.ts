@@ -1,4 +1,4 @@
-/** For planted.test.ts: loads the product with one planted defect, runs trials until one fails. */
+/** For planted.long.ts: loads the product with one planted defect, runs trials until one fails. */
 import { writeSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';

@@ -155,7 +155,7 @@ async function checkAll({ repositoryPath }: Trial): Promise<void> {
 
 type Tally = { runs: number; kills: number; tooLate: number; adopted: number };
 
-test('backups killed at random moments', { timeout: 280_000 }, async (t: TestContext) => {
+test('backups killed at random moments', { timeout: 1_200_000 }, async (t: TestContext) => {
   const folder = await mkdtemp(join(tmpdir(), 'ferry-kill-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const tally: Tally = { runs: 0, kills: 0, tooLate: 0, adopted: 0 };

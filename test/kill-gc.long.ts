@@ -27,7 +27,7 @@ async function leftOver(here: Place): Promise<string[]> {
 }
 
 test('garbage collection killed at random moments', {
-  timeout: 280_000,
+  timeout: 1_200_000,
 }, async (t: TestContext) => {
   await using here = await place();
   const draws = new Draws(1, 7);
