@@ -56,22 +56,22 @@ export type RunsOptions = {
  * Covers [0, sizeBytes) with the changed ranges, widened to `alignBytes`, and what lies between.
  * The ranges ascend; they may touch and overlap.
  */
-export function* changedRuns(
-  changed: Iterable<Extent>,
+export async function* changedRuns(
+  changed: AsyncIterable<Extent> | Iterable<Extent>,
   { sizeBytes, stableBytes, alignBytes }: RunsOptions,
-): Generator<Run | Keep> {
+): AsyncGenerator<Run | Keep> {
   yield* keptAndChanged(changed, stableBytes, alignBytes);
   if (sizeBytes > stableBytes) yield data(stableBytes, sizeBytes);
 }
 
-function* keptAndChanged(
-  changed: Iterable<Extent>,
+async function* keptAndChanged(
+  changed: AsyncIterable<Extent> | Iterable<Extent>,
   sizeBytes: number,
   alignBytes: number,
-): Generator<Run | Keep> {
+): AsyncGenerator<Run | Keep> {
   let at = 0;
   let before = 0;
-  for (const { offsetBytes, lengthBytes } of changed) {
+  for await (const { offsetBytes, lengthBytes } of changed) {
     assert(offsetBytes >= before, 'changed ranges must ascend: one would be lost');
     before = offsetBytes;
     const start = Math.max(at, Math.floor(offsetBytes / alignBytes) * alignBytes);

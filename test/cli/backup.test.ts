@@ -62,6 +62,15 @@ test('people read what was read, changed, sent and stored, and why', async () =>
   assert.equal(await here.ok('backup', 'disk.img', '--name', 'web', '--quiet'), '');
 });
 
+test('a person chooses how changes are found; a source that there is not is an error', async () => {
+  await using here = await prepared();
+  await here.ok('backup', 'disk.img');
+  const [full] = (await here.json(0, 'backup', 'disk.img', '--changes', 'full')) as [Line];
+  assert.deepEqual([full.source, full.parent, full.newBytes], ['full', null, 0]);
+  const error = await here.failure(1, 'backup', 'disk.img', '--changes', 'qemu');
+  assert.equal(error.code, 'TRACK_SOURCE');
+});
+
 test('what another volume brought is not stored again', async () => {
   await using here = await prepared();
   await here.ok('backup', 'disk.img');

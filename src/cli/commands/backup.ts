@@ -1,7 +1,8 @@
 /** `ferry backup`: takes a snapshot of a source and tells what that took. */
 import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
-import { type BackupResult, backup, checkOwner } from '../../transfer/backup/index.ts';
+import { backupChanges, type ChangesResult, checkOwner } from '../../transfer/backup/index.ts';
 import { defaultVolumeName, openSource, originOf } from '../../transfer/index.ts';
+import { changeSources } from '../change-sources.ts';
 import type { Context } from '../context.ts';
 import { exitStatus } from '../exit-codes.ts';
 import { interruption } from '../interrupted.ts';
@@ -14,25 +15,23 @@ import type { backupSpec } from '../table/backup.ts';
 /** More unreadable places than these are only counted; `ferry show` lists them all. */
 const UNREADABLE_SHOWN_MAX = 20;
 
-/** Which change source was used, as the snapshot records it, and why, for people. */
-type ChangeSource = { readonly name: string; readonly reason: string };
-
-export const run: Run<typeof backupSpec> = async (context, { source, name, tag, compression }) => {
+export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, output, signal } = context;
+  const { source, name, tag, changes, compression } = values;
   await using repository = await repositoryOf(context);
   const volume = name ?? defaultVolumeName(source);
   const origin = originOf(source);
   if (name === undefined) checkOwner(repository, volume, origin);
   await using device = await openSource(env, source, { readOnly: true });
-  const changes = changeSource(repository.latest(volume));
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('reading', device.sizeBytes);
-  let result: BackupResult;
+  let result: ChangesResult;
   try {
-    result = await backup(env, repository, device, {
+    result = await backupChanges(env, repository, device, {
       volume,
       origin,
-      changeSource: changes.name,
+      sources: changeSources(),
+      choice: changes,
       tags: tag,
       compression,
       signal,
@@ -50,26 +49,26 @@ export const run: Run<typeof backupSpec> = async (context, { source, name, tag, 
     output.warn(`${name} is damaged and was not compared with; run \`ferry check\``);
   }
   warnOfSize(output, source, result);
-  tell(output, result, changes, env.clock.monotonicMs() - startMs);
+  if (result.finishFailure !== undefined) {
+    const why = messageOf(result.finishFailure);
+    output.warn(`the snapshot is there, but its source of changes did not take note of it: ${why}`);
+  }
+  tell(output, result, env.clock.monotonicMs() - startMs);
   if (result.snapshot.unreadable.length === 0) return exitStatus.done;
   warnOfUnreadable(context, source, result.snapshot);
   return exitStatus.partial;
 };
 
-function changeSource(parent: Snapshot | undefined): ChangeSource {
-  if (parent === undefined) return { name: 'full', reason: 'first backup: everything read' };
-  const compared = `every block compared with ${snapshotName(parent)}`;
-  const reason = `checksum: ${compared}; holes skipped as the source names them`;
-  return { name: 'checksum', reason };
-}
-
-function tell(output: Output, result: BackupResult, changes: ChangeSource, tookMs: number): void {
+function tell(output: Output, result: ChangesResult, tookMs: number): void {
   const { snapshot, parent, stats, readBytes, skippedBytes, adoptedPacks } = result;
   const { sizeBytes, changedBytes, storedBytes, unreadable } = snapshot;
+  const passed = result.passed.filter(({ reason }) => parent !== undefined || reason !== 'first');
+  const reason = reasonOf(result);
   const rate = formatRate((readBytes * 1000) / Math.max(1, tookMs));
   const lines = [
     `${snapshotName(snapshot)}: ${formatSize(sizeBytes)} backed up in ${formatDuration(tookMs)}`,
-    `  source   ${changes.reason}`,
+    `  source   ${reason}`,
+    ...passed.map((source) => `  passed   ${source.source}: ${source.why}`),
     `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,
     ...sizeLines(sizeBytes, parent),
     `  changed  ${formatSize(changedBytes)}${parent ? ` since ${snapshotName(parent)}` : ''}`,
@@ -84,7 +83,8 @@ function tell(output: Output, result: BackupResult, changes: ChangeSource, tookM
       ...snapshotFields(snapshot),
       parent: parent?.id ?? null,
       parentSizeBytes: parent?.sizeBytes ?? null,
-      reason: changes.reason,
+      reason,
+      passed: result.passed.map(({ source, reason: code, why }) => ({ source, code, why })),
       readBytes,
       skippedBytes,
       newBytes: stats.newBytes,
@@ -98,6 +98,17 @@ function tell(output: Output, result: BackupResult, changes: ChangeSource, tookM
   );
 }
 
+function reasonOf({ reason, snapshot, parent }: ChangesResult): string {
+  const { source } = snapshot;
+  if (parent === undefined) return reason;
+  const holes = source === 'checksum' ? '; holes skipped as the source names them' : '';
+  return `${source}: ${reason}${holes}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 function sizeLines(sizeBytes: number, parent: Snapshot | undefined): string[] {
   if (parent === undefined || parent.sizeBytes === sizeBytes) return [];
   const verb = parent.sizeBytes < sizeBytes ? 'grew' : 'shrank';
@@ -107,7 +118,7 @@ function sizeLines(sizeBytes: number, parent: Snapshot | undefined): string[] {
 /** Of such a difference one may doubt that it is the same disk. */
 const SIZE_RATIO_DOUBTED = 2;
 
-function warnOfSize(output: Output, source: string, { snapshot, parent }: BackupResult): void {
+function warnOfSize(output: Output, source: string, { snapshot, parent }: ChangesResult): void {
   if (parent === undefined) return;
   const sizes = [parent.sizeBytes, snapshot.sizeBytes] as const;
   if (Math.max(...sizes) < SIZE_RATIO_DOUBTED * Math.min(...sizes)) return;

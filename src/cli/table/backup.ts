@@ -1,7 +1,15 @@
 /** Commands that bring volumes into a repository and back. */
+
+import type { ChangeChoice } from '../../track/index.ts';
 import { compressionOption } from '../compression.ts';
-import { argument, entry, flag, type TableEntry, text } from '../spec.ts';
+import { argument, choice, entry, flag, type TableEntry, text } from '../spec.ts';
 import { words } from './retention.ts';
+
+/** Written out: every command loads this file, and need not load what is behind them. */
+const changeChoices = [
+  ...(['auto', 'tracker', 'qemu', 'snapshot', 'extents', 'journal'] as const),
+  ...(['checksum', 'full'] as const),
+] satisfies readonly ChangeChoice[];
 
 export const backupSpec = {
   name: 'backup',
@@ -11,6 +19,9 @@ export const backupSpec = {
     'stored again, and holes are not read. SOURCE must not change meanwhile. An interrupted run',
     'leaves finished packs behind, which the next one takes up. Exit status 3 if parts of the',
     'source could not be read: the snapshot is there, and they are zeroes in it.',
+    'What changed is told by the best source that can be trusted, each one that cannot say is',
+    'named with its reason; --changes asks one source only: checksum reads and compares every',
+    'block, full reads every block and compares nothing.',
   ].join('\n'),
   arguments: {
     source: argument(
@@ -24,6 +35,7 @@ export const backupSpec = {
       short: 'n',
     }),
     tag: words('TAG', 'give the snapshot this tag; may be given several times'),
+    changes: choice(changeChoices, 'how to find what changed', 'auto'),
     compression: compressionOption,
   },
   examples: [

@@ -20,6 +20,12 @@ import { checkInterrupted, TransferError } from '../errors.ts';
 import type { OnProgress } from '../progress.ts';
 import { alignedRuns, changedRuns, type Keep, type Run } from '../runs.ts';
 
+export type Since = {
+  readonly parent: Snapshot;
+  /** Ascending; may touch and overlap. */
+  readonly changed: AsyncIterable<Extent> | Iterable<Extent>;
+};
+
 export type BackupRequest = {
   readonly volume: string;
   /** Tells this source from others of the same volume; see `Snapshot.origin`. */
@@ -27,7 +33,9 @@ export type BackupRequest = {
   /** How the changes are found, as the snapshot records it. */
   readonly changeSource: string;
   /** Only these ranges may differ from that snapshot; without this everything is compared. */
-  readonly since?: { readonly parent: Snapshot; readonly changed: Iterable<Extent> };
+  readonly since?: Since;
+  /** False: nothing is compared with, as if the volume had no snapshot. */
+  readonly compare?: boolean;
   readonly tags?: readonly string[];
   /** How what is new is stored; zstd 3 by default. */
   readonly compression?: Compression | undefined;
@@ -81,7 +89,8 @@ export async function backup(
   device: Device,
   request: BackupRequest,
 ): Promise<BackupResult> {
-  const parent = request.since?.parent ?? repository.latest(request.volume);
+  const newest = request.compare === false ? undefined : repository.latest(request.volume);
+  const parent = request.since?.parent ?? newest;
   try {
     return await backupSince(env, repository, device, request, parent);
   } catch (error) {
@@ -91,7 +100,8 @@ export async function backup(
   }
 }
 
-function isDamage(error: unknown): boolean {
+/** What the manifest of the parent lacks, a backup without it does not need. */
+export function isDamage(error: unknown): boolean {
   return hasCode(error, 'STORE_DAMAGED') || hasCode(error, 'STORE_MISSING');
 }
 
@@ -183,7 +193,7 @@ class BackupRun {
     await this.#writer.settled();
   }
 
-  #runs(): AsyncIterable<Run | Keep> | Iterable<Run | Keep> {
+  #runs(): AsyncIterable<Run | Keep> {
     const { since } = this.#request;
     const align = Math.max(this.#chunkBytes, CANONICAL_BYTES);
     if (since === undefined) return alignedRuns(this.#device, align);

@@ -1,5 +1,10 @@
 /** transfer/backup: from a device to a snapshot and back; see README.md. */
 export { type BackupRequest, type BackupResult, backup } from './backup.ts';
+export {
+  backupChanges,
+  type ChangesRequest,
+  type ChangesResult,
+} from './backup-changes.ts';
 export { prepareRestore } from './prepare-restore.ts';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.ts';
 export { verifyRestored } from './verify.ts';

@@ -1,0 +1,10 @@
+/** What can go wrong while changes are tracked or looked for. */
+import { FerryError } from '../core/index.ts';
+
+export type TrackErrorCode =
+  | 'TRACK_CANNOT_SAY' // The one source that was asked for cannot say what changed.
+  | 'TRACK_SOURCE'; // There is no such source for this volume.
+
+export class TrackError extends FerryError<TrackErrorCode> {
+  override readonly name = 'TrackError';
+}

@@ -1,0 +1,26 @@
+/** track: where change sets come from - sources, the ladder that chooses; see README.md. */
+export {
+  type CannotSay,
+  type CannotSayReason,
+  CHANGE_SOURCES,
+  type ChangeAnswer,
+  type ChangeCost,
+  type ChangedRange,
+  type ChangeQuestion,
+  type ChangeSet,
+  type ChangeSource,
+  type ChangeSourceName,
+  cannotSay,
+  type Everything,
+  type Finish,
+  type Outcome,
+} from './change-source.ts';
+export { checksumSource, fullSource } from './comparison.ts';
+export { TrackError, type TrackErrorCode } from './errors.ts';
+export {
+  CHANGE_CHOICES,
+  type ChangeChoice,
+  type Found,
+  findChanges,
+  type LadderOptions,
+} from './ladder.ts';
