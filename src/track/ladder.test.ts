@@ -1,4 +1,4 @@
-/** Goal: the cheapest source that knows is taken, nobody is passed over silently, all hear the end. */
+/** Goal: the cheapest source that knows is taken, none passed over silently, all hear the end. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { memory } from '../device/index.ts';
