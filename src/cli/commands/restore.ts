@@ -1,7 +1,9 @@
 /** `ferry restore`: writes a snapshot to a target, bit for bit. */
-import { prepareRestore, restore, verifyRestored } from '../../transfer/backup/index.ts';
-import { openRestoreTarget } from '../../transfer/index.ts';
+import { prepareRestore, restore } from '../../transfer/backup/index.ts';
+import { type OnProgress, openRestoreTarget } from '../../transfer/index.ts';
 import { interruption } from '../interrupted.ts';
+import type { Output } from '../output.ts';
+import type { Progress } from '../progress.ts';
 import { repositoryOf, snapshotName } from '../repository.ts';
 import { formatDuration, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
@@ -24,12 +26,8 @@ export const run: Run<typeof restoreSpec> = async (context, values) => {
       blank: target.zeroed,
       signal,
       onProgress: ({ doneBytes }) => writing.update(doneBytes),
+      verify: values.verify ? { onProgress: verification(output, sizeBytes) } : undefined,
     });
-    if (values.verify) {
-      const verifying = output.progress('verifying', sizeBytes);
-      const onProgress = ({ doneBytes }: { doneBytes: number }) => verifying.update(doneBytes);
-      await verifyRestored(env, snapshot, device, { signal, onProgress });
-    }
     const tookMs = env.clock.monotonicMs() - startMs;
     output.summary(
       {
@@ -56,3 +54,12 @@ export const run: Run<typeof restoreSpec> = async (context, values) => {
     });
   }
 };
+
+/** A line of its own, once writing is over. */
+function verification(output: Output, sizeBytes: number): OnProgress {
+  let line: Progress | undefined;
+  return ({ doneBytes }) => {
+    line ??= output.progress('verifying', sizeBytes);
+    line.update(doneBytes);
+  };
+}

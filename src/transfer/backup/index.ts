@@ -7,5 +7,4 @@ export {
 } from './backup-changes.ts';
 export { prepareRestore } from './prepare-restore.ts';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.ts';
-export { verifyRestored } from './verify.ts';
 export { checkOwner } from './volume-owner.ts';

@@ -18,10 +18,13 @@ import {
 import { checkInterrupted, TransferError } from '../errors.ts';
 import type { OnProgress } from '../progress.ts';
 import { chunksOf, findChunk, type NamedChunk } from './prepare-restore.ts';
+import { verifyRestored } from './verify.ts';
 
 export type RestoreOptions = {
   /** The target reads as zero everywhere: holes need not be written. */
   readonly blank: boolean;
+  /** Afterwards everything is read again and compared: TRANSFER_VERIFY. */
+  readonly verify?: { readonly onProgress?: OnProgress } | undefined;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 };
@@ -69,6 +72,22 @@ export async function restore(
   checkTarget(device, snapshot);
   repository.checkReadable(`the content of ${snapshot.id.slice(0, 8)}`);
   await using pool = codecPool(env, env.workers.parallelism);
+  const result = await written(repository, snapshot, device, options, pool);
+  const { verify, signal } = options;
+  // On the same threads: others would need as much memory again.
+  if (verify !== undefined) {
+    await verifyRestored(snapshot, device, pool, { ...verify, ...(signal && { signal }) });
+  }
+  return result;
+}
+
+async function written(
+  repository: Repository,
+  snapshot: Snapshot,
+  device: Device,
+  options: RestoreOptions,
+  pool: CodecPool,
+): Promise<RestoreResult> {
   await using _pin = await repository.pin([snapshot]);
   const run = new RestoreRun(repository, await repository.index(), pool, device, snapshot, options);
   await run.all();

@@ -1,6 +1,6 @@
 /** Verifies a restored device: reads it again and compares the volume digest. */
-import { codecPool } from '../../codec/index.ts';
-import { type Env, toHex } from '../../core/index.ts';
+import type { CodecPool } from '../../codec/index.ts';
+import { toHex } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import type { Snapshot } from '../../store/index.ts';
 import { type DigestOptions, deviceDigest } from '../device-digest.ts';
@@ -8,12 +8,11 @@ import { TransferError } from '../errors.ts';
 
 /** TRANSFER_VERIFY unless the device holds exactly the snapshot's content. */
 export async function verifyRestored(
-  env: Env,
   snapshot: Snapshot,
   device: Device,
+  pool: CodecPool,
   options: DigestOptions,
 ): Promise<void> {
-  await using pool = codecPool(env, env.workers.parallelism);
   const digest = toHex(await deviceDigest(device, snapshot.sizeBytes, pool, options));
   if (digest === snapshot.digest) return;
   throw new TransferError(
