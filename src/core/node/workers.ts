@@ -1,5 +1,7 @@
 /** Worker threads: each runs this folder's bootstrap module, which imports the one asked for. */
+import { getCompileCacheDir } from 'node:module';
 import os from 'node:os';
+import { dirname } from 'node:path';
 import type { WorkerHandlers, WorkerPort, Workers } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { siblingModule } from '../sibling-module.ts';
@@ -12,7 +14,7 @@ function start(module: URL, handlers: WorkerHandlers): WorkerPort {
   // Not imported above: most commands never start a thread.
   const { Worker } = process.getBuiltinModule('node:worker_threads');
   const bootstrap = siblingModule(import.meta.url, 'worker-bootstrap');
-  const worker = new Worker(bootstrap, { workerData: module.href });
+  const worker = new Worker(bootstrap, { workerData: module.href, ...withCompileCache() });
   let over = false;
 
   function fail(message: string, cause?: unknown): void {
@@ -42,6 +44,13 @@ function start(module: URL, handlers: WorkerHandlers): WorkerPort {
       await worker.terminate();
     },
   };
+}
+
+/** A thread takes part in the process's cache of compiled code only if its environment says so. */
+function withCompileCache(): { env?: NodeJS.ProcessEnv } {
+  const folder = getCompileCacheDir(); // Below the one that was asked for, named after this Node.
+  if (folder === undefined) return {};
+  return { env: { ...process.env, NODE_COMPILE_CACHE: dirname(folder) } };
 }
 
 function baseName(module: URL): string {
