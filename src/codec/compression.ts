@@ -1,7 +1,7 @@
 /** Raw, LZ4 and zstd behind two functions; decompression is bounded by the declared length. */
 import { createRequire } from 'node:module';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { nativeUnzstd } from '../core/index.ts';
+import { nativeUnzstd, nativeZstd } from '../core/index.ts';
 import { damaged } from './errors.ts';
 
 /** The numbers are part of the format. */
@@ -34,27 +34,31 @@ function asBuffer(bytes: Uint8Array): Buffer {
 const leanZstd = { [constants.ZSTD_c_checksumFlag]: 0, [constants.ZSTD_c_contentSizeFlag]: 0 };
 
 /** 512 KiB, a frame: a larger window finds nothing more and costs memory and time to set up. */
-const FRAME_WINDOW = { [constants.ZSTD_c_windowLog]: 19 };
+const FRAME_WINDOW_LOG = 19;
 
-/** One output buffer per call: the default of 16 KiB pieces would be glued together afterwards. */
-function outputBytes(rawBytes: number): number {
+/**
+ * No algorithm makes more of so many bytes. Output goes into one buffer of this size: node:zlib's
+ * default of 16 KiB pieces would be glued together afterwards.
+ */
+export function compressedBytesMax(rawBytes: number): number {
   return Math.max(4096, rawBytes + (rawBytes >>> 7) + 512);
 }
 
 /**
  * The algorithm's number and the bytes; falls back to raw where compressing does not pay. The
- * result may be a view of `bytes`.
+ * result may be a view of `bytes`, or of `memory`, which has room for `compressedBytesMax`.
  */
 export function compress(
   bytes: Uint8Array,
   compression: Compression,
+  memory?: Uint8Array,
 ): { algorithm: number; stored: Uint8Array } {
   if (compression.algorithm === 'lz4') {
     // lz4-napi prefixes the raw length (4 bytes), which `decompress` checks before it allocates.
     const stored = lz4().compressSync(asBuffer(bytes));
     if (stored.byteLength < bytes.byteLength) return { algorithm: ALGORITHM_LZ4, stored };
   } else if (compression.algorithm === 'zstd') {
-    const stored = zstd(bytes, compression.level, undefined);
+    const stored = zstd(bytes, compression.level, undefined, memory);
     if (stored.byteLength < bytes.byteLength) return { algorithm: ALGORITHM_ZSTD, stored };
   }
   return { algorithm: ALGORITHM_RAW, stored: bytes };
@@ -91,21 +95,33 @@ function unlz4(stored: Uint8Array, rawBytes: number): Uint8Array {
   }
 }
 
-/** A zstd frame without checksum or size; `dictionary` as raw content. */
+/** Less is not worth loading the native part for. */
+const NATIVE_FROM_BYTES = 32 * 1024;
+
+/** A zstd frame without checksum or size; `dictionary` as raw content. Perhaps in `memory`. */
 export function zstd(
   bytes: Uint8Array,
   level: number,
   dictionary: Uint8Array | undefined,
+  memory?: Uint8Array,
 ): Uint8Array {
+  const windowLog = dictionary === undefined ? FRAME_WINDOW_LOG : 0;
+  const chunkSize = compressedBytesMax(bytes.byteLength);
+  const native = bytes.byteLength >= NATIVE_FROM_BYTES ? nativeZstd() : undefined;
+  if (native !== undefined) {
+    const target = memory ?? Buffer.allocUnsafeSlow(chunkSize);
+    const lengthBytes = native(bytes, target, { level, windowLog, dictionary });
+    // The highest levels are left to the other way, which also tells what is wrong.
+    if (lengthBytes !== -1) return target.subarray(0, lengthBytes);
+  }
   const params = { ...leanZstd, [constants.ZSTD_c_compressionLevel]: level };
-  const chunkSize = outputBytes(bytes.byteLength);
   return dictionary === undefined
-    ? zstdCompressSync(bytes, { params: { ...params, ...FRAME_WINDOW }, chunkSize })
+    ? zstdCompressSync(bytes, {
+        params: { ...params, [constants.ZSTD_c_windowLog]: windowLog },
+        chunkSize,
+      })
     : zstdCompressSync(bytes, { params, chunkSize, dictionary });
 }
-
-/** Less is not worth loading the native part for. */
-const NATIVE_FROM_BYTES = 32 * 1024;
 
 /** At most `rawBytes` bytes; CODEC_DAMAGED. */
 export function unzstd(

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { ByteReader, ByteWriter, crc32, FormatError } from '../core/index.ts';
-import { type Compression, compress, decompress } from './compression.ts';
+import { type Compression, compress, compressedBytesMax, decompress } from './compression.ts';
 import { damaged } from './errors.ts';
 import {
   FRAME_RAW_MAX,
@@ -87,7 +87,7 @@ export function encodeFrame(
   const plain = joinPlain(inputs);
   const section = looksIncompressible(plain)
     ? compress(plain, { algorithm: 'raw' })
-    : compress(plain, compression);
+    : compress(plain, compression, sectionMemory(plain.byteLength));
   const head = new ByteWriter(256);
   head.u8(VERSION);
   head.u8(section.algorithm);
@@ -108,6 +108,15 @@ export function encodeFrame(
   fixed.setUint32(8, at, true);
   fixed.setUint32(4, crc32(target.subarray(8, at)), true);
   return at;
+}
+
+let memory = new Uint8Array(0);
+
+/** Where a section is compressed before it is put into its frame: used again and again. */
+function sectionMemory(rawBytes: number): Uint8Array {
+  const mostBytes = compressedBytesMax(rawBytes);
+  if (memory.byteLength < mostBytes) memory = new Uint8Array(mostBytes);
+  return memory;
 }
 
 /** The plain records' bytes in one piece: a view where they lie one after the other already. */

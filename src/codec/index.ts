@@ -44,7 +44,7 @@ export {
 } from './jobs.ts';
 export * from './limits.ts';
 export { decodePatch } from './patch.ts';
-export type { ParentChoice } from './patch-choice.ts';
+export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool } from './pool.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
 export { SIMILAR_NUMBERS_MAX, SimilarTable, samplesPerChunk } from './similar.ts';

@@ -17,6 +17,7 @@ import {
   smallestPatch,
   worthwhile,
 } from './patch-choice.ts';
+import { Shelf } from './shelf.ts';
 import { type Signer, type Signing, signer } from './signing.ts';
 import { findSimilar, SimilarTable, samplesPerChunk, takeSamples } from './similar.ts';
 import { isZero } from './zero.ts';
@@ -70,7 +71,7 @@ export type PatchJob = {
   readonly kind: 'patch';
   readonly records: readonly Pick<EncodeRecord, 'data' | 'choices'>[];
   readonly plan: DecodePlan;
-  /** As large as the records' data together. */
+  /** An eighth of the records' data, CLEARLY_WORTH. */
   readonly target: SharedRange;
 };
 
@@ -292,12 +293,19 @@ function store(inputs: readonly FrameInput[], { compression, target, place }: En
   return { storedBytes, storedHash: sha256(bytes.subarray(0, storedBytes)) };
 }
 
-/** A parent that no longer decodes is no reason to fail: the chunks are then stored plain. */
+/** Parents of the job at hand. */
+const shelf = new Shelf();
+
+/**
+ * Valid until the next job. A parent that no longer decodes is no reason to fail: the chunks are
+ * then stored plain.
+ */
 function parentsOf(plan: DecodePlan): readonly Uint8Array[] {
   if (plan.steps.length === 0) return [];
   try {
     const parents: Uint8Array[] = [];
-    decodeVerified(plan, (bytes) => parents.push(new Uint8Array(bytes)));
+    shelf.clear();
+    decodeVerified(plan, (bytes) => parents.push(shelf.put(bytes)));
     return parents;
   } catch (error) {
     if (error instanceof CodecError) return [];

@@ -3,7 +3,7 @@
  * costs next to nothing.
  */
 import assert from 'node:assert/strict';
-import { unzstd, zstd } from './compression.ts';
+import { compressedBytesMax, unzstd, zstd } from './compression.ts';
 import { PATCH_PARENTS_MAX } from './limits.ts';
 
 /** Level 3: higher levels gain under 4 % on a database's day and cost three times as much. */
@@ -34,13 +34,18 @@ function dictionaryOf(parents: readonly Uint8Array[]): Uint8Array {
   return dictionary;
 }
 
+/** Where patches are made, before they are kept at their own size. */
+let patchMemory = new Uint8Array(0);
+
 /** Undefined when the codec refuses: the caller then stores the chunk plain. */
 export function encodePatch(
   chunk: Uint8Array,
   parents: readonly Uint8Array[],
 ): Uint8Array | undefined {
+  const mostBytes = compressedBytesMax(chunk.byteLength);
+  if (patchMemory.byteLength < mostBytes) patchMemory = new Uint8Array(mostBytes);
   try {
-    return zstd(chunk, PATCH_LEVEL, dictionaryOf(parents));
+    return zstd(chunk, PATCH_LEVEL, dictionaryOf(parents), patchMemory).slice();
   } catch {
     return undefined; // A gain forgone, nothing lost: plain always works.
   }

@@ -8,6 +8,7 @@ export * from './file-io.ts';
 export * from './hash.ts';
 export * from './kernel.ts';
 export * from './node/native-zstd.ts';
+export * from './node/native-zstd-encoder.ts';
 export * from './node/node-env.ts';
 export * from './node/node-kernel.ts';
 export { PERIOD_FORM, type Period, parsePeriod } from './period.ts';
