@@ -6,6 +6,7 @@ import {
   hasCode,
   type OpenFile,
   type Random,
+  readFully,
   toHex,
   writeFully,
 } from '../core/index.ts';
@@ -81,6 +82,14 @@ export class DirectoryWriters {
   #writer(key: string, name: string, file: OpenFile): ObjectWriter {
     let state: 'open' | 'busy' | 'over' = 'open';
     let sizeBytes = 0;
+    let ending = false;
+    const readings = new Set<Promise<number>>();
+
+    /** The file must not be closed under a reader: its number may be another's at once. */
+    const readersGone = async (): Promise<void> => {
+      ending = true;
+      await Promise.allSettled(readings);
+    };
 
     /** One step of the writer; a failed one drops what was written, at once. */
     const step = async (next: 'open' | 'over', run: () => Promise<void>): Promise<void> => {
@@ -91,6 +100,7 @@ export class DirectoryWriters {
         state = next;
       } catch (error) {
         state = 'over';
+        await readersGone();
         await this.#discard(file);
         throw this.#failure(error, key);
       } finally {
@@ -104,11 +114,29 @@ export class DirectoryWriters {
           await writeFully(file, bytes, sizeBytes);
           sizeBytes += bytes.byteLength;
         }),
-      commit: () => step('over', () => this.#commit(key, file)),
+      readBack: async (target, offsetBytes) => {
+        if (ending) return false;
+        assert(offsetBytes + target.byteLength <= sizeBytes, `${key}: read back behind its end`);
+        const reading = readFully(file, target, offsetBytes);
+        readings.add(reading);
+        try {
+          return (await reading) === target.byteLength;
+        } catch (error) {
+          throw objectError(error, this.#writing.storeName, 'read', key);
+        } finally {
+          readings.delete(reading);
+        }
+      },
+      commit: () =>
+        step('over', async () => {
+          await readersGone();
+          await this.#commit(key, file);
+        }),
       [Symbol.asyncDispose]: async () => {
         assert(state !== 'busy', `${key}: disposed while it is being written`);
         if (state === 'over') return;
         state = 'over';
+        await readersGone();
         await this.#discard(file);
         this.unfinished.delete(name);
       },

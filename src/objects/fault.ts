@@ -56,8 +56,13 @@ export function faultStore(inner: ObjectStore, plan: StoreFaultPlan): ObjectStor
   }
 
   function judgedWriter(key: string, writer: ObjectWriter): ObjectWriter {
+    const { readBack } = writer;
     return {
       append: (bytes) => judged('append', key, () => writer.append(bytes)),
+      ...(readBack !== undefined && {
+        readBack: (target: Uint8Array, offsetBytes: number) =>
+          judged('get-range', key, () => readBack(target, offsetBytes)),
+      }),
       commit: () => judged('commit', key, () => writer.commit()),
       [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
     };

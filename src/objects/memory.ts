@@ -29,6 +29,14 @@ export function memoryStore(name: string): ObjectStore {
         assert(open, `${key}: append after the end`);
         parts.push(new Uint8Array(bytes));
       },
+      async readBack(target, offsetBytes) {
+        if (!open) return false;
+        const written = Buffer.concat(parts);
+        const end = offsetBytes + target.byteLength;
+        assert(end <= written.byteLength, `${key}: read back behind its end`);
+        target.set(written.subarray(offsetBytes, end));
+        return true;
+      },
       async commit() {
         assert(open, `${key}: committed twice`);
         open = false;

@@ -215,6 +215,28 @@ export function objectStoreSuite({ name, withStore, historyCount }: SuiteOptions
       assert.deepEqual(await all(store, ''), [['a', 1]]);
     }));
 
+  test(`${name}: what was appended is read back, if at all, until the commit begins`, () =>
+    withStore(async (store) => {
+      await using writer = await store.create('a');
+      if (writer.readBack === undefined) return;
+      const bytes = new Uint8Array(5000).map((_, at) => (at * at) % 251);
+      await writer.append(bytes.subarray(0, 3000));
+      const beside = writer.append(bytes.subarray(3000));
+      const first = new Uint8Array(2990);
+      assert.equal(await writer.readBack(first, 10), true);
+      assert.deepEqual(first, bytes.slice(10, 3000));
+      await beside;
+      const second = new Uint8Array(4000);
+      assert.equal(await writer.readBack(second, 1000), true);
+      assert.deepEqual(second, bytes.slice(1000));
+      await assert.rejects(writer.readBack(second, 1001), /behind its end/);
+      const late = writer.readBack(second.fill(0), 1000);
+      await writer.commit();
+      if (await late) assert.deepEqual(second, bytes.slice(1000));
+      assert.equal(await writer.readBack(second, 0), false);
+      assert.deepEqual(await store.get('a', 5000), bytes);
+    }));
+
   test(`${name}: lists in the order of full names, whatever is a folder`, () =>
     withStore(async (store) => {
       for (const each of keys.toReversed()) await store.putIfAbsent(each, new Uint8Array(2));

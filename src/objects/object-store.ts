@@ -89,6 +89,11 @@ export type ObjectEntry = { readonly key: string; readonly sizeBytes: number };
 export interface ObjectWriter extends AsyncDisposable {
   /** Appends; calls must not overlap. */
   append(bytes: Uint8Array): Promise<void>;
+  /**
+   * Fills `target` with what was appended, from `offsetBytes` on; may be called beside `append`.
+   * False once `commit` has begun. Absent where what was appended is not near.
+   */
+  readBack?(target: Uint8Array, offsetBytes: number): Promise<boolean>;
   /** Durable and visible, or OBJECT_EXISTS. */
   commit(): Promise<void>;
 }

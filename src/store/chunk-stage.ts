@@ -3,25 +3,27 @@
  * patches against their former versions are made at once; what gains nothing by that is parked, and
  * compared with everything else that was seen, the later the better.
  */
-import { type CodecPool, PATCH_PARENTS_MAX, type PatchResult } from '../codec/index.ts';
+import {
+  CLEARLY_WORTH,
+  type CodecPool,
+  PATCH_PARENTS_MAX,
+  type PatchResult,
+} from '../codec/index.ts';
 import type { Location } from './chunk-index.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
-import { Arena, frameHeldBytes } from './frame-plan.ts';
+import type { FramePlan } from './frame-plan.ts';
 import { type Parents, type PlannedChoice, planChain } from './parent-choice.ts';
+import { ParentFrames } from './parent-frames.ts';
 import type { SimilarIndex } from './similar-index.ts';
 
 /** Plain bytes of a group: what a job for a thread is worth. */
 const GROUP_BYTES_MAX = 1024 * 1024;
 
 /** Groups with chunks that wait for something similar; the oldest gives up waiting. */
-const PARKED_MAX = 6;
+const PARKED_MAX = 4;
 
 /** Groups that are looked up while the next ones come. */
-const MATCHING_MAX = 2;
-
-/** A group is closed when its parents' frames need this much memory. */
-const PARENTS_HELD_TARGET = 4 * 1024 * 1024;
-const ARENA_KEEP_BYTES = 1024 * 1024;
+const MATCHING_MAX = 1;
 
 type Waiting = Omit<NewChunk, 'bytes'> & {
   readonly at: number;
@@ -36,8 +38,7 @@ type Group = {
   readonly patches: SharedArrayBuffer;
   chunks: Waiting[];
   usedBytes: number;
-  readonly parentFrames: Set<string>;
-  parentsHeldBytes: number;
+  readonly parentFrames: ParentFrames;
 };
 
 type Patched = { readonly results: PatchResult[]; readonly choices: PlannedChoice[][] };
@@ -48,7 +49,6 @@ export class ChunkStage {
   readonly #pool: CodecPool;
   readonly #similar: SimilarIndex;
   readonly #free: Group[] = [];
-  readonly #arenas: Arena[] = [];
   /** Chunks that the index does not know yet. */
   readonly #waitingIds = new Set<string>();
   #filling: Group | undefined;
@@ -67,7 +67,7 @@ export class ChunkStage {
   }
 
   get #patchingMax(): number {
-    return this.#pool.threads + 1;
+    return Math.max(1, this.#pool.threads);
   }
 
   /** Whether the chunk was added and the index does not find it yet. */
@@ -93,7 +93,7 @@ export class ChunkStage {
     new Uint8Array(group.memory, at, lengthBytes).set(bytes);
     group.chunks.push({ id, checksum, at, lengthBytes, samples: samples.slice(), parent });
     group.usedBytes += lengthBytes;
-    if (parent !== undefined) holdParent(group, parent);
+    if (parent !== undefined) group.parentFrames.add(parent);
     this.#waitingIds.add(nameOf(id));
   }
 
@@ -107,11 +107,10 @@ export class ChunkStage {
     this.#groupsMade++;
     return {
       memory: new SharedArrayBuffer(this.#groupBytes),
-      patches: new SharedArrayBuffer(this.#groupBytes),
+      patches: new SharedArrayBuffer(Math.ceil(this.#groupBytes * CLEARLY_WORTH)),
       chunks: [],
       usedBytes: 0,
-      parentFrames: new Set(),
-      parentsHeldBytes: 0,
+      parentFrames: new ParentFrames(),
     };
   }
 
@@ -119,7 +118,6 @@ export class ChunkStage {
     group.chunks = [];
     group.usedBytes = 0;
     group.parentFrames.clear();
-    group.parentsHeldBytes = 0;
     this.#free.push(group);
   }
 
@@ -127,32 +125,25 @@ export class ChunkStage {
     const group = this.#filling;
     if (group === undefined) return;
     this.#filling = undefined;
-    const result = this.#patch(group);
+    const result = this.#builder.planned((plan) => this.#patch(group, plan));
     result.catch(() => undefined); // Seen again in its turn.
     this.#patching.push({ group, result });
     if (this.#patching.length > this.#patchingMax) await this.#takePatched();
   }
 
-  async #patch({ chunks, memory, patches }: Group): Promise<Patched> {
-    const arena = this.#arenas.pop() ?? new Arena();
-    try {
-      const plan = this.#builder.plan(arena);
-      const choices: PlannedChoice[][] = [];
-      for (const { parent } of chunks) {
-        choices.push(parent === undefined ? [] : await planChain(plan, parent));
-      }
-      const records = chunks.map(({ at, lengthBytes }, number) => ({
-        data: { memory, at, lengthBytes },
-        choices: choices[number]!.map(({ choice }) => choice),
-      }));
-      if (choices.every((of) => of.length === 0)) return { results: [], choices };
-      const target = { memory: patches, at: 0, lengthBytes: patches.byteLength };
-      const job = { kind: 'patch', records, plan: plan.finish(), target } as const;
-      return { results: await this.#pool.run<'patch'>(job), choices };
-    } finally {
-      arena.reset(ARENA_KEEP_BYTES);
-      this.#arenas.push(arena);
+  async #patch({ chunks, memory, patches }: Group, plan: FramePlan): Promise<Patched> {
+    const choices: PlannedChoice[][] = [];
+    for (const { parent } of chunks) {
+      choices.push(parent === undefined ? [] : await planChain(plan, parent));
     }
+    if (choices.every((of) => of.length === 0)) return { results: [], choices };
+    const records = chunks.map(({ at, lengthBytes }, number) => ({
+      data: { memory, at, lengthBytes },
+      choices: choices[number]!.map(({ choice }) => choice),
+    }));
+    const target = { memory: patches, at: 0, lengthBytes: patches.byteLength };
+    const job = { kind: 'patch', records, plan: plan.finish(), target } as const;
+    return { results: await this.#pool.run<'patch'>(job), choices };
   }
 
   /** Stores the patches of the oldest group that is being patched; parks the rest of it. */
@@ -252,23 +243,7 @@ function nameOf(id: Uint8Array): string {
   return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1');
 }
 
-function frameName({ pack, table, ordinal }: Location): string {
-  return `${pack}/${table.frameOf(ordinal)}`;
-}
-
 function hasRoom(group: Group, lengthBytes: number, parent: Location | undefined): boolean {
   if (group.usedBytes + lengthBytes > group.memory.byteLength) return false;
-  if (parent === undefined || group.parentsHeldBytes === 0) return true;
-  if (group.parentFrames.has(frameName(parent))) return true;
-  const { table, ordinal } = parent;
-  const held = frameHeldBytes(table, table.frameOf(ordinal));
-  return group.parentsHeldBytes + held <= PARENTS_HELD_TARGET;
-}
-
-function holdParent(group: Group, parent: Location): void {
-  const name = frameName(parent);
-  if (group.parentFrames.has(name)) return;
-  group.parentFrames.add(name);
-  const { table, ordinal } = parent;
-  group.parentsHeldBytes += frameHeldBytes(table, table.frameOf(ordinal));
+  return parent === undefined || group.parentFrames.hasRoomFor([parent]);
 }

@@ -18,14 +18,15 @@ import {
   withoutZeroMargins,
 } from '../codec/index.ts';
 import type { Random } from '../core/index.ts';
-import { ByteCache } from './byte-cache.ts';
-import type { ChunkIndex, Location } from './chunk-index.ts';
+import type { ChunkIndex } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
-import { Arena, FramePlan, frameHeldBytes } from './frame-plan.ts';
+import { Arena, FramePlan, type HeldFrames } from './frame-plan.ts';
+import { FrameRing } from './frame-ring.ts';
 import { HELD_FRAMES_BYTES, PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { type Parents, type PatchParents, type PlannedChoice, planAll } from './parent-choice.ts';
+import { ParentFrames } from './parent-frames.ts';
 import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
 import type { TreeRecord } from './tree-record.ts';
@@ -33,11 +34,8 @@ import type { TreeRecord } from './tree-record.ts';
 /** A chunk that will probably become a patch fills a frame's target only this much. */
 const PATCH_WEIGHT = 1 / 8;
 
-/** Parents' frames of one encode job; what a frame of patches needs, kept for the next. */
-const ARENA_KEEP_BYTES = 1024 * 1024;
-
-/** A frame is closed when the frames of its chunks' parents need this much memory. */
-const PARENTS_HELD_TARGET = 4 * 1024 * 1024;
+/** Parents' frames of one job; what a job of patches needs, kept for the next. */
+const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
 
 /** A chunk that is to be stored; its bytes are borrowed for the call. */
 export type NewChunk = {
@@ -50,7 +48,6 @@ export type NewChunk = {
 type FrameMemory = {
   readonly input: SharedArrayBuffer;
   readonly output: SharedArrayBuffer;
-  readonly arena: Arena;
 };
 
 type Announced = {
@@ -74,9 +71,7 @@ type OpenFrame = {
   /** With zero margins. */
   unfoldedBytes: number;
   weight: number;
-  /** Frames of the parents, and the memory that they need. */
-  readonly parentFrames: Set<string>;
-  parentsHeldBytes: number;
+  readonly parentFrames: ParentFrames;
 };
 
 type OpenPack = {
@@ -113,7 +108,9 @@ export class FrameBuilder implements AsyncDisposable {
   #failure: unknown;
   #closing = false;
   readonly #packs: PackWriter[] = [];
-  readonly #held = new ByteCache<string, Uint8Array>(HELD_FRAMES_BYTES);
+  /** As many as there were jobs at once. */
+  readonly #arenas: Arena[] = [];
+  readonly #held = new FrameRing(HELD_FRAMES_BYTES);
   /** Every pack that was begun. */
   readonly packIds: string[] = [];
 
@@ -122,7 +119,6 @@ export class FrameBuilder implements AsyncDisposable {
     const memories = Array.from({ length: options.pool.threads + 2 }, () => ({
       input: new SharedArrayBuffer(FRAME_RAW_MAX),
       output: new SharedArrayBuffer(FRAME_STORED_MAX + FRAME_SEAL_BYTES),
-      arena: new Arena(),
     }));
     this.#memories = new Slots(memories);
   }
@@ -138,7 +134,7 @@ export class FrameBuilder implements AsyncDisposable {
     const open = await this.#room(to - from, rawBytes, parents);
     this.#announce(id, checksum, rawBytes);
     this.#put(open, bytes.subarray(from, to), { rawBytes, skipBytes: from, choices });
-    for (const parent of parents) holdParent(open, parent);
+    for (const parent of parents) open.parentFrames.add(parent);
     open.weight += (to - from) * (choices.length === 0 ? 1 : PATCH_WEIGHT);
     if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
   }
@@ -189,7 +185,7 @@ export class FrameBuilder implements AsyncDisposable {
       const fits =
         frame.usedBytes + lengthBytes <= FRAME_RAW_MAX &&
         frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX &&
-        hasRoomForParents(frame, parents);
+        frame.parentFrames.hasRoomFor(parents);
       if (fits && frame.records.length < FRAME_RECORDS_MAX) return frame;
       await this.#dispatch();
     }
@@ -205,8 +201,7 @@ export class FrameBuilder implements AsyncDisposable {
       usedBytes: 0,
       unfoldedBytes: 0,
       weight: 0,
-      parentFrames: new Set(),
-      parentsHeldBytes: 0,
+      parentFrames: new ParentFrames(),
     };
     return this.#frame;
   }
@@ -242,7 +237,6 @@ export class FrameBuilder implements AsyncDisposable {
         pack.writer.table.framedCount = end;
         this.#hold(pack.writer, bytes);
       } finally {
-        frame.memory.arena.reset(ARENA_KEEP_BYTES);
         this.#memories.give(frame.memory);
       }
     });
@@ -253,22 +247,39 @@ export class FrameBuilder implements AsyncDisposable {
   }
 
   /** Keeps a frame for those that want its chunks as parents before the pack can be read. */
-  #hold({ id, table }: PackWriter, bytes: Uint8Array): void {
-    if (!this.#options.holdFrames) return;
-    this.#held.set(`${id}/${table.frameFirst.length - 1}`, bytes.slice(), bytes.byteLength);
+  #hold({ id, table, readsBack }: PackWriter, bytes: Uint8Array): void {
+    if (!this.#options.holdFrames || readsBack) return;
+    this.#held.set(`${id}/${table.frameFirst.length - 1}`, bytes);
   }
 
-  /** A plan that may read frames of packs that are not sealed yet. */
-  plan(arena: Arena): FramePlan {
+  #fillHeld(packId: string, frame: number, target: Uint8Array): boolean | Promise<boolean> {
+    const pack = this.#packs.find(({ id }) => id === packId);
+    if (pack?.readsBack) return pack.readBack(frame, target);
+    const held = this.#held.get(`${packId}/${frame}`);
+    if (held !== undefined) target.set(held);
+    return held !== undefined;
+  }
+
+  /** Runs `use` with a plan that may read frames of packs that are not sealed yet. */
+  async planned<T>(use: (plan: FramePlan) => Promise<T>): Promise<T> {
     const { objects, index } = this.#options;
-    const held = (pack: string, frame: number) => this.#held.get(`${pack}/${frame}`);
-    return new FramePlan(objects, index, arena, held);
+    const arena = this.#arenas.pop() ?? new Arena();
+    const held: HeldFrames = (pack, frame, target) => this.#fillHeld(pack, frame, target);
+    try {
+      return await use(new FramePlan(objects, index, arena, held));
+    } finally {
+      arena.reset(ARENA_KEEP_BYTES);
+      this.#arenas.push(arena);
+    }
   }
 
-  async #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
+  #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
+    return this.planned((plan) => this.#encodePlanned(frame, pack, plan));
+  }
+
+  async #encodePlanned(frame: OpenFrame, pack: OpenPack, plan: FramePlan): Promise<EncodeResult> {
     const { pool, compression } = this.#options;
     const { table } = pack.writer;
-    const plan = this.plan(frame.memory.arena);
     const records: EncodeRecord[] = [];
     const planned: PlannedChoice[][] = [];
     for (const {
@@ -374,25 +385,4 @@ export class FrameBuilder implements AsyncDisposable {
     await this.#tail;
     for (const pack of this.#packs) await pack[Symbol.asyncDispose]();
   }
-}
-
-function frameName({ pack, table, ordinal }: Location): string {
-  return `${pack}/${table.frameOf(ordinal)}`;
-}
-
-function hasRoomForParents(frame: OpenFrame, parents: Parents): boolean {
-  let held = frame.parentsHeldBytes;
-  for (const parent of parents) {
-    if (frame.parentFrames.has(frameName(parent))) continue;
-    held += frameHeldBytes(parent.table, parent.table.frameOf(parent.ordinal));
-  }
-  return frame.parentFrames.size === 0 || held <= PARENTS_HELD_TARGET;
-}
-
-function holdParent(frame: OpenFrame, parent: Location): void {
-  const name = frameName(parent);
-  if (frame.parentFrames.has(name)) return;
-  frame.parentFrames.add(name);
-  const { table, ordinal } = parent;
-  frame.parentsHeldBytes += frameHeldBytes(table, table.frameOf(ordinal));
 }

@@ -74,8 +74,15 @@ export class Arena {
   }
 }
 
-/** Frames of a pack that is being written and cannot be read yet, as far as they are kept. */
-export type HeldFrames = (packId: string, frameNumber: number) => Uint8Array | undefined;
+/**
+ * Fills `target` with a frame of a pack that is being written and cannot be read from the store
+ * yet; false if it is of another pack, or was not kept.
+ */
+export type HeldFrames = (
+  packId: string,
+  frameNumber: number,
+  target: Uint8Array,
+) => boolean | Promise<boolean>;
 
 /** Builds one DecodePlan; frames and chunks asked for twice are read and decoded once. */
 export class FramePlan {
@@ -195,11 +202,8 @@ export class FramePlan {
     this.#numbers.push(frameNumber);
     this.#places.push(table.seal.place(frameNumber));
     this.#signing = table.seal.signing;
-    const held = this.#held?.(packId, frameNumber);
-    if (held !== undefined) {
-      bytesOf(range).set(held);
-      return number;
-    }
+    const held = this.#held?.(packId, frameNumber, bytesOf(range));
+    if (held !== undefined && held !== false && (await held)) return number;
     const offsetBytes = table.frameOffset[frameNumber]!;
     await readFrame(this.#objects, packId, bytesOf(range), offsetBytes, 'once');
     return number;

@@ -54,6 +54,17 @@ export class PackWriter implements AsyncDisposable {
     await this.#writer.append(frame);
   }
 
+  /** Whether frames that were appended can be read before the pack is sealed. */
+  get readsBack(): boolean {
+    return this.#writer?.readBack !== undefined;
+  }
+
+  /** Fills `target` with the frame, which was appended; false once the pack is being sealed. */
+  async readBack(frame: number, target: Uint8Array): Promise<boolean> {
+    const offsetBytes = this.table.frameOffset[frame]!;
+    return (await this.#writer?.readBack?.(target, offsetBytes)) ?? false;
+  }
+
   /** Durable and readable afterwards; returns the size of the whole object. */
   async seal(): Promise<number> {
     assert(this.#writer !== undefined, 'an empty pack is never sealed');

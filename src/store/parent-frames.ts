@@ -1,0 +1,40 @@
+/** Which frames the parents of a job's chunks are in, and what holding those frames takes. */
+import type { Location } from './chunk-index.ts';
+import { frameHeldBytes } from './frame-plan.ts';
+
+/** A job takes in no further frame for parents once they need this much memory. */
+const HELD_BYTES_TARGET = 3 * 1024 * 1024;
+
+export class ParentFrames {
+  readonly #names = new Set<string>();
+  #heldBytes = 0;
+
+  hasRoomFor(parents: readonly Location[]): boolean {
+    if (this.#names.size === 0) return true;
+    let heldBytes = this.#heldBytes;
+    for (const parent of parents) {
+      if (!this.#names.has(nameOf(parent))) heldBytes += heldBytesOf(parent);
+    }
+    return heldBytes <= HELD_BYTES_TARGET || heldBytes === this.#heldBytes;
+  }
+
+  add(parent: Location): void {
+    const name = nameOf(parent);
+    if (this.#names.has(name)) return;
+    this.#names.add(name);
+    this.#heldBytes += heldBytesOf(parent);
+  }
+
+  clear(): void {
+    this.#names.clear();
+    this.#heldBytes = 0;
+  }
+}
+
+function nameOf({ pack, table, ordinal }: Location): string {
+  return `${pack}/${table.frameOf(ordinal)}`;
+}
+
+function heldBytesOf({ table, ordinal }: Location): number {
+  return frameHeldBytes(table, table.frameOf(ordinal));
+}
