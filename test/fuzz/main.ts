@@ -4,11 +4,12 @@
  * a file that keeps the total over several runs, from which the next run goes on.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { target as fs } from './fs.suite.ts';
 import { target as nbd } from './nbd.suite.ts';
 import { target as nbdDecoders } from './nbd-decoders.suite.ts';
 import type { FuzzTarget } from './target.ts';
 
-const targets: Readonly<Record<string, FuzzTarget>> = { nbd, 'nbd-decoders': nbdDecoders };
+const targets: Readonly<Record<string, FuzzTarget>> = { nbd, 'nbd-decoders': nbdDecoders, fs };
 
 type Total = { seconds: number; trials: number; nextSeed: number };
 

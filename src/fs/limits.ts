@@ -1,0 +1,26 @@
+/** The bounds of what a parser takes from a disk, each with its reason. */
+
+/** qcow2: QEMU's own limit of the active table (QCOW_MAX_L1_SIZE), which maps 2^53 bytes and more. */
+export const L1_BYTES_MAX = 32 * 1024 * 1024;
+
+/** qcow2: QEMU refuses more (QCOW_MAX_SNAPSHOTS). */
+export const SNAPSHOTS_MAX = 65_536;
+
+/** qcow2: QEMU refuses a longer table of snapshots (QCOW_MAX_SNAPSHOTS_SIZE is 64 MiB). */
+export const SNAPSHOT_TABLE_BYTES_MAX = 64 * 1024 * 1024;
+
+/** qcow2: as in its specification, "Header extension bitmaps". */
+export const BITMAPS_MAX = 65_535;
+export const BITMAP_DIRECTORY_BYTES_MAX = BITMAPS_MAX * 1024;
+
+/** qcow2: one bitmap in memory: that of 8 PiB in granules of 4 MiB, or of 4 TiB in 16 KiB. */
+export const BITMAP_BYTES_MAX = 256 * 1024 * 1024;
+
+/** qcow2: a chain of backing files that is longer is a loop, or should be shortened. */
+export const BACKING_CHAIN_MAX = 64;
+
+/** qcow2: tables kept in memory; 16 MiB of 64 KiB tables map 128 GiB in clusters of 64 KiB. */
+export const TABLE_CACHE_BYTES = 16 * 1024 * 1024;
+
+/** What one call of a parser reads at most. */
+export const READ_BYTES_MAX = 64 * 1024 * 1024;

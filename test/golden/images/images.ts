@@ -1,0 +1,24 @@
+/** The small real images of this folder, for tests of parsers. */
+import { readFileSync } from 'node:fs';
+import { zstdDecompressSync } from 'node:zlib';
+import { type Device, memory } from '../../../src/device/index.ts';
+
+/** Made by make.sh. */
+export type ImageName = 'clusters.qcow2' | 'parts.qcow2';
+
+export function imageBytes(name: ImageName): Uint8Array {
+  return zstdDecompressSync(readFileSync(new URL(`${name}.zst`, import.meta.url)));
+}
+
+/** The bytes as a device in memory, which tests may change. */
+export function deviceOf(bytes: Uint8Array, name = 'image'): Device {
+  const device = memory(name, bytes.byteLength);
+  void device.write(bytes, 0, 0);
+  return device;
+}
+
+/** What the tools that made an image say is in it: SHA-256 by `IMAGE` or `IMAGE@SNAPSHOT`. */
+export function imageDigests(): ReadonlyMap<string, string> {
+  const text = readFileSync(new URL('digests.txt', import.meta.url), 'utf8').trim();
+  return new Map(text.split('\n').map((line) => line.split(' ') as [string, string]));
+}
