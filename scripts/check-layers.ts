@@ -26,7 +26,7 @@ const hostGlobals = new RegExp(
 const imports = /(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)(['"])([^'"\n]+)\1/g;
 
 const isTest = (file: string) =>
-  /\.(?:test|suite)\.ts$/.test(file) || /(^|\/)fixtures?\//.test(file);
+  /\.(?:test|long|suite)\.ts$/.test(file) || /(^|\/)fixtures?\//.test(file);
 
 /** Why `file` may not import `specifier`, or undefined if it may. */
 function importProblem(file: string, specifier: string): string | undefined {
