@@ -1,6 +1,6 @@
 /** The bounds of what a parser takes from a disk, each with its reason. */
 
-/** qcow2: QEMU's own limit of the active table (QCOW_MAX_L1_SIZE), which maps 2^53 bytes and more. */
+/** qcow2: QEMU's own limit of the active table (QCOW_MAX_L1_SIZE): it maps 2^53 bytes and more. */
 export const L1_BYTES_MAX = 32 * 1024 * 1024;
 
 /** qcow2: QEMU refuses more (QCOW_MAX_SNAPSHOTS). */

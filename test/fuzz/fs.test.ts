@@ -1,4 +1,4 @@
-/** Goal: the parsers survive a first few mutated images; `npm run fuzz -- fs` goes on from there. */
+/** Goal: the parsers survive a first few mutated images; `npm run fuzz -- fs` goes on. */
 import { test } from 'node:test';
 import { target as fs } from './fs.suite.ts';
 
