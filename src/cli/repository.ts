@@ -45,6 +45,33 @@ export function unlockOptions({ secrets }: Pick<Context, 'secrets'>): UnlockOpti
   };
 }
 
+/** A second repository: with its own password, or else with that of the first. */
+export function unlockSecond(
+  { secrets }: Pick<Context, 'secrets'>,
+  location: string,
+): UnlockOptions {
+  return {
+    secret: async () => {
+      const password = await secrets.second.password(location);
+      return password === undefined ? undefined : { password };
+    },
+    mustBeEncrypted: secrets.second.isGiven,
+  };
+}
+
+/** The repository in another place than settings say; to be disposed by the caller. */
+export async function repositoryAt(
+  context: Context,
+  location: string,
+  unlock: UnlockOptions,
+  endpoint = context.settings.s3.endpoint,
+): Promise<Repository> {
+  const { env, settings } = context;
+  const own = { ...context, settings: { ...settings, s3: { ...settings.s3, endpoint } } };
+  const known = { heads: headsOf(context), s3: s3Of(own, true) };
+  return openRepository(env, location, { ...known, ...unlock });
+}
+
 /** What an S3 repository takes beside its address. */
 export function s3Of({ env, settings, output }: Context, cache: boolean): S3Settings {
   const { endpoint, region, requestsPerS, cacheBytesMax } = settings.s3;
@@ -105,5 +132,7 @@ export function formatTime(time: string): string {
 /** A snapshot for programs; names and units are fixed. */
 export function snapshotFields(snapshot: Snapshot): Fields {
   const { id, volume, time, sizeBytes, changedBytes, storedBytes, source, tags, held } = snapshot;
-  return { id, volume, time, sizeBytes, changedBytes, storedBytes, source, tags, held };
+  const { copyOf } = snapshot;
+  const facts = { id, volume, time, sizeBytes, changedBytes, storedBytes, source, tags, held };
+  return copyOf === undefined ? facts : { ...facts, copyOf };
 }

@@ -15,6 +15,11 @@ export type Secrets = {
   readonly isGiven: boolean;
   /** The password of the repository; undefined if nobody can be asked. */
   password(): Promise<string | undefined>;
+  /** Of the repository that a command copies to: its own, or else that of the first. */
+  readonly second: {
+    readonly isGiven: boolean;
+    password(location: string): Promise<string | undefined>;
+  };
   /** A password for what is being made; CLI_PASSWORD if nobody can be asked. */
   newPassword(from: 'FERRY_PASSWORD' | 'FERRY_NEW_PASSWORD'): Promise<string>;
 };
@@ -28,6 +33,14 @@ export function secretsFrom(variables: Variables, terminal: Terminal): Secrets {
     async password() {
       const given = await fromEnvironment(variables, 'FERRY_PASSWORD');
       return given ?? ask?.('Password of the repository: ');
+    },
+    second: {
+      isGiven: namesIn(variables, 'FERRY_TO_PASSWORD').length > 0,
+      async password(location) {
+        const own = await fromEnvironment(variables, 'FERRY_TO_PASSWORD');
+        const given = own ?? (await fromEnvironment(variables, 'FERRY_PASSWORD'));
+        return given ?? ask?.(`Password of ${location}: `);
+      },
     },
     async newPassword(from) {
       const given = await fromEnvironment(variables, from);

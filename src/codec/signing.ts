@@ -16,6 +16,8 @@ export type Signatures = {
 };
 
 export type Signer = {
+  /** The id of content with this SHA-256. */
+  idOf(hash: Uint8Array): Uint8Array;
   sign(bytes: Uint8Array): Signatures;
   /** Whether the bytes have both signatures. */
   matches(bytes: Uint8Array, id: Uint8Array, checksum: number): boolean;
@@ -29,6 +31,7 @@ export function signer(signing: Signing | undefined): Signer {
   const masked = (bytes: Uint8Array, id: Uint8Array) =>
     (crc32(bytes) ^ firstWord(maskOf(id))) >>> 0;
   return {
+    idOf,
     sign(bytes) {
       const hash = sha256(bytes);
       const id = idOf(hash);
@@ -40,6 +43,7 @@ export function signer(signing: Signing | undefined): Signer {
 }
 
 const plainSigner: Signer = {
+  idOf: (hash) => hash,
   sign(bytes) {
     const hash = sha256(bytes);
     return { id: hash, checksum: crc32(bytes), hash };

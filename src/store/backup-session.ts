@@ -4,6 +4,7 @@ import { type Env, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { type Adopted, adoptPacks } from './adoption.ts';
 import type { ChunkIndex } from './chunk-index.ts';
+import { StoreError } from './errors.ts';
 import { FrameBuilder } from './frame-builder.ts';
 import type { Geometry } from './geometry.ts';
 import { indexChange, type Merge, mergeIfNeeded } from './index-maintenance.ts';
@@ -41,7 +42,11 @@ export type CommitFacts = {
   readonly readBytes: number;
   readonly unreadable: readonly UnreadableExtent[];
   readonly tags?: readonly string[];
+  /** Of a copy: what it is where it comes from. STORE_DIGEST if that is not its digest. */
+  readonly original?: Original;
 };
+
+export type Original = Required<Pick<Snapshot, 'copyOf' | 'time' | 'held' | 'digest'>>;
 
 export type StoreParts = {
   readonly env: Env;
@@ -156,11 +161,12 @@ export class BackupSession implements AsyncDisposable {
   }
 
   /** Makes the snapshot part of the log. The whole volume must have been put. */
-  async commit({ tags = [], ...facts }: CommitFacts): Promise<Snapshot> {
+  async commit({ tags = [], original, ...facts }: CommitFacts): Promise<Snapshot> {
     const { env, index, log, chunkBytes } = this.#parts;
     const { volume, sizeBytes, parent } = this.#options;
     for (const tag of tags) checkTag(tag);
     const { root, digest } = await this.writer.finish();
+    if (original !== undefined) checkDigest(volume, toHex(digest), original);
     const id = new Uint8Array(SNAPSHOT_ID_BYTES);
     env.random.fill(id);
     const snapshot: Snapshot = {
@@ -177,6 +183,7 @@ export class BackupSession implements AsyncDisposable {
       ...facts,
       tags: [...new Set(tags)].sort(),
       held: false,
+      ...original,
     };
     await log.append(async (state) => {
       await this.#settle(state, snapshot);
@@ -252,6 +259,15 @@ export class BackupSession implements AsyncDisposable {
     await this.#session[Symbol.asyncDispose]();
     this.#ended();
   }
+}
+
+/** What was put must be what was to be copied, to the last byte. */
+function checkDigest(volume: string, digest: string, original: Original): void {
+  if (digest === original.digest) return;
+  const name = `${volume}@${original.copyOf.slice(0, 8)}`;
+  throw new StoreError('STORE_DIGEST', `${name} does not have the content of its digest`, {
+    hint: 'Nothing was committed. Run `ferry check --read-data` where it comes from.',
+  });
 }
 
 /** What a forgotten snapshot holds may be gone at any time. */

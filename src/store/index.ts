@@ -1,5 +1,10 @@
 /** store: the repository - packs, index, manifests, commit log; see README.md. */
-export { type BackupOptions, BackupSession, type CommitFacts } from './backup-session.ts';
+export {
+  type BackupOptions,
+  BackupSession,
+  type CommitFacts,
+  type Original,
+} from './backup-session.ts';
 export { BATCH_BYTES, type Batch } from './batch.ts';
 export { boundedPlans, type PartPlan } from './bounded-plans.ts';
 export { type CheckOptions, type CheckReport, check, type Problem } from './check.ts';
@@ -43,6 +48,7 @@ export {
   checkTag,
   checkVolumeName,
   geometryOf,
+  originalId,
   parseSnapshotName,
   type Snapshot,
   treeOf,

@@ -3,13 +3,14 @@
  * that, and builds the manifest. Nothing is visible before `commit`.
  */
 import assert from 'node:assert/strict';
-import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing } from '../codec/index.ts';
-import { equalBytes, toHex } from '../core/index.ts';
+import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing, signer } from '../codec/index.ts';
+import { equalBytes } from '../core/index.ts';
 import { type Batch, newBatch, samplesOf } from './batch.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { ChunkStage } from './chunk-stage.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
 import { coveredBytes, type Geometry } from './geometry.ts';
+import { checkKept, type KnownChunks, takeKnown } from './known-chunks.ts';
 import { fitted, holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
 import { fillHashes, type OpenLeaf } from './open-leaf.ts';
@@ -47,7 +48,8 @@ export type SnapshotWriterOptions = {
 type Item =
   | { kind: 'data'; batch: Batch; offsetBytes: number; lengthBytes: number; ready: Promise<void> }
   | { kind: 'empty'; piece: number; offsetBytes: number; lengthBytes: number }
-  | { kind: 'keep'; offsetBytes: number; lengthBytes: number };
+  | { kind: 'keep'; offsetBytes: number; lengthBytes: number }
+  | (KnownChunks & { kind: 'known'; offsetBytes: number; lengthBytes: number });
 
 export class SnapshotWriter {
   readonly stats: WriterStats = {
@@ -65,9 +67,12 @@ export class SnapshotWriter {
   #next = 0;
   #tail: Promise<void> = Promise.resolve();
   #failure: unknown;
+  /** From the hash of a chunk to its id. */
+  readonly #idOf: (hash: Uint8Array) => Uint8Array;
 
   constructor(options: SnapshotWriterOptions) {
     this.#options = options;
+    this.#idOf = signer(options.signing).idOf;
     const { chunkBytes, sizeBytes } = options.geometry;
     const { builder, pool, index, parent, patches } = options;
     if (patches && parent !== undefined) {
@@ -113,6 +118,22 @@ export class SnapshotWriter {
   /** The range is as the parent has it. */
   keep(offsetBytes: number, lengthBytes: number): void {
     this.#put({ kind: 'keep', offsetBytes, lengthBytes });
+  }
+
+  /**
+   * The range is whole chunks that `holds` found, by their hashes. Only where pieces are canonical
+   * chunks: there the digest follows from the hashes.
+   */
+  putKnown(hashes: Uint8Array, offsetBytes: number, lengthBytes: number): void {
+    assert(this.#options.geometry.chunkBytes === CANONICAL_BYTES);
+    this.#put({ kind: 'known', hashes, idOf: this.#idOf, offsetBytes, lengthBytes });
+  }
+
+  /** Whether the repository has the chunk with this SHA-256, or will have it with this snapshot. */
+  async holds(hash: Uint8Array): Promise<boolean> {
+    const { index } = this.#options;
+    const id = this.#idOf(hash);
+    return this.#stage?.holds(id) || this.#usable(await index.find(id)) !== undefined;
   }
 
   /** Resolves when everything put so far was taken in; bounds how far a caller runs ahead. */
@@ -189,9 +210,11 @@ export class SnapshotWriter {
       const stop = Math.min(end, (index + 1) * LEAF_BYTES);
       if (!(await this.#skips(item, index, offset, stop))) {
         const open = await this.#leaf(index);
+        const range = { offset, stop };
         if (item.kind === 'data') await this.#takeData(open, item, offset, stop);
+        else if (item.kind === 'known') takeKnown(open, item, range, this.stats);
         else {
-          if (item.kind === 'keep') await this.#checkKept(open, offset, stop);
+          if (item.kind === 'keep') await checkKept(this.#options, open, range);
           this.#takeRange(open, item, offset, stop);
         }
         if (open.filled === open.leaf.count) await this.#closeLeaf(open);
@@ -203,7 +226,7 @@ export class SnapshotWriter {
   /** Whole leaves that stay as they are (or stay holes) are not even looked at. */
   async #skips(item: Item, index: number, offset: number, stop: number): Promise<boolean> {
     const { geometry, parent, reader, index: chunks } = this.#options;
-    if (item.kind === 'data' || this.#open !== undefined) return false;
+    if (item.kind === 'data' || item.kind === 'known' || this.#open) return false;
     if (item.kind === 'keep' && (chunks.unreadable.size > 0 || chunks.lossy)) return false;
     if (offset !== index * LEAF_BYTES || stop - offset !== coveredBytes(geometry, 0, index)) {
       return false;
@@ -249,24 +272,9 @@ export class SnapshotWriter {
     return this.#open;
   }
 
-  /** What is kept unread must still be there. */
-  async #checkKept(open: OpenLeaf, offset: number, stop: number): Promise<void> {
-    const { index, geometry } = this.#options;
-    if (index.unreadable.size === 0 && !index.lossy) return;
-    const first = (offset - open.index * LEAF_BYTES) / geometry.chunkBytes;
-    const count = Math.ceil((stop - offset) / geometry.chunkBytes);
-    for (let piece = first; piece < first + count; piece++) {
-      if (open.old.kinds[piece] !== PIECE_CHUNK) continue;
-      const id = open.old.id(piece);
-      if ((await index.find(id)) === undefined) {
-        throw index.absent(`chunk ${toHex(id).slice(0, 16)}, which the volume still has`);
-      }
-    }
-  }
-
   #takeRange(
     open: OpenLeaf,
-    item: Exclude<Item, { kind: 'data' }>,
+    item: Extract<Item, { kind: 'empty' | 'keep' }>,
     offset: number,
     stop: number,
   ): void {
@@ -338,9 +346,7 @@ export class SnapshotWriter {
     if (!same) this.stats.changedBytes += length;
     else if (!unsure && !index.lossy) return this.#stage?.seen(id, checksum, samples);
     const answer = index.find(id, checksum);
-    const known = this.#reliable(answer instanceof Promise ? await answer : answer);
-    // Beside a lost pack a patch may have lost its parent: stored plain, the chunk is sound again.
-    if (known !== undefined && !(unsure && known.table.depths[known.ordinal] !== 0)) {
+    if (this.#usable(answer instanceof Promise ? await answer : answer) !== undefined) {
       if (!same) this.stats.knownBytes += length;
       return this.#stage?.seen(id, checksum, samples);
     }
@@ -354,6 +360,13 @@ export class SnapshotWriter {
     const before = wasChunk ? index.find(old.id(piece)) : undefined;
     const parent = this.#reliable(before instanceof Promise ? await before : before);
     await this.#stage.add(chunk, samples, parent);
+  }
+
+  /** Beside a lost pack a patch may have lost its parent: stored plain, a chunk is sound again. */
+  #usable(found: Location | undefined): Location | undefined {
+    const unsure = this.#options.index.unreadable.size > 0;
+    const doubtful = unsure && found !== undefined && found.table.depths[found.ordinal] !== 0;
+    return doubtful ? undefined : this.#reliable(found);
   }
 
   /** What is condemned will soon be gone. */

@@ -38,7 +38,14 @@ export type Snapshot = {
   readonly tags: readonly string[];
   /** Nothing forgets it before it is released. */
   readonly held: boolean;
+  /** Of a copy: the id that it has in the repository where it was made. */
+  readonly copyOf?: string;
 };
+
+/** What a snapshot and all its copies have in common, wherever they are. */
+export function originalId({ id, copyOf }: Pick<Snapshot, 'id' | 'copyOf'>): string {
+  return copyOf ?? id;
+}
 
 export function geometryOf(snapshot: Snapshot): Geometry {
   return { sizeBytes: snapshot.sizeBytes, chunkBytes: snapshot.chunkBytes };
@@ -103,6 +110,7 @@ export function snapshotFromJson(stored: JsonFields, sealer: Sealer): Snapshot {
       : [],
     tags: fields.has('tags') ? fields.texts('tags') : [],
     held: fields.has('held') ? fields.flag('held') : false,
+    ...(fields.has('copyOf') && { copyOf: fields.hex('copyOf', SNAPSHOT_ID_BYTES) }),
   };
 }
 

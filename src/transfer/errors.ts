@@ -9,6 +9,10 @@ export type TransferErrorCode =
   | 'TRANSFER_TARGET_SIZE'
   | 'TRANSFER_VERIFY'
   | 'TRANSFER_VOLUME_TAKEN'
+  /** A repository is to be copied into itself. */
+  | 'TRANSFER_SAME_REPOSITORY'
+  /** What is encrypted would be stored in clear. */
+  | 'TRANSFER_PLAIN_TARGET'
   | 'TRANSFER_UNREADABLE'
   | 'TRANSFER_PRICES'
   | 'TRANSFER_LAYER';

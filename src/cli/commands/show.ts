@@ -22,6 +22,7 @@ export const run: Run<typeof showSpec> = async (context, values) => {
     ['stored', formatSize(snapshot.storedBytes)],
     ['digest', digest],
     ['tags', snapshot.tags.length === 0 ? 'none' : snapshot.tags.join(' ')],
+    ...(snapshot.copyOf === undefined ? [] : [['copy of', snapshot.copyOf] as const]),
     ['held', snapshot.held ? 'yes: nothing forgets it' : 'no'],
     ...unreadable.map(
       ({ offsetBytes, lengthBytes }) =>

@@ -1,6 +1,7 @@
 /** The command table: help, completion and the lazy loading of commands all come from it. */
 import type { TableEntry } from '../spec.ts';
 import { backupCommands } from './backup.ts';
+import { copyCommands } from './copy.ts';
 import { imageCommands } from './images.ts';
 import { keyCommands } from './key.ts';
 import { nbdCommands } from './nbd.ts';
@@ -15,7 +16,7 @@ export type CommandGroup = { readonly title: string; readonly entries: readonly 
 export const commandGroups: readonly CommandGroup[] = [
   { title: 'Backup', entries: backupCommands },
   { title: 'Serving', entries: [...servingCommands, ...nbdCommands] },
-  { title: 'Repository', entries: [...repositoryCommands, ...keyCommands] },
+  { title: 'Repository', entries: [...repositoryCommands, ...copyCommands, ...keyCommands] },
   { title: 'Retention', entries: retentionCommands },
   { title: 'Images', entries: imageCommands },
   { title: 'Shell', entries: shellCommands },

@@ -1,0 +1,52 @@
+/** Has threads decode and verify chunks of a repository into shared memory. */
+import { CodecError, type CodecPool, type SharedRange } from '../codec/index.ts';
+import type { ObjectStore } from '../objects/index.ts';
+import {
+  type Arena,
+  boundedPlans,
+  type ChunkIndex,
+  ChunkReader,
+  type Location,
+} from '../store/index.ts';
+
+/** A stored copy, and where in the target its plain bytes go. */
+export type WantedChunk = {
+  readonly location: Location;
+  readonly at: number;
+  readonly lengthBytes: number;
+};
+
+export type DecodeContext = {
+  readonly objects: ObjectStore;
+  readonly index: ChunkIndex;
+  readonly pool: CodecPool;
+  /** Borrowed for the call. */
+  readonly arena: Arena;
+};
+
+/** Chunks that share a frame should be neighbours. STORE_DAMAGED names the pack. */
+export async function decodeChunks(
+  { objects, index, pool, arena }: DecodeContext,
+  wanted: readonly WantedChunk[],
+  target: SharedRange,
+): Promise<void> {
+  const locations = wanted.map(({ location }) => location);
+  try {
+    for await (const { plan, from, steps } of boundedPlans(objects, index, arena, locations)) {
+      const outputs = steps.map((step, number) => {
+        const { at, lengthBytes } = wanted[from + number]!;
+        return { step, at, lengthBytes };
+      });
+      await pool.run<'decode'>({ kind: 'decode', plan, outputs, target });
+    }
+  } catch (error) {
+    if (error instanceof CodecError) await blame(objects, index, locations);
+    throw error;
+  }
+}
+
+/** A job that fails does not say which pack is damaged; reading chunk by chunk does. */
+async function blame(objects: ObjectStore, index: ChunkIndex, locations: readonly Location[]) {
+  const chunks = new ChunkReader(objects, index);
+  for (const location of locations) await chunks.bytes(location);
+}
