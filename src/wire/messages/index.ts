@@ -1,0 +1,22 @@
+/** messages: what the two ends of a session say to each other, one file per message. */
+export * from './ack.ts';
+export * from './authority-abort.ts';
+export * from './authority-commit.ts';
+export * from './authority-prepare.ts';
+export * from './block-data.ts';
+export * from './block-reference.ts';
+export * from './entries.ts';
+export * from './epoch-commit.ts';
+export * from './epoch-cut.ts';
+export * from './error.ts';
+export * from './goodbye.ts';
+export * from './heartbeat.ts';
+export * from './hello.ts';
+export * from './lane-join.ts';
+export * from './lane-offer.ts';
+export * from './metadata.ts';
+export * from './need.ts';
+export * from './offer.ts';
+export { forEachLater, nothingReceived, type Received } from './ranges.ts';
+export * from './read.ts';
+export * from './types.ts';
