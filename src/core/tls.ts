@@ -19,7 +19,39 @@ export type TlsCredentials =
       /** By user. A client uses `user`, or the only one. */
       readonly keys: ReadonlyMap<string, Uint8Array>;
       readonly user?: string | undefined;
-    };
+    }
+  /**
+   * TLS 1.3, and both sides show a certificate, of any origin: whoever asked for the connection
+   * must look at `peerCertificate` before it believes anything.
+   */
+  | PinnedCredentials;
+
+export type PinnedCredentials = {
+  readonly kind: 'pinned';
+  readonly identity: TlsIdentity;
+  /** PEM: whose signature makes `isVouchedFor` true; none by default. */
+  readonly authorities?: Uint8Array;
+};
+
+/** A certificate as the peer showed it; that it has the key is proven by the handshake. */
+export type PeerCertificate = {
+  /** SHA-256 of the whole certificate (DER). */
+  readonly fingerprint: Uint8Array;
+  readonly validFromMs: number;
+  readonly validToMs: number;
+  /** The names in it: `DNS:host`. */
+  readonly names: readonly string[];
+  /** One of the authorities stands behind it. */
+  readonly isVouchedFor: boolean;
+};
+
+/** The answer of `secure`: also who the peer is, and keys that only the two ends can know. */
+export interface SecureStream extends Stream {
+  /** Undefined if the peer showed none. */
+  readonly peerCertificate: PeerCertificate | undefined;
+  /** RFC 8446, section 7.5: equal on both ends, different for each label and context. */
+  exportKey(lengthBytes: number, label: string, context: Uint8Array): Uint8Array;
+}
 
 export type TlsOptions = {
   readonly role: 'client' | 'server';
@@ -34,10 +66,11 @@ export type SecureOptions = {
 
 export interface Tls {
   /**
-   * Turns `stream` into a TLS connection, 1.2 at least. From the call on the handlers that `stream`
+   * Turns `stream` into a TLS connection, 1.2 at least, 1.3 with `pinned` credentials.
+   * From the call on the handlers that `stream`
    * was started with hear nothing more; bytes that they have not seen yet belong to TLS. Destroying
    * `stream` meanwhile ends it all. The answer is to be started anew. Fails with ENV_TLS, or with
    * ENV_TIMEOUT after `timeoutMs`; `stream` is destroyed then.
    */
-  secure(stream: Stream, options: SecureOptions): Promise<Stream>;
+  secure(stream: Stream, options: SecureOptions): Promise<SecureStream>;
 }

@@ -1,5 +1,6 @@
 /** TLS by Node's OpenSSL, over a socket that has been used in the clear until now. */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { X509Certificate } from 'node:crypto';
 import { isIP, type Socket } from 'node:net';
 import {
   type ConnectionOptions,
@@ -9,9 +10,16 @@ import {
   type SecureContextOptions,
   type TLSSocket,
 } from 'node:tls';
-import type { Stream } from '../env.ts';
 import { EnvError } from '../errors.ts';
-import type { SecureOptions, Tls, TlsCredentials, TlsOptions } from '../tls.ts';
+import { sha256 } from '../hash.ts';
+import type {
+  PeerCertificate,
+  SecureOptions,
+  SecureStream,
+  Tls,
+  TlsCredentials,
+  TlsOptions,
+} from '../tls.ts';
 import { QUEUED_BYTES_MAX, release, streamOf } from './stream.ts';
 
 /**
@@ -51,7 +59,7 @@ async function bounded(
   peer: string,
   options: SecureOptions,
   handshake: Handshake,
-): Promise<Stream> {
+): Promise<SecureStream> {
   const late = new EnvError('ENV_TIMEOUT', `${peer}: no TLS within ${options.timeoutMs} ms`, {
     hint: 'Look at the other side; it may be stuck, or not expect TLS.',
   });
@@ -62,7 +70,7 @@ async function bounded(
     const secured = await handshake(socket, options);
     secured.allowHalfOpen = true;
     secured.disableRenegotiation();
-    return streamOf(secured, peer);
+    return secureStreamOf(secured, peer);
   } catch (error) {
     socket.destroy();
     if (socket.errored === late) throw late;
@@ -70,6 +78,25 @@ async function bounded(
   } finally {
     clearTimeout(timer);
   }
+}
+
+function secureStreamOf(socket: TLSSocket, peer: string): SecureStream {
+  const certificate = socket.getPeerX509Certificate();
+  return Object.assign(streamOf(socket, peer), {
+    peerCertificate: certificate && peerCertificate(certificate, socket.authorized),
+    exportKey: (lengthBytes: number, label: string, context: Uint8Array) =>
+      socket.exportKeyingMaterial(lengthBytes, label, bufferOf(context)),
+  });
+}
+
+function peerCertificate(certificate: X509Certificate, isVouchedFor: boolean): PeerCertificate {
+  return {
+    fingerprint: sha256(certificate.raw),
+    validFromMs: certificate.validFromDate.getTime(),
+    validToMs: certificate.validToDate.getTime(),
+    names: certificate.subjectAltName?.split(', ') ?? [],
+    isVouchedFor,
+  };
 }
 
 /**
@@ -82,7 +109,7 @@ function serverSide(credentials: TlsCredentials): Handshake {
   const isVerified = credentials.kind === 'certificates' && credentials.verifyPeer;
   const server = createServer({
     ...contextOf(credentials, 'server'),
-    requestCert: isVerified,
+    requestCert: isVerified || credentials.kind === 'pinned',
     rejectUnauthorized: isVerified,
     highWaterMark: QUEUED_BYTES_MAX,
     ...(credentials.kind === 'pre-shared-keys' && {
@@ -105,7 +132,9 @@ function serverSide(credentials: TlsCredentials): Handshake {
 function clientSide(credentials: TlsCredentials): Handshake {
   const secureContext = createSecureContext(contextOf(credentials, 'client'));
   const key = credentials.kind === 'pre-shared-keys' ? keyOf(credentials) : undefined;
-  const isVerified = credentials.kind === 'pre-shared-keys' || credentials.verifyPeer;
+  const isVerified =
+    credentials.kind === 'pre-shared-keys' ||
+    (credentials.kind === 'certificates' && credentials.verifyPeer);
   return (socket, { hostName }) =>
     new Promise((resolve, reject) => {
       const options: ConnectionOptions & { highWaterMark: number } = {
@@ -120,7 +149,8 @@ function clientSide(credentials: TlsCredentials): Handshake {
       if (key !== undefined) {
         options.pskCallback = () => key;
         options.checkServerIdentity = onlyWithoutCertificate;
-      } else if (hostName === undefined) options.checkServerIdentity = () => undefined;
+      } else if (hostName === undefined || !isVerified)
+        options.checkServerIdentity = () => undefined;
       const secured = connect(options);
       secured.once('secureConnect', () => resolve(secured));
       secured.once('error', reject);
@@ -140,6 +170,15 @@ function contextOf(credentials: TlsCredentials, role: TlsOptions['role']): Secur
     // No authority at all: no certificate can take the place of the key.
     return { ...base, ciphers: PRE_SHARED_KEY_CIPHERS, ca: [], dhparam: 'auto' };
   }
+  if (credentials.kind === 'pinned') {
+    const { identity, authorities } = credentials;
+    return {
+      minVersion: 'TLSv1.3',
+      cert: bufferOf(identity.certificates),
+      key: bufferOf(identity.key),
+      ca: authorities === undefined ? [] : bufferOf(authorities),
+    };
+  }
   const { identity, authorities, verifyPeer } = credentials;
   if (role === 'server' && identity === undefined) {
     throw tlsError('a TLS server needs a certificate and its key', undefined);
@@ -155,7 +194,7 @@ function contextOf(credentials: TlsCredentials, role: TlsOptions['role']): Secur
   };
 }
 
-function keyOf({ keys, user }: TlsCredentials & { kind: 'pre-shared-keys' }) {
+function keyOf({ keys, user }: Extract<TlsCredentials, { kind: 'pre-shared-keys' }>) {
   const name = user ?? (keys.size === 1 ? [...keys.keys()][0] : undefined);
   if (name === undefined) {
     throw tlsError(`there are ${keys.size} pre-shared keys and no user to choose one`, undefined);
