@@ -60,6 +60,29 @@ export function protocolError(message: string): WireError {
   return new WireError('WIRE_PROTOCOL', message, { hint: peerHint });
 }
 
+export function unsupported(what: string): WireError {
+  return new WireError('WIRE_UNSUPPORTED', `the peer insists on ${what}, which are unknown here`, {
+    hint: 'Update this side, or let the peer do without.',
+  });
+}
+
+export function closedError(): WireError {
+  return new WireError('WIRE_CLOSED', 'the session is over', { hint: 'Connect again.' });
+}
+
+export function timeoutError(message: string): WireError {
+  return new WireError('WIRE_TIMEOUT', message, {
+    hint: 'Check the network and whether the other side still runs.',
+  });
+}
+
+export function remoteError({ code, text }: { code: string; text: string }): WireError {
+  return new WireError('WIRE_REMOTE', `the other side ended the session: ${text} (${code})`, {
+    hint: 'Look at the log of the other side.',
+    remoteCode: code,
+  });
+}
+
 /** Runs a decoder of `what`: bytes that end early or say nonsense become WIRE_FORMAT. */
 export function decoding<T>(what: string, decode: () => T): T {
   try {

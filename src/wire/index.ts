@@ -1,4 +1,7 @@
 /** wire: the session between two nodes, its lanes and its messages; see README.md. */
+export { BufferPool } from './buffers.ts';
+export { type DialOptions, dialSession } from './dial.ts';
+export { type DialTlsOptions, dialTls } from './dial-tls.ts';
 export { WireError, type WireErrorCode } from './errors.ts';
 export {
   PRIORITY_BACKGROUND,
@@ -7,5 +10,18 @@ export {
   PRIORITY_DIRTY,
   PRIORITY_SPECULATION,
 } from './header.ts';
+export { type Admission, type HostOptions, type Knock, SessionHost } from './host.ts';
+export {
+  createIdentity,
+  type IdentityOptions,
+  loadIdentity,
+  type NodeIdentity,
+} from './identity/certificate.ts';
+export { OneTimeTokens, type OneTimeTokensOptions } from './identity/one-time-tokens.ts';
+export { checkPinned, checkShown } from './identity/trust.ts';
+export { Incoming } from './incoming.ts';
+export type { Lane, LaneKind } from './lane.ts';
 export * from './limits.ts';
 export * from './messages/index.ts';
+export { Session, type SessionState } from './session.ts';
+export type { SendOptions, SessionHandlers } from './session-types.ts';

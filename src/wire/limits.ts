@@ -41,6 +41,50 @@ export const POOL_IDLE_BYTES_MAX = 32 * MIB;
 /** The smallest buffer of the pool; shorter bodies are copied on their own. */
 export const POOL_BUFFER_BYTES_MIN = 16 * KIB;
 
+/** Bytes that wait under one priority; beyond them `send` says no. Room for a few frames. */
+export const QUEUE_BYTES_MAX = 8 * MIB;
+export const QUEUE_MESSAGES_MAX = 4 * KIB;
+/** Bytes that a lane hands to its socket and the kernel has not taken. */
+export const LANE_QUEUED_BYTES_MAX = MIB;
+/** Messages are gathered up to this into one call. */
+export const GATHERED_BYTES_MAX = 256 * KIB;
+
+/** What a lane may send before the first ACK: two of the largest messages. */
+export const CREDIT_BYTES_INITIAL = 2 * BODY_BYTES_MAX;
+/** What all lanes of a session may have sent that is not done with: 1 Gbit/s at 250 ms. */
+export const RECEIVE_BYTES_MAX = 32 * MIB;
+/** Messages are done with for so long, at most, before an ACK says so. */
+export const ACK_DELAY_MS = 5;
+export const ACK_MESSAGES_MAX = 64;
+
+/** Waits, inner below outer. A further connection's dial, TLS and hello are one after the other. */
+export const DIAL_TIMEOUT_MS = 5_000;
+export const TLS_TIMEOUT_MS = 10_000;
+/** From the last byte of TLS to both HELLOs. */
+export const HELLO_TIMEOUT_MS = 10_000;
+/** A peer that takes in nothing while something waits for it. */
+export const HEARTBEAT_MS = 2_000;
+export const HEARTBEAT_MS_MAX = 10_000;
+/** Nothing has come, or no heartbeat was answered, for so long: the connection is given up. */
+export const SILENCE_MS = 30_000;
+/** After a loss: between tries, and how long the host keeps what belongs to the session. */
+export const REDIAL_FIRST_MS = 100;
+export const REDIAL_MAX_MS = 10_000;
+export const RESUME_MS = 300_000;
+/** What is queued at an orderly end may still leave. */
+export const FAREWELL_MS = 5_000;
+
+/** Connections that have not said hello; one more ends the oldest of them. */
+export const HALF_OPEN_MAX = 512;
+/** Sessions of one host, connected or waiting to be resumed. */
+export const SESSIONS_MAX = 1_024;
+
+assert(DIAL_TIMEOUT_MS <= TLS_TIMEOUT_MS && TLS_TIMEOUT_MS < SILENCE_MS);
+assert(DIAL_TIMEOUT_MS + TLS_TIMEOUT_MS + HELLO_TIMEOUT_MS <= SILENCE_MS, 'a try ends before it');
+assert(3 * HEARTBEAT_MS_MAX <= SILENCE_MS, 'two heartbeats may be late');
+assert(SILENCE_MS + REDIAL_MAX_MS < RESUME_MS, 'a session outlives the loss of its connection');
+assert(CREDIT_BYTES_INITIAL > BODY_BYTES_MAX, 'every message fits into the credit');
+assert(CREDIT_BYTES_INITIAL <= RECEIVE_BYTES_MAX / 4, 'several lanes fit');
 assert(
   BODY_BYTES_MAX >= FRAME_STORED_MAX + ENTRIES_MAX * ENTRY_BYTES_MAX + EXTENSIONS_BYTES_MAX,
   'the largest frame must fit into a message',

@@ -28,6 +28,7 @@ export class MessageDecoder {
   #body: Uint8Array | undefined;
   #bodyHave = 0;
   #owned = false;
+  #isStopped = false;
 
   constructor(pool: BufferPool, sink: MessageSink) {
     this.#pool = pool;
@@ -41,13 +42,14 @@ export class MessageDecoder {
 
   feed(view: Uint8Array): void {
     let at = 0;
-    while (at < view.byteLength) {
+    while (at < view.byteLength && !this.#isStopped) {
       at = this.#body === undefined ? this.#takeHeader(view, at) : this.#takeBody(view, at);
     }
   }
 
-  /** Gives back what a message that will never be whole has claimed. */
+  /** Takes no more, and gives back what a message that will never be whole has claimed. */
   stop(): void {
+    this.#isStopped = true;
     if (this.#body !== undefined) this.#pool.giveBack(this.#body);
     this.#body = undefined;
   }

@@ -30,7 +30,7 @@ const move = { volume: 2, authority: 7, epoch: 1_000, digest: hash };
 
 export const examples: readonly Example[] = [
   example(m.HELLO, m.encodeHello, m.decodeHello, {
-    ...{ versionMin: 1, versionMax: 3, sessionToken: count(16, 1), received },
+    ...{ versionMin: 1, versionMax: 3, sessionToken: count(16, 1), received, firstNumber: 40 },
     ...{ bodyBytesMax: 2 ** 21, creditBytes: 2 ** 22, lanesMax: 16, heartbeatMs: 5_000 },
     ...{ capabilities: ['udp', 'zstd'], required: ['zstd'], pairingToken: count(32, 0x40) },
   }),

@@ -21,6 +21,8 @@ export type Hello = {
   readonly sessionToken: Uint8Array;
   /** What this side has of the peer's numbered messages. */
   readonly received: Received;
+  /** The lowest number that this side may still send; the peer need not wait for those below. */
+  readonly firstNumber: number;
   /** The longest body that this side takes. */
   readonly bodyBytesMax: number;
   /** Bytes of numbered messages that each lane may send before the first ACK. */
@@ -43,6 +45,7 @@ export function encodeHello(hello: Hello): Uint8Array {
   writer.u16(hello.versionMax);
   writer.put(hello.sessionToken);
   putReceived(writer, hello.received);
+  writer.varint(hello.firstNumber);
   writer.varint(hello.bodyBytesMax);
   writer.varint(hello.creditBytes);
   writer.varint(hello.lanesMax);
@@ -75,6 +78,7 @@ export function decodeHello(
     const sessionToken = reader.take(SESSION_TOKEN_BYTES).slice();
     const { cumulative, later } = getReceived(reader);
     const limits = {
+      firstNumber: reader.varint(),
       bodyBytesMax: reader.count(2 ** 32 - 1, 'the longest body'),
       creditBytes: reader.varint(),
       lanesMax: reader.count(2 ** 16, 'the number of lanes'),

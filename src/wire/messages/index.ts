@@ -17,6 +17,6 @@ export * from './lane-offer.ts';
 export * from './metadata.ts';
 export * from './need.ts';
 export * from './offer.ts';
-export { forEachLater, nothingReceived, type Received } from './ranges.ts';
+export { forEachLater, lastOf, nothingReceived, type Received } from './ranges.ts';
 export * from './read.ts';
 export * from './types.ts';

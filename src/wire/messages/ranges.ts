@@ -30,3 +30,12 @@ export function forEachLater({ cumulative, later }: Received, each: (n: number) 
     }
   }
 }
+
+/** The highest number in it. */
+export function lastOf(received: Received): number {
+  let last = received.cumulative;
+  forEachLater(received, (sequence) => {
+    last = sequence;
+  });
+  return last;
+}

@@ -1,0 +1,178 @@
+/** The side that dials: keeps one session, over as many connections as that takes. */
+import type { Env, SecureStream, Stream, Timer } from '../core/index.ts';
+import { BufferPool } from './buffers.ts';
+import { protocolError, WireError } from './errors.ts';
+import { exchange, makeHello, readHello } from './hello-exchange.ts';
+import * as limits from './limits.ts';
+import * as m from './messages/index.ts';
+import { Session } from './session.ts';
+import type { SessionHandlers } from './session-types.ts';
+import { StreamLane } from './stream-lane.ts';
+
+export type DialOptions = {
+  readonly env: Pick<Env, 'clock' | 'random'>;
+  readonly pool?: BufferPool;
+  /** A new connection, on which the peer has proven who it is; `dialTls` makes one. */
+  dial(): Promise<Stream>;
+  /** Who is dialled, for this program. */
+  readonly identity: string;
+  readonly capabilities?: readonly string[];
+  readonly required?: readonly string[];
+  readonly pairingToken?: Uint8Array;
+  readonly handlers: SessionHandlers;
+  /** Further connections that carry data, as far as the host offers them. */
+  readonly streamLanes?: number;
+};
+
+/** Settles once the host has said hello; from then on losses of the connection are mended. */
+export async function dialSession(options: DialOptions): Promise<Session> {
+  return await new Dialler(options).open();
+}
+
+class Dialler {
+  readonly #options: DialOptions;
+  readonly #pool: BufferPool;
+  #session: Session | undefined;
+  #pauseMs = limits.REDIAL_FIRST_MS;
+  #timer: Timer | undefined;
+  #laneCount = 0;
+
+  constructor(options: DialOptions) {
+    this.#options = options;
+    this.#pool = options.pool ?? new BufferPool();
+  }
+
+  async open(): Promise<Session> {
+    await this.#connect();
+    return this.#session!;
+  }
+
+  async #connect(): Promise<void> {
+    const { env, dial, pairingToken, capabilities, required } = this.#options;
+    const stream = await dial();
+    const session = this.#session;
+    if (session?.state === 'closed') {
+      stream.destroy();
+      return;
+    }
+    const hello = makeHello({
+      sessionToken: session?.token ?? new Uint8Array(m.SESSION_TOKEN_BYTES),
+      ...(session?.resumeState ?? { received: m.nothingReceived, firstNumber: 1 }),
+      ...{ capabilities, required, pairingToken: session === undefined ? pairingToken : undefined },
+    });
+    await new Promise<void>((resolve, reject) => {
+      exchange(stream, {
+        ...{ clock: env.clock, pool: this.#pool, expected: [m.HELLO] },
+        say: { type: m.HELLO, body: m.encodeHello(hello) },
+        onFirst: ({ messages, body }) => {
+          // In this very call: what follows the hello is the session's to hear.
+          try {
+            const answer = readHello(body, capabilities);
+            this.#session = this.#meet(stream, answer);
+            this.#laneCount = 0;
+            this.#session.attach(messages, answer);
+            resolve();
+          } catch (error) {
+            messages.fail(error);
+            reject(error);
+          }
+        },
+        onFailed: reject,
+      });
+    });
+  }
+
+  #meet(stream: Stream, hello: m.Hello): Session {
+    const known = this.#session;
+    if (known !== undefined) {
+      if (Buffer.compare(known.token, hello.sessionToken) !== 0) {
+        throw protocolError('the host answers with another session');
+      }
+      known.meet(hello);
+      return known;
+    }
+    const { env, identity, handlers } = this.#options;
+    const { peerCertificate } = stream as Partial<SecureStream>;
+    const session: Session = new Session({
+      ...{ env, pool: this.#pool, token: hello.sessionToken, identity },
+      fingerprint: peerCertificate?.fingerprint,
+      handlers: {
+        ...bound(handlers),
+        onBroken: (error) => {
+          handlers.onBroken?.(error);
+          this.#pauseMs = limits.REDIAL_FIRST_MS;
+          this.#redialLater();
+        },
+        onLaneOffer: (offer) => {
+          handlers.onLaneOffer?.(offer);
+          if (offer.kind === m.LANE_STREAM) void this.#openLane(offer);
+        },
+      },
+      onGone: () => this.#timer?.cancel(),
+    });
+    session.meet(hello);
+    return session;
+  }
+
+  #redialLater(): void {
+    this.#timer = this.#options.env.clock.after(this.#pauseMs, () => {
+      this.#pauseMs = Math.min(2 * this.#pauseMs, limits.REDIAL_MAX_MS);
+      this.#connect().catch((error: unknown) => {
+        const session = this.#session!;
+        if (session.state === 'closed') return;
+        if (isFinal(error)) session.fail(error);
+        else if (session.state === 'broken') this.#redialLater();
+      });
+    });
+  }
+
+  /** A lane that does not come about is done without. */
+  async #openLane({ laneId, token }: m.LaneOffer): Promise<void> {
+    const session = this.#session!;
+    if (this.#laneCount >= (this.#options.streamLanes ?? 0)) return;
+    this.#laneCount += 1;
+    const { env } = this.#options;
+    const { sessionToken } = { sessionToken: session.token };
+    try {
+      const stream = await this.#options.dial();
+      exchange(stream, {
+        ...{ clock: env.clock, pool: this.#pool, expected: [m.LANE_JOIN] },
+        say: { type: m.LANE_JOIN, body: m.encodeLaneJoin({ sessionToken, laneId, token }) },
+        onFirst: ({ messages, body }) => {
+          if (session.state !== 'open' || m.decodeLaneJoin(body).laneId !== laneId) {
+            messages.destroy();
+            return;
+          }
+          const lane = new StreamLane(laneId, 'tls', messages, session);
+          session.addLane(lane);
+          session.useLanes([...session.lanes.filter(({ kind }) => kind === 'tls')]);
+        },
+        onFailed: () => {},
+      });
+    } catch {
+      this.#laneCount -= 1;
+    }
+  }
+}
+
+/** Trying again would end in the same way. */
+function isFinal(error: unknown): boolean {
+  if (!(error instanceof WireError)) return false;
+  return (
+    error.code !== 'WIRE_TIMEOUT' &&
+    error.code !== 'WIRE_CLOSED' &&
+    error.remoteCode !== 'WIRE_BUSY'
+  );
+}
+
+/** Handlers may be an object with methods of a class, which a spread would lose. */
+function bound(handlers: SessionHandlers): SessionHandlers {
+  return {
+    onMessage: (message) => handlers.onMessage(message),
+    onRoom: () => handlers.onRoom?.(),
+    onResumed: () => handlers.onResumed?.(),
+    onPeerError: (error) => handlers.onPeerError?.(error),
+    onLaneClosed: (lane, error) => handlers.onLaneClosed?.(lane, error),
+    onClosed: (error) => handlers.onClosed(error),
+  };
+}

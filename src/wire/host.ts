@@ -1,0 +1,214 @@
+/** The side that is dialled: turns connections into sessions and lanes, or refuses them. */
+import {
+  type Env,
+  equalSecrets,
+  type PeerCertificate,
+  type SecureStream,
+  type Stream,
+  type Tls,
+} from '../core/index.ts';
+import { BufferPool } from './buffers.ts';
+import { closedError, WireError } from './errors.ts';
+import { HalfOpen } from './half-open.ts';
+import { exchange, type First, makeHello, readHello } from './hello-exchange.ts';
+import { LaneDoor } from './lane-door.ts';
+import { SESSIONS_MAX, TLS_TIMEOUT_MS } from './limits.ts';
+import type { MessageStream } from './message-stream.ts';
+import * as m from './messages/index.ts';
+import { Session } from './session.ts';
+import type { SessionHandlers } from './session-types.ts';
+
+export type Knock = {
+  /** Undefined without TLS, or if the peer showed none. */
+  readonly certificate: PeerCertificate | undefined;
+  readonly hello: m.Hello;
+  /** Where it comes from, for logs. */
+  readonly peer: string;
+};
+
+export type Admission = {
+  /** Whose rights the session has; a session is only ever resumed by the same. */
+  readonly identity: string;
+  /** Called with the session, which is new, before its first message. */
+  open(session: Session): SessionHandlers;
+  /**
+   * For a token that this process does not know: what was received under it and is durable here.
+   * Undefined: the session is unknown, and the peer must begin anew.
+   */
+  recall?(token: Uint8Array): m.Received | undefined | Promise<m.Received | undefined>;
+};
+
+export type HostOptions = {
+  readonly env: Pick<Env, 'clock' | 'random'>;
+  /** Undefined: connections are trusted as they are (a unix socket, a test). */
+  readonly tls?: Tls | undefined;
+  readonly pool?: BufferPool;
+  readonly capabilities?: readonly string[];
+  /** Further connections that each session may open. */
+  readonly streamLanes?: number;
+  /** Refuses by throwing a WireError, which the peer is told. */
+  admit(knock: Knock): Admission | Promise<Admission>;
+  /** A connection came to nothing. */
+  onRefused?(error: unknown, peer: string): void;
+};
+
+export class SessionHost {
+  readonly #options: HostOptions;
+  readonly #pool: BufferPool;
+  readonly #halfOpen = new HalfOpen();
+  readonly #sessions = new Map<string, Session>();
+  readonly #doors: LaneDoor;
+  #isClosed = false;
+
+  constructor(options: HostOptions) {
+    this.#options = options;
+    this.#pool = options.pool ?? new BufferPool();
+    this.#doors = new LaneDoor(options.env, options.streamLanes ?? 0);
+  }
+
+  get halfOpenCount(): number {
+    return this.#halfOpen.count;
+  }
+
+  get sessions(): readonly Session[] {
+    return [...this.#sessions.values()];
+  }
+
+  /** Takes an accepted connection; must be called in the tick in which it was handed over. */
+  accept(stream: Stream): void {
+    if (this.#isClosed) {
+      stream.destroy();
+      return;
+    }
+    this.#halfOpen.add(stream);
+    void this.#greet(stream);
+  }
+
+  /** Says goodbye to all. */
+  close(reason: string, againAfterMs = 0): void {
+    this.#isClosed = true;
+    this.#halfOpen.clear();
+    for (const session of this.#sessions.values()) session.end(reason, againAfterMs);
+  }
+
+  async #greet(stream: Stream): Promise<void> {
+    const { env, tls } = this.#options;
+    let secured: Stream = stream;
+    try {
+      if (tls !== undefined) {
+        secured = await tls.secure(stream, { hostName: undefined, timeoutMs: TLS_TIMEOUT_MS });
+      }
+    } catch (error) {
+      this.#refused(stream, error);
+      return;
+    }
+    exchange(secured, {
+      ...{ clock: env.clock, pool: this.#pool, expected: [m.HELLO, m.LANE_JOIN] },
+      onFirst: (first) => {
+        void this.#answer(stream, secured as Partial<SecureStream> & Stream, first);
+      },
+      onFailed: (error) => this.#refused(stream, error),
+    });
+  }
+
+  async #answer(
+    stream: Stream,
+    secured: Partial<SecureStream> & Stream,
+    { messages, type, body }: First,
+  ): Promise<void> {
+    try {
+      const certificate = secured.peerCertificate;
+      if (type === m.LANE_JOIN) this.#join(m.decodeLaneJoin(body), certificate, messages);
+      else await this.#hello(readHello(body, this.#options.capabilities), certificate, messages);
+      this.#halfOpen.remove(stream);
+    } catch (error) {
+      messages.fail(error);
+      this.#refused(stream, error);
+    }
+  }
+
+  #join(join: m.LaneJoin, certificate: PeerCertificate | undefined, messages: MessageStream): void {
+    const session = this.#sessions.get(keyOf(join.sessionToken));
+    if (session === undefined || !isSame(session, certificate)) throw unknownSession();
+    this.#doors.join(session, join, messages);
+  }
+
+  async #hello(
+    hello: m.Hello,
+    certificate: PeerCertificate | undefined,
+    messages: MessageStream,
+  ): Promise<void> {
+    const { peer } = messages;
+    const admission = await this.#options.admit({ certificate, hello, peer });
+    const found = await this.#find(hello, admission, certificate);
+    if (messages.isClosed) throw closedError();
+    const { session, isNew } = found;
+    session.meet(hello);
+    const reply = makeHello({
+      ...{ sessionToken: session.token, capabilities: this.#options.capabilities },
+      ...session.resumeState,
+    });
+    messages.send(m.HELLO, 0, m.encodeHello(reply));
+    if (isNew) {
+      this.#sessions.set(keyOf(session.token), session);
+      session.handlers = admission.open(session);
+    }
+    session.attach(messages, hello);
+    this.#doors.offer(session);
+  }
+
+  async #find(
+    { sessionToken }: m.Hello,
+    admission: Admission,
+    certificate: PeerCertificate | undefined,
+  ): Promise<{ session: Session; isNew: boolean }> {
+    const { identity } = admission;
+    const known = this.#sessions.get(keyOf(sessionToken));
+    if (known !== undefined) {
+      if (known.identity !== identity || !isSame(known, certificate)) throw unknownSession();
+      return { session: known, isNew: false };
+    }
+    const isAnew = sessionToken.every((byte) => byte === 0);
+    const received = isAnew ? undefined : await admission.recall?.(sessionToken);
+    if (!isAnew && received === undefined) throw unknownSession();
+    if (this.#sessions.size >= SESSIONS_MAX) {
+      throw new WireError('WIRE_BUSY', `${SESSIONS_MAX} sessions are open here already`, {
+        hint: 'Come again later.',
+      });
+    }
+    const token = isAnew ? new Uint8Array(m.SESSION_TOKEN_BYTES) : sessionToken;
+    if (isAnew) this.#options.env.random.fill(token);
+    const session = new Session({
+      ...{ env: this.#options.env, pool: this.#pool, token, identity },
+      fingerprint: certificate?.fingerprint,
+      handlers: { onMessage() {}, onClosed() {} },
+      ...(received !== undefined && { received }),
+      onGone: () => {
+        this.#sessions.delete(keyOf(token));
+        this.#doors.forget(session);
+      },
+    });
+    return { session, isNew: true };
+  }
+
+  #refused(stream: Stream, error: unknown): void {
+    this.#halfOpen.remove(stream);
+    this.#options.onRefused?.(error, stream.peer);
+  }
+}
+
+function keyOf(token: Uint8Array): string {
+  return Buffer.from(token).toString('hex');
+}
+
+function isSame({ fingerprint }: Session, certificate: PeerCertificate | undefined): boolean {
+  const other = certificate?.fingerprint;
+  if (fingerprint === undefined || other === undefined) return fingerprint === other;
+  return equalSecrets(fingerprint, other);
+}
+
+function unknownSession(): WireError {
+  return new WireError('WIRE_SESSION_UNKNOWN', 'the session is not known here, or not yours', {
+    hint: 'Begin a new one; what was durable is known by its epochs.',
+  });
+}

@@ -1,0 +1,57 @@
+/** The round trip of a session, as its heartbeats show it. */
+import type { Clock } from '../core/index.ts';
+import { encodeHeartbeat, type Heartbeat } from './messages/index.ts';
+
+/** RFC 6298, section 2: the smoothed round trip moves by an eighth of each difference. */
+const SMOOTHING = 8;
+
+export class RoundTrip {
+  readonly #clock: Clock;
+  /** What the peer said last, and when. */
+  #peerUs = 0;
+  #peerAtUs = 0;
+  #smoothedMs: number | undefined;
+  #smallestMs = Number.POSITIVE_INFINITY;
+  /** When the peer last showed that it had read something of ours. */
+  answeredAtMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.answeredAtMs = clock.monotonicMs();
+  }
+
+  /** 0 until it is known. */
+  get milliseconds(): number {
+    return this.#smoothedMs ?? 0;
+  }
+
+  get smallestMs(): number {
+    return this.#smoothedMs === undefined ? 0 : this.#smallestMs;
+  }
+
+  next(backlogBytes: number): Uint8Array {
+    const timeUs = this.#nowUs();
+    const heldUs = this.#peerUs === 0 ? 0 : timeUs - this.#peerAtUs;
+    return encodeHeartbeat({ timeUs, echoUs: this.#peerUs, heldUs, backlogBytes });
+  }
+
+  /** Answers whether the peer waits for an echo of its first one. */
+  hear({ timeUs, echoUs, heldUs }: Heartbeat): boolean {
+    const nowUs = this.#nowUs();
+    this.#peerUs = timeUs;
+    this.#peerAtUs = nowUs;
+    if (echoUs === 0) return true;
+    const sampleMs = (nowUs - echoUs - heldUs) / 1000;
+    // An echo from the future, or of another connection's clock, says nothing.
+    if (sampleMs < 0 || echoUs > nowUs) return false;
+    this.answeredAtMs = nowUs / 1000;
+    this.#smoothedMs ??= sampleMs;
+    this.#smoothedMs += (sampleMs - this.#smoothedMs) / SMOOTHING;
+    this.#smallestMs = Math.min(this.#smallestMs, sampleMs);
+    return false;
+  }
+
+  #nowUs(): number {
+    return Math.max(1, Math.floor(this.#clock.monotonicMs() * 1000));
+  }
+}

@@ -1,0 +1,46 @@
+/** What whoever uses a session passes to it, and what it tells. */
+import type { Env } from '../core/index.ts';
+import type { BufferPool } from './buffers.ts';
+import type { Incoming } from './incoming.ts';
+import type { Lane } from './lane.ts';
+import type * as m from './messages/index.ts';
+
+export interface SessionHandlers {
+  onMessage(message: Incoming): void;
+  /** `send` said no before; there may be room now. */
+  onRoom?(): void;
+  /** The connection is lost; everything waits for the next one. */
+  onBroken?(error: unknown): void;
+  /** Connected again; what was not acknowledged goes out once more by itself. */
+  onResumed?(): void;
+  /** The peer could not do something, and goes on. */
+  onPeerError?(error: m.ErrorMessage): void;
+  onLaneOffer?(offer: m.LaneOffer): void;
+  onLaneClosed?(lane: Lane, error: unknown): void;
+  /** The last call; `error` is undefined after a goodbye of either side. */
+  onClosed(error: unknown): void;
+}
+
+export type SendOptions = {
+  readonly type: number;
+  /** The body; given away until the message is acknowledged. */
+  readonly parts: readonly Uint8Array[];
+  readonly priority: number;
+  /** A peer that does not know the type may skip the message. */
+  readonly optional?: boolean;
+  readonly onAcknowledged?: () => void;
+};
+
+export type SessionOptions = {
+  readonly env: Pick<Env, 'clock'>;
+  readonly pool: BufferPool;
+  readonly token: Uint8Array;
+  /** Who the peer is, as the host or the dialler made sure. */
+  readonly identity: string;
+  readonly fingerprint: Uint8Array | undefined;
+  readonly handlers: SessionHandlers;
+  /** What is known to have come in an earlier life of this process. */
+  readonly received?: m.Received;
+  /** Called at the end, before `onClosed`. */
+  readonly onGone?: () => void;
+};

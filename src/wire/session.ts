@@ -1,0 +1,399 @@
+/** Session: messages between two nodes, over one connection after another, none lost or doubled. */
+import assert from 'node:assert/strict';
+import type { Clock, Timer } from '../core/index.ts';
+import { Credit } from './credit.ts';
+import {
+  closedError,
+  limitError,
+  protocolError,
+  remoteError,
+  timeoutError,
+  unsupported,
+  WireError,
+} from './errors.ts';
+import { FLAG_COMPRESSED, FLAG_MANDATORY, FLAGS_KNOWN, type Header, PRIORITIES } from './header.ts';
+import { Inbound } from './inbound.ts';
+import type { Lane, LaneOwner, Notice } from './lane.ts';
+import * as limits from './limits.ts';
+import type { MessageStream } from './message-stream.ts';
+import * as m from './messages/index.ts';
+import { costOf, Outbound, type Outgoing, ROUTE_CONTROL, ROUTE_DATA } from './outbound.ts';
+import { packed } from './packed-body.ts';
+import { RoundTrip } from './round-trip.ts';
+import type { SendOptions, SessionHandlers, SessionOptions } from './session-types.ts';
+import { StreamLane } from './stream-lane.ts';
+
+/** A lane and what both sides have told each other about its credit. */
+type LaneState = {
+  readonly lane: Lane;
+  readonly credit: Credit;
+  sentBytes: number;
+  limitBytes: number;
+};
+
+export type SessionState = 'open' | 'broken' | 'closed';
+
+const CONTROL_ID = 0;
+const NOTICES_MAX = 64;
+
+export class Session implements LaneOwner {
+  readonly token: Uint8Array;
+  readonly identity: string;
+  readonly fingerprint: Uint8Array | undefined;
+  handlers: SessionHandlers;
+  readonly #clock: Clock;
+  readonly #onGone: (() => void) | undefined;
+  readonly #outbound = new Outbound();
+  readonly #inbound: Inbound;
+  #state: SessionState = 'broken';
+  #roundTrip: RoundTrip;
+  #lanes = new Map<number, LaneState>();
+  /** Those that carry data now; none: the control lane does. */
+  #dataLanes: readonly Lane[] = [];
+  #peer: m.Hello | undefined;
+  #notices: Notice[] = [];
+  #isAckDue = false;
+  #isHeartbeatDue = false;
+  #ackTimer: Timer | undefined;
+  #beatTimer: Timer | undefined;
+  #expiry: Timer | undefined;
+  #heardAtMs = 0;
+  #wantsRoom = false;
+  acknowledgedBytes = 0;
+
+  constructor(options: SessionOptions) {
+    const { env, pool, token, identity, fingerprint, handlers, received, onGone } = options;
+    this.#onGone = onGone;
+    this.token = token;
+    this.identity = identity;
+    this.fingerprint = fingerprint;
+    this.handlers = handlers;
+    this.#clock = env.clock;
+    this.#inbound = new Inbound({
+      ...{ pool, received },
+      onMessage: (message) => this.handlers.onMessage(message),
+      onDone: (isUrgent) => this.#planAck(isUrgent),
+    });
+    this.#roundTrip = new RoundTrip(env.clock);
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  get roundTripMs(): number {
+    return this.#roundTrip.milliseconds;
+  }
+
+  /** Bytes that wait, and bytes that are sent and not acknowledged. */
+  get backlogBytes(): number {
+    return this.#outbound.waitingBytes + this.#outbound.unacknowledgedBytes;
+  }
+
+  get waitingBytes(): number {
+    return this.#outbound.waitingBytes;
+  }
+
+  get resentBytes(): number {
+    return this.#outbound.resentBytes;
+  }
+
+  /** Everything that was sent is acknowledged. */
+  get isIdle(): boolean {
+    return this.#outbound.isIdle;
+  }
+
+  /** What a HELLO of this side has to say: what came, and where this side's numbers begin. */
+  get resumeState(): { received: m.Received; firstNumber: number } {
+    return { received: this.#inbound.received, firstNumber: this.#outbound.firstNumber };
+  }
+
+  get lanes(): readonly Lane[] {
+    return [...this.#lanes.values()].map(({ lane }) => lane);
+  }
+
+  get peerHello(): m.Hello | undefined {
+    return this.#peer;
+  }
+
+  /** False: the queue of this priority is full; `onRoom` tells when to come again. */
+  send(options: SendOptions): boolean {
+    const { type, parts, priority, optional = false, onAcknowledged } = options;
+    assert(type >= m.NUMBERED_MIN && priority >= 0 && priority < PRIORITIES);
+    if (this.#state === 'closed') throw closedError();
+    let flags = optional ? 0 : FLAG_MANDATORY;
+    let body = parts;
+    const small = parts.length === 1 ? packed(type, parts[0]!) : undefined;
+    if (small !== undefined) {
+      body = [small];
+      flags |= FLAG_COMPRESSED;
+    }
+    const bodyBytes = body.reduce((sum, part) => sum + part.byteLength, 0);
+    if (bodyBytes > limits.BODY_BYTES_MAX) throw limitError(`a body of ${bodyBytes} bytes`);
+    if (!this.#outbound.hasRoom(priority, bodyBytes)) {
+      this.#wantsRoom = true;
+      return false;
+    }
+    const place = { sequence: 0, laneId: -1, sentCount: 0 };
+    this.#outbound.push({
+      ...{ type, flags, priority, parts: body, bodyBytes, onAcknowledged, ...place },
+    });
+    this.pump();
+    return true;
+  }
+
+  /** Tells the peer of something that could not be done; the session goes on. */
+  sendError(error: Omit<m.ErrorMessage, 'isFatal'>): void {
+    this.notify(m.ERROR, m.encodeError({ ...error, isFatal: false }));
+  }
+
+  /** A message without number; lost with the connection. */
+  notify(type: number, body: Uint8Array): void {
+    if (this.#state !== 'open') return;
+    if (this.#notices.length >= NOTICES_MAX) {
+      this.fail(limitError(`${NOTICES_MAX} notices wait for a peer that does not read`));
+      return;
+    }
+    this.#notices.push({ type, flags: 0, body });
+    this.pump();
+  }
+
+  /** Takes in what the peer's hello says of the past; an older connection is given up. */
+  meet(hello: m.Hello): void {
+    this.#dropLanes(undefined);
+    this.#outbound.resend(undefined);
+    this.#outbound.skipTo(m.lastOf(hello.received) + 1);
+    this.#outbound.acknowledge(hello.received);
+    this.#inbound.skipTo(hello.firstNumber);
+  }
+
+  /** Goes on over a connection on which both sides have said hello. */
+  attach(messages: MessageStream, hello: m.Hello): StreamLane {
+    assert(this.#state !== 'closed');
+    const isFirst = this.#peer === undefined;
+    this.#expiry?.cancel();
+    this.#peer = hello;
+    this.#state = 'open';
+    this.#roundTrip = new RoundTrip(this.#clock);
+    this.#heardAtMs = this.#clock.monotonicMs();
+    this.#isAckDue = true;
+    this.#isHeartbeatDue = true;
+    const lane = new StreamLane(CONTROL_ID, 'control', messages, this);
+    this.addLane(lane);
+    this.#beat();
+    if (!isFirst) this.handlers.onResumed?.();
+    this.pump();
+    return lane;
+  }
+
+  /** A further lane; it carries nothing until `useLanes` names it. */
+  addLane(lane: Lane): void {
+    if (this.#lanes.size >= limits.LANES_MAX) throw limitError(`${limits.LANES_MAX} lanes`);
+    const limitBytes = this.#peer!.creditBytes;
+    this.#lanes.set(lane.id, { lane, credit: new Credit(), sentBytes: 0, limitBytes });
+  }
+
+  /** Data goes by these lanes from now on; by none of them: by the control lane. */
+  useLanes(lanes: readonly Lane[]): void {
+    this.#dataLanes = lanes.filter((lane) => this.#lanes.get(lane.id)?.lane === lane);
+    this.pump();
+  }
+
+  pump(): void {
+    if (this.#state !== 'open') return;
+    this.#lanes.get(CONTROL_ID)?.lane.pump();
+    for (const lane of this.#dataLanes) lane.pump();
+    if (!this.#wantsRoom) return;
+    this.#wantsRoom = false;
+    this.handlers.onRoom?.();
+  }
+
+  /** Says goodbye and ends; what was not acknowledged may be resumed by the same token. */
+  end(reason = 'done', againAfterMs = 0): void {
+    if (this.#state === 'closed') return;
+    const control = this.#lanes.get(CONTROL_ID)?.lane;
+    if (this.#state === 'open' && control instanceof StreamLane) {
+      this.notify(m.GOODBYE, m.encodeGoodbye({ reason, againAfterMs }));
+      control.end();
+    }
+    this.#close(undefined);
+  }
+
+  /** Tells the peer why, and ends. */
+  fail(error: unknown): void {
+    if (this.#state === 'closed') return;
+    const control = this.#lanes.get(CONTROL_ID)?.lane;
+    this.#lanes.delete(CONTROL_ID);
+    if (control instanceof StreamLane) control.fail(error);
+    this.#close(error);
+  }
+
+  /** The connection is given up; the session waits for the next one. */
+  drop(error: unknown): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'broken';
+    this.#notices = [];
+    this.#beatTimer?.cancel();
+    this.#ackTimer?.cancel();
+    this.#ackTimer = undefined;
+    this.#dropLanes(error);
+    this.#outbound.resend(undefined);
+    this.#expiry = this.#clock.after(limits.RESUME_MS, () => {
+      this.#close(timeoutError(`the peer did not come back within ${limits.RESUME_MS} ms`));
+    });
+    this.handlers.onBroken?.(error);
+  }
+
+  nextNotice(lane: Lane): Notice | undefined {
+    if (lane.id !== CONTROL_ID || this.#lanes.get(CONTROL_ID)?.lane !== lane) return undefined;
+    const notice = this.#notices.shift();
+    if (notice !== undefined) return notice;
+    if (this.#isAckDue) {
+      this.#isAckDue = false;
+      return { type: m.ACK, flags: 0, body: this.#ack() };
+    }
+    if (!this.#isHeartbeatDue) return undefined;
+    this.#isHeartbeatDue = false;
+    const body = this.#roundTrip.next(this.#outbound.waitingBytes);
+    return { type: m.HEARTBEAT, flags: 0, body };
+  }
+
+  nextMessage(lane: Lane): Outgoing | undefined {
+    const state = this.#lanes.get(lane.id);
+    if (this.#state !== 'open' || state === undefined || state.lane !== lane) return undefined;
+    const isControl = lane.id === CONTROL_ID;
+    const carriesData = isControl ? this.#dataLanes.length === 0 : this.#dataLanes.includes(lane);
+    const urgent = isControl ? this.#outbound.peek(ROUTE_CONTROL) : undefined;
+    const data = carriesData ? this.#outbound.peek(ROUTE_DATA) : undefined;
+    const message = data && urgent && urgent.priority <= data.priority ? urgent : (data ?? urgent);
+    if (message === undefined) return undefined;
+    const costBytes = costOf(message.bodyBytes);
+    if (state.sentBytes + costBytes > state.limitBytes) return undefined;
+    state.sentBytes += costBytes;
+    this.#outbound.take(message, lane.id);
+    return message;
+  }
+
+  admit(lane: Lane, header: Header): boolean {
+    const { type, flags, bodyBytes } = header;
+    const state = this.#lanes.get(lane.id);
+    if (state?.lane !== lane) throw closedError();
+    if ((flags & ~FLAGS_KNOWN) !== 0) throw unsupported(`flags ${flags}`);
+    if (type < m.NUMBERED_MIN) {
+      if (bodyBytes > limits.HELLO_BYTES_MAX) throw limitError(`a notice of ${bodyBytes} bytes`);
+      if (lane.id !== CONTROL_ID) throw protocolError(`${m.nameOfType(type)} on a data lane`);
+      return false;
+    }
+    this.#inbound.admit(header, state.credit);
+    return true;
+  }
+
+  onMessage(lane: Lane, header: Header, body: Uint8Array, buffer: Uint8Array | undefined): void {
+    this.#heardAtMs = this.#clock.monotonicMs();
+    try {
+      if (header.type < m.NUMBERED_MIN) this.#onNotice(header, body);
+      else this.#inbound.onMessage(header, body, buffer, this.#lanes.get(lane.id)!.credit);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  onLaneClosed(lane: Lane, error: unknown): void {
+    if (this.#lanes.get(lane.id)?.lane !== lane) return;
+    if (lane.id === CONTROL_ID) {
+      this.#lanes.delete(CONTROL_ID);
+      // What does not parse or breaks the rules would do so again.
+      if (error instanceof WireError && error.code !== 'WIRE_TIMEOUT') this.#close(error);
+      else this.drop(error ?? closedError());
+      return;
+    }
+    this.#lanes.delete(lane.id);
+    this.#dataLanes = this.#dataLanes.filter((other) => other !== lane);
+    this.#outbound.resend(lane.id);
+    this.handlers.onLaneClosed?.(lane, error);
+    this.pump();
+  }
+
+  #onNotice({ type, flags }: Header, body: Uint8Array): void {
+    if (type === m.ACK) this.#onAck(m.decodeAck(body));
+    else if (type === m.HEARTBEAT) {
+      if (!this.#roundTrip.hear(m.decodeHeartbeat(body))) return;
+      this.#isHeartbeatDue = true;
+      this.#lanes.get(CONTROL_ID)?.lane.pump();
+    } else if (type === m.ERROR) this.#onError(m.decodeError(body));
+    else if (type === m.GOODBYE) {
+      m.decodeGoodbye(body);
+      this.#close(undefined);
+    } else if (type === m.LANE_OFFER) this.handlers.onLaneOffer?.(m.decodeLaneOffer(body));
+    else if (m.isKnownType(type)) throw protocolError(`${m.nameOfType(type)} out of its turn`);
+    else if ((flags & FLAG_MANDATORY) !== 0) throw unsupported(`messages of type ${type}`);
+  }
+
+  #onAck({ received, credits }: m.Ack): void {
+    this.acknowledgedBytes += this.#outbound.acknowledge(received);
+    for (const { laneId, limitBytes } of credits) {
+      const state = this.#lanes.get(laneId);
+      if (state !== undefined) state.limitBytes = Math.max(state.limitBytes, limitBytes);
+    }
+    this.pump();
+  }
+
+  #onError(error: m.ErrorMessage): void {
+    if (!error.isFatal) {
+      this.handlers.onPeerError?.(error);
+      return;
+    }
+    this.#close(remoteError(error));
+  }
+
+  #ack(): Uint8Array {
+    this.#ackTimer?.cancel();
+    this.#ackTimer = undefined;
+    const credits = new Map([...this.#lanes].map(([id, { credit }]) => [id, credit]));
+    return this.#inbound.ack(credits, this.#clock.monotonicMs(), this.#roundTrip.milliseconds);
+  }
+
+  #planAck(isUrgent: boolean): void {
+    if (this.#state !== 'open' || this.#isAckDue) return;
+    if (isUrgent) {
+      this.#isAckDue = true;
+      this.#lanes.get(CONTROL_ID)?.lane.pump();
+      return;
+    }
+    this.#ackTimer ??= this.#clock.after(limits.ACK_DELAY_MS, () => {
+      this.#ackTimer = undefined;
+      this.#planAck(true);
+    });
+  }
+
+  #beat(): void {
+    this.#beatTimer?.cancel();
+    this.#beatTimer = this.#clock.after(limits.HEARTBEAT_MS, () => {
+      const nowMs = this.#clock.monotonicMs();
+      const silentMs = nowMs - Math.min(this.#heardAtMs, this.#roundTrip.answeredAtMs);
+      if (silentMs > limits.SILENCE_MS) {
+        this.drop(timeoutError(`the peer has said nothing new for ${Math.round(silentMs)} ms`));
+        return;
+      }
+      this.#isHeartbeatDue = true;
+      this.#beat();
+      this.#lanes.get(CONTROL_ID)?.lane.pump();
+    });
+  }
+
+  #dropLanes(error: unknown): void {
+    const lanes = this.#lanes;
+    this.#lanes = new Map();
+    this.#dataLanes = [];
+    for (const { lane } of lanes.values()) lane.destroy(error);
+  }
+
+  #close(error: unknown): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    for (const timer of [this.#beatTimer, this.#ackTimer, this.#expiry]) timer?.cancel();
+    this.#dropLanes(error);
+    this.#onGone?.();
+    this.handlers.onClosed(error);
+  }
+}
