@@ -3,6 +3,7 @@ import { damaged } from './errors.ts';
 import { type Frame, type FrameRecord, plainRecord, plainSection } from './frame.ts';
 import { FRAME_RAW_MAX } from './limits.ts';
 import { decodePatch } from './patch.ts';
+import { SpareMemory } from './spare-memory.ts';
 
 /**
  * One chunk to decode: record `record` of frame number `frame`; `parents` are the numbers of
@@ -25,55 +26,66 @@ export function decodeSteps(
   take: (bytes: Uint8Array, step: number) => void,
 ): void {
   const lastUse = lastUses(frames, steps);
-  const sections = new Map<number, Uint8Array>();
-  const results = new Map<number, Uint8Array>();
+  const sections = new Map<number, Section>();
+  const results = new Map<number, Result>();
   for (const [number, step] of steps.entries()) {
     const frame = frames[step.frame];
     const record = frame?.records[step.record];
     if (frame === undefined || record === undefined) {
       throw damaged(`frame ${step.frame} has no record ${step.record}`);
     }
-    let bytes: Uint8Array;
+    const isParent = lastUse.results.has(number);
+    let result: Result;
     if (record.parents.length === 0) {
       const section = sections.get(step.frame) ?? sectionOf(frame);
       sections.set(step.frame, section);
-      bytes = plainRecord(section, record);
-      // As a parent it may outlive the section, which is a hundred times as large.
-      if (lastUse.results.has(number)) bytes = new Uint8Array(bytes);
+      result = plainResult(section, record, isParent);
     } else {
-      const parents = step.parents.map((parent) => results.get(parent));
-      bytes = patched(frame, step.record, record, parents);
+      const parents = step.parents.map((parent) => results.get(parent)?.bytes);
+      result = patched(frame, step.record, record, parents);
     }
-    take(bytes, number);
-    if (lastUse.results.has(number)) results.set(number, bytes);
+    take(result.bytes, number);
+    if (isParent) results.set(number, result);
+    else if (result.memory !== undefined) chunkMemory.give(result.memory);
     for (const parent of step.parents) {
-      if (lastUse.results.get(parent) === number) results.delete(parent);
+      if (lastUse.results.get(parent) !== number) continue;
+      const { memory } = results.get(parent)!;
+      if (memory !== undefined) chunkMemory.give(memory);
+      results.delete(parent);
     }
     if (lastUse.sections.get(step.frame) === number) {
-      giveBack(sections.get(step.frame)!);
+      sectionMemory.give(sections.get(step.frame)!.memory);
       sections.delete(step.frame);
     }
   }
 }
 
-/** Memory for sections, used again by the next ones: a fresh half MiB costs its page faults. */
-const spare: Uint8Array<ArrayBufferLike>[] = [];
-const lent = new WeakSet<ArrayBufferLike>();
+/** A frame's plain section; it may lie in the frame, and leave the memory for it unused. */
+type Section = { readonly bytes: Uint8Array; readonly memory: Uint8Array };
+/** A decoded chunk, and what to give back once nobody looks at it. */
+type Result = { readonly bytes: Uint8Array; readonly memory: Uint8Array | undefined };
 
 /** Kept by each thread: a plan of small frames may have several open at a time. */
-const SPARE_MAX = 4;
+const sectionMemory = new SpareMemory(4 * FRAME_RAW_MAX);
+const chunkMemory = new SpareMemory(FRAME_RAW_MAX);
 
-function sectionOf(frame: Frame): Uint8Array {
-  const memory = spare.pop() ?? new Uint8Array(FRAME_RAW_MAX);
-  lent.add(memory.buffer);
-  const section = plainSection(frame, memory);
-  if (section.buffer !== memory.buffer) giveBack(memory);
-  return section;
+function sectionOf(frame: Frame): Section {
+  const memory = sectionMemory.take(FRAME_RAW_MAX);
+  return { bytes: plainSection(frame, memory), memory };
 }
 
-/** Nothing for memory that is not ours: a section may lie in its frame. */
-function giveBack({ buffer }: Uint8Array): void {
-  if (lent.delete(buffer) && spare.length < SPARE_MAX) spare.push(new Uint8Array(buffer));
+/** A view of the section where that serves. */
+function plainResult(section: Section, record: FrameRecord, isParent: boolean): Result {
+  const { rawBytes, storedBytes, at, skipBytes } = record;
+  // As a parent it may outlive the section, which is a hundred times as large.
+  const isView = storedBytes === rawBytes && !isParent;
+  if (isView) return { bytes: plainRecord(section.bytes, record), memory: undefined };
+  const memory = chunkMemory.take(rawBytes);
+  const bytes = memory.subarray(0, rawBytes);
+  bytes.fill(0, 0, skipBytes);
+  bytes.set(section.bytes.subarray(at, at + storedBytes), skipBytes);
+  bytes.fill(0, skipBytes + storedBytes);
+  return { bytes, memory };
 }
 
 function patched(
@@ -81,16 +93,17 @@ function patched(
   number: number,
   record: FrameRecord,
   parents: (Uint8Array | undefined)[],
-): Uint8Array {
+): Result {
   if (parents.length !== record.parents.length || parents.includes(undefined)) {
     throw damaged(`record ${number} misses a parent`);
   }
   const patch = frame.bytes.subarray(record.at, record.at + record.storedBytes);
-  const chunk = decodePatch(patch, parents as Uint8Array[], record.rawBytes);
-  if (chunk.byteLength !== record.rawBytes) {
-    throw damaged(`a patch gives ${chunk.byteLength} bytes, not ${record.rawBytes}`);
+  const memory = chunkMemory.take(record.rawBytes);
+  const bytes = decodePatch(patch, parents as Uint8Array[], record.rawBytes, memory);
+  if (bytes.byteLength !== record.rawBytes) {
+    throw damaged(`a patch gives ${bytes.byteLength} bytes, not ${record.rawBytes}`);
   }
-  return chunk;
+  return { bytes, memory };
 }
 
 /** By frame, and by step that is a parent: the last step that needs it. */

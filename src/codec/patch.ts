@@ -51,11 +51,15 @@ export function encodePatch(
   }
 }
 
-/** At most `rawBytes` bytes; CODEC_DAMAGED if the patch does not decode against these parents. */
+/**
+ * At most `rawBytes` bytes, perhaps at the start of `memory`; CODEC_DAMAGED if the patch does not
+ * decode against these parents.
+ */
 export function decodePatch(
   patch: Uint8Array,
   parents: readonly Uint8Array[],
   rawBytes: number,
+  memory?: Uint8Array,
 ): Uint8Array {
-  return unzstd(patch, rawBytes, dictionaryOf(parents));
+  return unzstd(patch, rawBytes, dictionaryOf(parents), memory);
 }

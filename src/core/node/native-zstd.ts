@@ -28,26 +28,24 @@ function load(): NativeUnzstd | null {
     const koffi = createRequire(import.meta.url)('koffi') as Koffi;
     const node = koffi.load(null);
     const range = 'void *, size_t, void *, size_t';
-    const plain = node.func(`size_t ZSTD_decompress(${range})`);
+    const plain = node.func(`size_t ZSTD_decompressDCtx(void *, ${range})`);
     const withDictionary = node.func(
       `size_t ZSTD_decompress_usingDict(void *, ${range}, void *, size_t)`,
     );
-    const create = node.func('void *ZSTD_createDCtx()');
-    const free = node.func('size_t ZSTD_freeDCtx(void *)');
-    // A failure is a number close to 2^64.
-    const lengthOf = (answer: ReturnType<Call>, target: Uint8Array) =>
-      typeof answer === 'number' && answer <= target.byteLength ? answer : -1;
+    const estimate = node.func('size_t ZSTD_estimateDCtxSize()');
+    const init = node.func('void *ZSTD_initStaticDCtx(void *, size_t)');
+    // One context for all calls; its memory is this thread's and ends with it. Aligned to 8 bytes.
+    const memory = new Uint8Array(Math.ceil(Number(estimate()) / 8) * 8);
+    const context = { pointer: init(memory, memory.byteLength), memory };
+    if (context.pointer === null) return null;
     const unzstd: NativeUnzstd = (source, target, dictionary) => {
-      const to = [target, target.byteLength, source, source.byteLength];
-      if (dictionary === undefined) return lengthOf(plain(...to), target);
-      // Made for each call: a thread that is ended would never give it back.
-      const context = create();
-      if (context === null) return -1;
-      try {
-        return lengthOf(withDictionary(context, ...to, dictionary, dictionary.byteLength), target);
-      } finally {
-        free(context);
-      }
+      const to = [context.pointer, target, target.byteLength, source, source.byteLength];
+      const answer =
+        dictionary === undefined
+          ? plain(...to)
+          : withDictionary(...to, dictionary, dictionary.byteLength);
+      // A failure is a number close to 2^64.
+      return typeof answer === 'number' && answer <= target.byteLength ? answer : -1;
     };
     return works(unzstd) ? unzstd : null;
   } catch {
@@ -58,7 +56,7 @@ function load(): NativeUnzstd | null {
 /** Proves the binding once: another build may export something else under these names. */
 function works(unzstd: NativeUnzstd): boolean {
   const text = new Uint8Array(1000).map((_, at) => at % 7);
-  for (const dictionary of [undefined, text.subarray(0, 500)]) {
+  for (const dictionary of [undefined, text.subarray(0, 500), undefined]) {
     const stored = zstdCompressSync(text, dictionary === undefined ? {} : { dictionary });
     const memory = new Uint8Array(text.byteLength + 8);
     const target = memory.subarray(3, 3 + text.byteLength);
