@@ -1,4 +1,4 @@
-/** Memory that is used again: fresh memory costs its page faults, and dead memory its collection. */
+/** Memory that is used again: fresh memory costs page faults, dead memory has to be collected. */
 
 export class SpareMemory {
   readonly #keptBytesMax: number;

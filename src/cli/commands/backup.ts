@@ -1,6 +1,12 @@
 /** `ferry backup`: takes a snapshot of a source and tells what that took. */
+import { codecPool } from '../../codec/index.ts';
 import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
-import { backupChanges, type ChangesResult, checkOwner } from '../../transfer/backup/index.ts';
+import {
+  backupChanges,
+  backupThreads,
+  type ChangesResult,
+  checkOwner,
+} from '../../transfer/backup/index.ts';
 import { defaultVolumeName, openSource, originOf } from '../../transfer/index.ts';
 import { changeSources } from '../change-sources.ts';
 import type { Context } from '../context.ts';
@@ -18,11 +24,13 @@ const UNREADABLE_SHOWN_MAX = 20;
 export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, output, signal } = context;
   const { source, name, tag, changes, compression } = values;
+  await using device = await openSource(env, source, { readOnly: true });
+  // Its threads come up while the repository is being opened.
+  await using pool = codecPool(env, backupThreads(env, device));
   await using repository = await repositoryOf(context);
   const volume = name ?? defaultVolumeName(source);
   const origin = originOf(source);
   if (name === undefined) checkOwner(repository, volume, origin);
-  await using device = await openSource(env, source, { readOnly: true });
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('reading', device.sizeBytes);
   let result: ChangesResult;
@@ -34,6 +42,7 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
       choice: changes,
       tags: tag,
       compression,
+      pool,
       signal,
       onProgress: ({ doneBytes }) => progress.update(doneBytes),
     });

@@ -1,4 +1,5 @@
 /** `ferry restore`: writes a snapshot to a target, bit for bit. */
+import { codecPool } from '../../codec/index.ts';
 import { prepareRestore, restore } from '../../transfer/backup/index.ts';
 import { type OnProgress, openRestoreTarget } from '../../transfer/index.ts';
 import { interruption } from '../interrupted.ts';
@@ -11,6 +12,8 @@ import type { restoreSpec } from '../table/backup.ts';
 
 export const run: Run<typeof restoreSpec> = async (context, values) => {
   const { env, output, signal } = context;
+  // Its threads come up while the repository is being opened.
+  await using pool = codecPool(env, env.workers.parallelism);
   await using repository = await repositoryOf(context);
   const snapshot = repository.resolve(values.snapshot);
   const name = snapshotName(snapshot);
@@ -24,6 +27,7 @@ export const run: Run<typeof restoreSpec> = async (context, values) => {
     const writing = output.progress('writing', sizeBytes);
     const { writtenBytes, zeroBytes } = await restore(env, repository, snapshot, device, {
       blank: target.zeroed,
+      pool,
       signal,
       onProgress: ({ doneBytes }) => writing.update(doneBytes),
       verify: values.verify ? { onProgress: verification(output, sizeBytes) } : undefined,

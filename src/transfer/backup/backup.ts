@@ -39,6 +39,8 @@ export type BackupRequest = {
   readonly tags?: readonly string[];
   /** How what is new is stored; zstd 3 by default. */
   readonly compression?: Compression | undefined;
+  /** Threads that were started early, and stay the caller's; otherwise it starts its own. */
+  readonly pool?: CodecPool;
   /** Tests make packs small. */
   readonly packTargetBytes?: number;
   readonly onProgress?: OnProgress;
@@ -100,6 +102,11 @@ export async function backup(
   }
 }
 
+/** How many threads a backup of that device is worth. */
+export function backupThreads(env: Env, { sizeBytes }: Device): number {
+  return sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
+}
+
 /** What the manifest of the parent lacks, a backup without it does not need. */
 export function isDamage(error: unknown): boolean {
   return hasCode(error, 'STORE_DAMAGED') || hasCode(error, 'STORE_MISSING');
@@ -112,8 +119,8 @@ async function backupSince(
   request: BackupRequest,
   parent: Snapshot | undefined,
 ): Promise<BackupResult> {
-  const threads = device.sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
-  await using pool = codecPool(env, threads);
+  await using own = request.pool === undefined ? codecPool(env, backupThreads(env, device)) : null;
+  const pool = request.pool ?? own!;
   const { sizeBytes } = device;
   for (const tag of request.tags ?? []) checkTag(tag); // Before anything is read.
   await using session = await repository.beginBackup({

@@ -1,5 +1,5 @@
 /** transfer/backup: from a device to a snapshot and back; see README.md. */
-export { type BackupRequest, type BackupResult, backup } from './backup.ts';
+export { type BackupRequest, type BackupResult, backup, backupThreads } from './backup.ts';
 export {
   backupChanges,
   type ChangesRequest,

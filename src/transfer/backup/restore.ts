@@ -23,6 +23,8 @@ import { verifyRestored } from './verify.ts';
 export type RestoreOptions = {
   /** The target reads as zero everywhere: holes need not be written. */
   readonly blank: boolean;
+  /** Threads that were started early, and stay the caller's; otherwise it starts its own. */
+  readonly pool?: CodecPool;
   /** Afterwards everything is read again and compared: TRANSFER_VERIFY. */
   readonly verify?: { readonly onProgress?: OnProgress } | undefined;
   readonly onProgress?: OnProgress;
@@ -71,7 +73,8 @@ export async function restore(
 ): Promise<RestoreResult> {
   checkTarget(device, snapshot);
   repository.checkReadable(`the content of ${snapshot.id.slice(0, 8)}`);
-  await using pool = codecPool(env, env.workers.parallelism);
+  await using own = options.pool === undefined ? codecPool(env, env.workers.parallelism) : null;
+  const pool = options.pool ?? own!;
   const result = await written(repository, snapshot, device, options, pool);
   const { verify, signal } = options;
   // On the same threads: others would need as much memory again.
