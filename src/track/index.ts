@@ -24,3 +24,23 @@ export {
   findChanges,
   type LadderOptions,
 } from './ladder.ts';
+export {
+  BLOCK_BYTES,
+  type Cursor,
+  type Cut,
+  type DirtyMap,
+  type Holding,
+  type Identity,
+  type Lost,
+  reasonOf,
+  type Since,
+  type StoppedTracker,
+  stoppedTrackerSource,
+  type Told,
+  type TrackedDevice,
+  type TrackedOptions,
+  Tracker,
+  type TrackerOptions,
+  toldUpTo,
+  tracked,
+} from './tracker/index.ts';

@@ -1,0 +1,249 @@
+/** A device whose writes are marked before they are made. */
+
+import { hasCode } from '../../core/index.ts';
+import {
+  type Answer,
+  type BlockSizes,
+  checkRange,
+  checkWritable,
+  type Device,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceHints,
+  type Tracking,
+} from '../../device/index.ts';
+import type { TrackError } from '../errors.ts';
+import type { Cut, Flight } from './epochs.ts';
+import { BLOCK_BYTES, REGIONS_PER_CALL_MAX } from './limits.ts';
+import type { Tracker } from './tracker.ts';
+import { trackingOf } from './tracking.ts';
+
+export interface TrackedDevice extends Device {
+  readonly tracker: Tracker;
+  readonly tracking: Tracking;
+  /** Ends the epoch at this moment, with regard to all writes. TRACK_STATE, TRACK_BUSY. */
+  cut(): Cut;
+}
+
+export type TrackedOptions = {
+  readonly base: Device;
+  readonly tracker: Tracker;
+  /** Marks cannot be kept any more: the device goes on, and is not tracked. */
+  readonly onLost?: (error: TrackError) => void;
+};
+
+/** Borrows both. Dispose the tracker after the last call has settled, and after a flush. */
+export function tracked(options: TrackedOptions): TrackedDevice {
+  return new Tracked(options);
+}
+
+type Issue = (lengthBytes: number, offsetBytes: number) => Answer;
+
+class Tracked implements TrackedDevice {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly blockSizes: BlockSizes;
+  readonly readOnly: boolean;
+  readonly durable: boolean;
+  readonly settlesAtOnce = false;
+  readonly tracker: Tracker;
+  readonly tracking: Tracking;
+  readonly cache?: (lengthBytes: number, offsetBytes: number) => Answer;
+  readonly writeAtOnce?: (source: Uint8Array, offsetBytes: number) => boolean;
+  readonly #base: Device;
+  readonly #onLost: TrackedOptions['onLost'];
+  readonly #flights: Set<Flight>;
+  #abandoning: Promise<void> | undefined;
+
+  constructor({ base, tracker, onLost }: TrackedOptions) {
+    if (base.sizeBytes !== tracker.shape.sizeBytes) {
+      throw new DeviceError('DEVICE_SIZE', `${base.name} is not what ${tracker.volume} tracks`, {
+        hint: 'Open the tracker for the size that the device has.',
+      });
+    }
+    this.name = `tracked(${base.name})`;
+    this.sizeBytes = base.sizeBytes;
+    this.blockSizes = base.blockSizes;
+    this.readOnly = base.readOnly;
+    this.durable = base.durable;
+    this.tracker = tracker;
+    this.tracking = trackingOf(tracker);
+    this.#base = base;
+    this.#onLost = onLost;
+    this.#flights = tracker.flights;
+    if (base.cache !== undefined) this.cache = (length, offset) => base.cache!(length, offset);
+    if (base.writeAtOnce !== undefined) this.writeAtOnce = this.#writeAtOnce;
+  }
+
+  get hints(): DeviceHints {
+    return this.#base.hints;
+  }
+
+  cut(): Cut {
+    return this.tracker.cut();
+  }
+
+  read(target: Uint8Array, offsetBytes: number): Answer {
+    return this.#base.read(target, offsetBytes);
+  }
+
+  write(source: Uint8Array, offsetBytes: number, flags: number): Answer {
+    const lengthBytes = source.byteLength;
+    this.#check(lengthBytes, offsetBytes);
+    if (lengthBytes === 0) return this.#base.write(source, offsetBytes, flags);
+    const first = Math.floor(offsetBytes / BLOCK_BYTES);
+    const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
+    if (this.tracker.touch(first, last)) {
+      const answer = this.#base.write(source, offsetBytes, flags);
+      return answer === undefined ? answer : this.#fly(first, last, answer);
+    }
+    return this.#later(first, last, () => this.#base.write(source, offsetBytes, flags));
+  }
+
+  flush(): Answer {
+    return this.#base.flush();
+  }
+
+  zero(lengthBytes: number, offsetBytes: number, flags: number): Answer {
+    this.#check(lengthBytes, offsetBytes);
+    return this.#inParts(lengthBytes, offsetBytes, 'zero', (length, offset) =>
+      this.#base.zero(length, offset, flags),
+    );
+  }
+
+  trim(lengthBytes: number, offsetBytes: number, flags: number): Answer {
+    this.#check(lengthBytes, offsetBytes);
+    return this.#inParts(lengthBytes, offsetBytes, 'discarded', (length, offset) =>
+      this.#base.trim(length, offset, flags),
+    );
+  }
+
+  extents(lengthBytes: number, offsetBytes: number, limit: number): Answer<DeviceExtent[]> {
+    return this.#base.extents(lengthBytes, offsetBytes, limit);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Base and tracker belong to whoever opened them.
+  }
+
+  /** The base checks again, but by then blocks would be marked that there are not. */
+  #check(lengthBytes: number, offsetBytes: number): void {
+    checkRange(this, lengthBytes, offsetBytes);
+    checkWritable(this);
+  }
+
+  readonly #writeAtOnce = (source: Uint8Array, offsetBytes: number): boolean => {
+    const lengthBytes = source.byteLength;
+    this.#check(lengthBytes, offsetBytes);
+    if (lengthBytes === 0) return this.#base.writeAtOnce!(source, offsetBytes);
+    const first = Math.floor(offsetBytes / BLOCK_BYTES);
+    const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
+    return this.tracker.touch(first, last) && this.#base.writeAtOnce!(source, offsetBytes);
+  };
+
+  /** Large ranges in parts that need not be marked all at once. */
+  #inParts(
+    lengthBytes: number,
+    offsetBytes: number,
+    kind: 'zero' | 'discarded',
+    issue: Issue,
+  ): Answer {
+    if (lengthBytes === 0) return issue(lengthBytes, offsetBytes);
+    const partBytes = this.tracker.shape.regionBytes * REGIONS_PER_CALL_MAX;
+    if (lengthBytes <= partBytes) return this.#empty(lengthBytes, offsetBytes, kind, issue);
+    return this.#eachPart(lengthBytes, offsetBytes, kind, issue);
+  }
+
+  async #eachPart(
+    lengthBytes: number,
+    offsetBytes: number,
+    kind: 'zero' | 'discarded',
+    issue: Issue,
+  ): Promise<void> {
+    const partBytes = this.tracker.shape.regionBytes * REGIONS_PER_CALL_MAX;
+    const endBytes = offsetBytes + lengthBytes;
+    for (let at = offsetBytes; at < endBytes; ) {
+      const stop = Math.min(endBytes, (Math.floor(at / partBytes) + 1) * partBytes);
+      await this.#empty(stop - at, at, kind, issue);
+      at = stop;
+    }
+  }
+
+  #empty(
+    lengthBytes: number,
+    offsetBytes: number,
+    kind: 'zero' | 'discarded',
+    issue: Issue,
+  ): Answer {
+    const first = Math.floor(offsetBytes / BLOCK_BYTES);
+    const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
+    const act = (): Answer => {
+      // A write that is on its way may land later, and one that is issued later unmarks it again.
+      if (!this.#isBusy(first, last)) this.tracker.markEmpty(kind, offsetBytes, lengthBytes);
+      return orElse(
+        () => issue(lengthBytes, offsetBytes),
+        () => this.tracker.touch(first, last), // It failed: what is there now, nobody knows.
+      );
+    };
+    if (!this.tracker.touch(first, last)) return this.#later(first, last, act);
+    const answer = act();
+    return answer === undefined ? answer : this.#fly(first, last, answer);
+  }
+
+  #isBusy(first: number, last: number): boolean {
+    for (const flight of this.#flights) {
+      if (flight.first <= last && first <= flight.last) return true;
+    }
+    return false;
+  }
+
+  async #fly(first: number, last: number, answer: Promise<void>): Promise<void> {
+    const flight = { first, last };
+    this.#flights.add(flight);
+    try {
+      await answer;
+    } finally {
+      this.#flights.delete(flight);
+    }
+  }
+
+  /** Waits for the marks of cold regions; those that were hot may have been cleaned meanwhile. */
+  async #later(first: number, last: number, act: () => Answer): Promise<void> {
+    while (!this.tracker.touch(first, last)) {
+      try {
+        await this.tracker.heat(first, last);
+      } catch (error) {
+        if (!hasCode(error, 'TRACK_STATE')) throw error;
+        await this.#abandon(error as TrackError);
+      }
+    }
+    const answer = act();
+    if (answer !== undefined) await this.#fly(first, last, answer);
+  }
+
+  /** Rather untracked, and known to be, than a guest that cannot write. */
+  #abandon(why: TrackError): Promise<void> {
+    this.#abandoning ??= this.tracker.abandon(why).then(
+      () => this.#onLost?.(why),
+      (cause: unknown) => {
+        const message = `${this.name}: marks can neither be kept nor given up: ${why.message}`;
+        throw new DeviceError('DEVICE_IO', message, { hint: why.hint, cause });
+      },
+    );
+    return this.#abandoning;
+  }
+}
+
+function orElse(act: () => Answer, failed: () => void): Answer {
+  try {
+    const answer = act();
+    if (answer === undefined) return answer;
+    return answer.catch((error: unknown) => {
+      failed();
+      throw error;
+    });
+  } catch (error) {
+    failed();
+    throw error;
+  }
+}
