@@ -186,6 +186,11 @@ export interface Stream {
    * caller's to `write`. Nothing of the buffers is kept.
    */
   writeNow?(buffers: readonly Uint8Array[]): number;
+  /**
+   * Says that all that came is answered, and that the peer has nothing to do but to ask again: the
+   * thread may stay awake for that for a moment. A hint: nothing depends on it.
+   */
+  expectMore?(): void;
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   readonly queuedBytes: number;
   pause(): void;

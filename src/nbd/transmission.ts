@@ -50,6 +50,8 @@ export class Transmission implements RequestSink, JobOwner {
   /** Sending may set memory free at once: a loop, as the rest may be long. */
   readonly #goOn = looped(() => this.#feedRest());
   #jobs = 0;
+  /** That the last input made whole. */
+  #requests = 0;
   #receivingBytes = 0; // Of a payload of which the rest is still to come.
   /** Input that must wait until something is free; the stream is paused meanwhile. */
   #rest: Uint8Array | undefined;
@@ -92,6 +94,7 @@ export class Transmission implements RequestSink, JobOwner {
   onBytes(view: Uint8Array): void {
     this.progressBytes += view.byteLength;
     if (this.#isEnding) return;
+    this.#requests = 0;
     if (this.#rest !== undefined) {
       this.#rest = Uint8Array.from(Buffer.concat([this.#rest, view]));
       return;
@@ -102,7 +105,11 @@ export class Transmission implements RequestSink, JobOwner {
       this.#rest = view.slice(usedBytes);
       this.#stream.pause();
     }
-    this.#replies.outbox.flush();
+    const { outbox } = this.#replies;
+    outbox.flush();
+    // Several requests at once leave the peer something to do until the next ones: no need to wait.
+    const isIdle = this.#jobs === 0 && outbox.isEmpty && !this.#isEnding;
+    if (isIdle && this.#requests === 1) this.#stream.expectMore?.();
     this.#checkFinished();
   }
 
@@ -159,6 +166,7 @@ export class Transmission implements RequestSink, JobOwner {
 
   onRequest(request: Request, payload: Uint8Array | undefined, slab: Slab | undefined): void {
     this.#receivingBytes = 0;
+    this.#requests += 1;
     const error = refusal(request, payload, this.#device, this.#agreement);
     if (error !== 0) {
       if (slab !== undefined) this.#shared.slabs.release(slab);

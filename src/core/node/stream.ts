@@ -1,7 +1,9 @@
 /** A socket of Node's as a Stream: reads land in one reused buffer, writes are gathered. */
 import { connect, createServer, Socket, type SocketConstructorOpts } from 'node:net';
+import { availableParallelism } from 'node:os';
 import type { Stream, StreamHandlers } from '../env.ts';
 import { EnvError } from '../errors.ts';
+import { Punctuality, WAIT_MAX_MS, wakefulness } from './awake.ts';
 import { failureName, linuxCalls } from './linux-calls.ts';
 import { native } from './native.ts';
 import { posixError, toEnvError } from './posix-error.ts';
@@ -35,6 +37,7 @@ type OnRead = NonNullable<SocketConstructorOpts['onread']>;
 /** Connects what Node reads to a stream that comes to exist a moment later. */
 class Reader {
   handlers: StreamHandlers | undefined;
+  readonly punctuality = new Punctuality();
   readonly onread: OnRead;
 
   constructor() {
@@ -42,12 +45,20 @@ class Reader {
     this.onread = {
       buffer,
       callback: (lengthBytes) => {
-        this.handlers?.onBytes(buffer.subarray(0, lengthBytes));
+        this.onBytes(buffer.subarray(0, lengthBytes));
         return true; // Pausing is `pause`'s business.
       },
     };
   }
+
+  onBytes(view: Uint8Array): void {
+    if (this.punctuality.isExpecting) this.punctuality.arrived(performance.now());
+    this.handlers?.onBytes(view);
+  }
 }
+
+/** On a single processor the peer cannot run while this thread waits for it. */
+const isParallel = availableParallelism() > 1;
 
 /** Node's types hide what `new Socket` takes over; the self-test below guards this use. */
 type WithHandle = { _handle: unknown };
@@ -56,7 +67,7 @@ type WithDescriptor = { _handle?: { fd?: number } | null };
 /** For sockets that exist already and read through `data` events. */
 export function streamOf(socket: Socket, peer: string): Stream {
   const reader = new Reader();
-  socket.on('data', (bytes: Buffer) => reader.handlers?.onBytes(bytes));
+  socket.on('data', (bytes: Buffer) => reader.onBytes(bytes));
   socket.pause();
   return new SocketStream(socket, peer, reader);
 }
@@ -221,6 +232,12 @@ class SocketStream implements Stream {
     // Node's own answer was made before the kernel took its share.
     this.#full ||= socket.writableLength >= QUEUED_BYTES_MAX;
     return !this.#full;
+  }
+
+  expectMore(): void {
+    if (!isParallel) return;
+    const nowMs = performance.now();
+    if (this.#reader.punctuality.answered(nowMs)) wakefulness.keepUp(nowMs + WAIT_MAX_MS);
   }
 
   get queuedBytes(): number {
