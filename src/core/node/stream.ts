@@ -116,7 +116,7 @@ export function adoptSocket(descriptor: number, peer: string): Stream {
     ...{ ...socketOptions, fd: descriptor, readable: true, writable: true },
     ...{ manualStart: true, onread: reader.onread },
   };
-  return new SocketStream(new Socket(options), peer, reader);
+  return new PlainStream(new Socket(options), peer, reader);
 }
 
 /** Gives up a stream for TLS: its handlers hear nothing more. Undefined if it is not of Node's. */
