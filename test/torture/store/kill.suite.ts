@@ -33,6 +33,8 @@ const ROUNDS_PER_REPOSITORY = 20;
 const JUDGE_EVERY = 4;
 /** So often a process is stopped, and goes on after others collected garbage twice. */
 const STOP_CHANCE = 1 / 8;
+/** So many backups come as copies, by way of another repository. */
+const COPY_CHANCE = 1 / 3;
 
 const child = fileURLToPath(new URL('./kill.fixture.ts', import.meta.url));
 /** Threads cost more than they save here; the processes that are killed use them. */
@@ -111,6 +113,7 @@ export class KillRounds {
     // What only reads leaves nothing to be judged.
     let step = planStep(model, shape, draws);
     while (step.name === 'restore' || step.name === 'check') step = planStep(model, shape, draws);
+    if (step.name === 'backup' && draws.chance(COPY_CHANCE)) step = { ...step, name: 'copy' };
     await this.#writeImage(step);
     const stops = draws.chance(STOP_CHANCE);
     const { version: _bytes, ...told } = step;

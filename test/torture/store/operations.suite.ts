@@ -5,10 +5,11 @@ import type { Draws } from '../../../sim/index.ts';
 import { codecPool } from '../../../src/codec/index.ts';
 import { type Env, FerryError, hasCode } from '../../../src/core/index.ts';
 import { type Device, memory } from '../../../src/device/index.ts';
-import type { ObjectStore } from '../../../src/objects/index.ts';
+import { memoryStore, type ObjectStore } from '../../../src/objects/index.ts';
 import { check, type Repository, type Snapshot } from '../../../src/store/index.ts';
 import { backup, restore } from '../../../src/transfer/backup/index.ts';
-import { open } from '../../../src/transfer/backup/model-repository.fixture.ts';
+import { init, open } from '../../../src/transfer/backup/model-repository.fixture.ts';
+import { copy } from '../../../src/transfer/copy/index.ts';
 import { changed, type Model, type Shape, type Version } from './model.suite.ts';
 
 /** Where operations run: an Env, and how to come by the repository and the volumes. */
@@ -71,6 +72,42 @@ const backupOperation: Operation = {
     model.pending.delete(version!);
   },
 };
+
+/**
+ * The new version comes by way of another repository, which has a copy of the one before. Never
+ * chosen by weight, which would give every seed another course: it takes the place of a backup.
+ */
+const copyOperation: Operation = {
+  ...backupOperation,
+  weight: 0,
+  async run(place, repository, step) {
+    const { env, packTargetBytes } = place;
+    const other = memoryStore('other');
+    await init(env, other, 'plain', { chunkBytes: repository.superblock.chunkBytes });
+    await using between = await open(env, other);
+    const before = repository.latest(step.volume!);
+    if (before !== undefined) await copyOf(env, repository, between, before);
+    const id = await backupOperation.run(place, between, step);
+    const made = between.snapshots().find((snapshot) => snapshot.id === id)!;
+    const copied = await copyOf(env, between, repository, made, packTargetBytes);
+    assert(copied !== undefined, 'nobody forgets in the other repository');
+    return copied;
+  },
+};
+
+/** The id of the copy; undefined if somebody forgot the snapshot meanwhile. */
+async function copyOf(
+  env: Env,
+  source: Repository,
+  destination: Repository,
+  snapshot: Snapshot,
+  packTargetBytes?: number,
+): Promise<string | undefined> {
+  const request = packTargetBytes === undefined ? {} : { packTargetBytes };
+  const { copied, refused } = await copy(env, source, destination, [snapshot], request);
+  assert(refused.every(({ reason }) => reason === 'forgotten'));
+  return copied[0]?.copy.id;
+}
 
 const restoreOperation: Operation = {
   weight: 1,
@@ -143,6 +180,7 @@ const gcOperation: Operation = {
 
 export const operations = {
   backup: backupOperation,
+  copy: copyOperation,
   restore: restoreOperation,
   forget: forgetOperation,
   gc: gcOperation,
