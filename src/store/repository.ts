@@ -69,6 +69,11 @@ export type InitOptions = {
   readonly key?: Omit<NewKey, 'created'>;
 };
 
+/**
+ * An open repository. It shows the state of the log at its opening, or at the last `refresh`;
+ * others may write to the same one meanwhile. One backup, copy or garbage collection at a time goes
+ * through one of these (STORE_BUSY); readers go beside it.
+ */
 export class Repository implements AsyncDisposable {
   readonly #env: Env;
   readonly objects: SealedObjects;

@@ -1,4 +1,4 @@
-/** Goal: whatever was backed up, copied, forgotten and collected on both sides, copies are right. */
+/** Goal: whatever is backed up, copied, forgotten and collected on both sides, copies are right. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

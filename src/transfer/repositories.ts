@@ -30,7 +30,8 @@ import { checkParent, checkPlace } from './repository-place.ts';
 export type S3Settings = {
   readonly access: S3Access;
   readonly pace?: S3Pace;
-  readonly writer: WriterOptions;
+  /** How this node is told from others, where a server cannot keep two writers apart. */
+  readonly writer?: WriterOptions;
   /** Copies of indexes, tables and frames on this host; none where all is to be read afar. */
   readonly cache?: CacheSettings;
 };
@@ -55,6 +56,10 @@ async function directoryAt(env: Env, location: string, isNew: boolean): Promise<
   return directoryStore(env.files, location, env.random);
 }
 
+/**
+ * Makes an empty repository in a directory (one more level than is there), or under a prefix of a
+ * bucket, which is tried first. STORE_EXISTS, STORE_CHUNK_SIZE, TRANSFER_REPOSITORY, OBJECT_*.
+ */
 export async function initRepository(
   env: Env,
   location: string,
@@ -70,7 +75,10 @@ export async function initRepository(
   return Repository.init(env, objects, { ...options, singleWriter: !putIfAbsent });
 }
 
-/** STORE_NOT_A_REPOSITORY and what else `Repository.open` says. */
+/**
+ * Opens the repository in a directory or under `s3://BUCKET/PREFIX`; to be disposed by the caller.
+ * STORE_NOT_A_REPOSITORY and what else `Repository.open` says.
+ */
 export async function openRepository(
   env: Env,
   location: string,

@@ -64,6 +64,10 @@ type Wanted = {
   readonly frame: number;
 };
 
+/**
+ * Writes all of the snapshot, holes as zeroes, and flushes; what lies behind its end stays. Every chunk is verified before it is written. TRANSFER_TARGET_SIZE before anything is, then
+ * STORE_*, DEVICE_* and TRANSFER_INTERRUPTED: the target is then in between.
+ */
 export async function restore(
   env: Env,
   repository: Repository,

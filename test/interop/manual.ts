@@ -1,0 +1,19 @@
+/** Takes the program out of a page of docs/, to be run as it stands. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+
+const root = new URL('../../', import.meta.url);
+
+/** The first block of JavaScript, with what the package's names stand for in the source tree. */
+export async function programOf(page: string): Promise<string> {
+  const manual = await readFile(new URL(page, root), 'utf8');
+  const { exports } = JSON.parse(await readFile(new URL('package.json', root), 'utf8'));
+  const program = /```js\n(.*?)```/s.exec(manual)?.[1];
+  assert.ok(program, page);
+  return program.replace(/from 'blockferry([^']*)'/g, (_, name: string) => {
+    const built: string | undefined = exports[`.${name}`]?.default;
+    assert.ok(built, `the package has no blockferry${name}`);
+    const place = built.replace('./dist/', 'src/').replace(/\.js$/, '.ts');
+    return `from '${new URL(place, root)}'`;
+  });
+}
