@@ -183,6 +183,15 @@ export function count(
   });
 }
 
+/** The option without its default: undefined if it is absent. */
+export function optional<Value>({
+  defaultText: _,
+  parse,
+  ...spec
+}: OptionSpec<Value>): OptionSpec<Value | undefined> {
+  return { ...spec, parse: (texts) => (texts.length === 0 ? undefined : parse(texts)) };
+}
+
 /** `--name` alone means all of it, `--name=10%` that share; undefined without the option. */
 export function share(help: string): OptionSpec<number | undefined> {
   const parse = (texts: readonly string[]): number | undefined => {

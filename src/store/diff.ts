@@ -14,14 +14,18 @@ export type ChangedExtent = {
 
 type Side = { readonly tree: Tree; readonly reference: Child };
 
+type Walk = { readonly reader: TreeReader; readonly fromBytes: number };
+
 /**
  * Ranges of `newer` whose content is not that of `older`, ascending, adjacent ones joined; what
- * only the older one has (it was larger) is not told. Cost: O(changed x log size).
+ * only the older one has (it was larger) is not told. Ranges that end at `fromBytes` or before are
+ * left out, and not looked for. Cost: O(changed x log size).
  */
 export async function* diffTrees(
   reader: TreeReader,
   older: Tree,
   newer: Tree,
+  fromBytes = 0,
 ): AsyncGenerator<ChangedExtent> {
   let pending: { offsetBytes: number; lengthBytes: number; kind: 'data' | 'zero' } | undefined;
   const height = Math.max(treeHeight(older.geometry), treeHeight(newer.geometry));
@@ -29,7 +33,9 @@ export async function* diffTrees(
     tree,
     reference: await reader.nodeReference(tree, treeHeight(tree.geometry), 0),
   });
-  for await (const extent of walk(reader, height, 0, await top(older), await top(newer))) {
+  const sides = [await top(older), await top(newer)] as const;
+  for await (const extent of walk({ reader, fromBytes }, height, 0, ...sides)) {
+    if (extent.offsetBytes + extent.lengthBytes <= fromBytes) continue;
     if (
       pending !== undefined &&
       pending.kind === extent.kind &&
@@ -45,13 +51,15 @@ export async function* diffTrees(
 }
 
 async function* walk(
-  reader: TreeReader,
+  walking: Walk,
   level: number,
   index: number,
   older: Side,
   newer: Side,
 ): AsyncGenerator<ChangedExtent> {
+  const { reader, fromBytes } = walking;
   if (index >= nodeCount(newer.tree.geometry, level)) return;
+  if ((index + 1) * LEAF_BYTES * FANOUT ** level <= fromBytes) return;
   if (await same(reader, level, index, older, newer)) return;
   if (level === 0) {
     yield* leafDifference(reader, index, older, newer);
@@ -62,7 +70,7 @@ async function* walk(
   for (const [at, child] of after.entries()) {
     const position = index * FANOUT + at;
     const left = { tree: older.tree, reference: before[at] };
-    yield* walk(reader, level - 1, position, left, { tree: newer.tree, reference: child });
+    yield* walk(walking, level - 1, position, left, { tree: newer.tree, reference: child });
   }
 }
 

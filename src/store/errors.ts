@@ -43,7 +43,9 @@ export type StoreErrorCode =
   /** A password was given, but the repository is not encrypted. */
   | 'STORE_NOT_ENCRYPTED'
   /** No key with this id, or the last one. */
-  | 'STORE_KEY';
+  | 'STORE_KEY'
+  /** A page token that was not made here, or for other snapshots. */
+  | 'STORE_PAGE_TOKEN';
 
 export class StoreError extends FerryError<StoreErrorCode> {
   override readonly name = 'StoreError';

@@ -7,6 +7,17 @@ export {
 } from './backup-session.ts';
 export { BATCH_BYTES, type Batch } from './batch.ts';
 export { boundedPlans, type PartPlan } from './bounded-plans.ts';
+export {
+  type BlockForm,
+  type BlockListing,
+  type BlockPage,
+  type ChangedBlock,
+  changedBlocks,
+  PAGE_RESULTS_DEFAULT,
+  PAGE_RESULTS_MAX,
+  type PageRequest,
+  pageOfBlocks,
+} from './changed-blocks.ts';
 export { type CheckOptions, type CheckReport, check, type Problem } from './check.ts';
 export type { ChunkIndex, Location } from './chunk-index.ts';
 export { ChunkReader } from './chunk-reader.ts';

@@ -32,6 +32,7 @@ import {
   tagSnapshots,
 } from './snapshot-changes.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
+import { snapshotTracking } from './snapshot-tracking.ts';
 import {
   checkCollectable,
   checkVacant,
@@ -280,8 +281,11 @@ export class Repository implements AsyncDisposable {
     await this.index();
   }
 
-  /** The snapshot as a read-only device; it lives as long as the repository is open. */
-  async device(snapshot: Snapshot): Promise<Device> {
+  /**
+   * The snapshot as a read-only device; it lives as long as the repository is open. With `since`
+   * it tells, as its tracking, in what it differs from that one.
+   */
+  async device(snapshot: Snapshot, since?: Snapshot): Promise<Device> {
     this.checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
     const chunks = new ChunkReader(this.objects, await this.index());
     const { readsInFlight } = this.objects;
@@ -289,6 +293,7 @@ export class Repository implements AsyncDisposable {
       readsInFlight,
       follow: () => this.#follow(),
       isThere: () => this.#log.state.snapshots.has(snapshot.id),
+      tracking: since && snapshotTracking(this.reader, since, snapshot),
     });
   }
 

@@ -11,6 +11,7 @@ import {
   type DeviceHints,
   type ExtentKind,
   ExtentList,
+  type Tracking,
 } from '../device/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkReader } from './chunk-reader.ts';
@@ -39,6 +40,8 @@ export type Reading = {
   follow(): Promise<void>;
   /** Whether the log still has the snapshot. */
   isThere(): boolean;
+  /** What the device tells of changes, if it was opened with a snapshot to compare with. */
+  readonly tracking?: Tracking | undefined;
 };
 
 export class SnapshotDevice implements Device {
@@ -48,6 +51,7 @@ export class SnapshotDevice implements Device {
   readonly readOnly = true;
   readonly durable = true;
   readonly hints: DeviceHints = { rotational: false, fastZero: false };
+  readonly tracking: Tracking | undefined;
   readonly #snapshot: Snapshot;
   readonly #reading: Reading;
   readonly #tree: Tree;
@@ -60,6 +64,7 @@ export class SnapshotDevice implements Device {
   constructor(snapshot: Snapshot, reader: TreeReader, chunks: ChunkReader, reading: Reading) {
     this.#snapshot = snapshot;
     this.#reading = reading;
+    this.tracking = reading.tracking;
     this.name = `${snapshot.volume}@${snapshot.id.slice(0, 8)}`;
     this.sizeBytes = snapshot.sizeBytes;
     this.#tree = treeOf(snapshot);

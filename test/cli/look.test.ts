@@ -113,8 +113,34 @@ async function differencesAreListed(here: Place, days: readonly Line[]): Promise
   assert.match(text, /^ +OFFSET +LENGTH +NOW\n +5242880 +64\.0 KiB +data\n1 extent, 64\.0 KiB of/);
   const [same] = await here.json(0, 'diff', 'disk', 'disk');
   assert.equal(same!.extents, 0);
+  await blocksArePaged(here);
   const shrunk = await here.ok('diff', 'disk', 'other');
   assert.match(shrunk, /the volume shrank by 15\.0 MiB/);
+}
+
+async function blocksArePaged(here: Place): Promise<void> {
+  const both = ['disk@latest~2', 'disk@latest'];
+  const first = await here.json(0, 'diff', ...both, '--max-results', '2');
+  assert.equal(first.length, 3);
+  const nextToken = String(first.at(-1)!.nextToken);
+  const rest = ['--max-results', '2', '--next-token', nextToken];
+  const second = await here.json(0, 'diff', ...both, ...rest);
+  assert.deepEqual([second[0]!.offsetBytes, second.at(-1)!.nextToken], [5 * MIB, null]);
+  const stolen = await here.failure(1, 'diff', 'disk', 'other', ...rest);
+  assert.equal(stolen.code, 'STORE_PAGE_TOKEN');
+  const blocks = ['--block-size', '1M', '--starting-offset', '4718592'];
+  const whole = await here.json(0, 'diff', ...both, ...blocks);
+  assert.deepEqual(
+    whole.slice(0, -1).map(({ offsetBytes, lengthBytes }) => [offsetBytes, lengthBytes]),
+    [
+      [4 * MIB, MIB],
+      [5 * MIB, MIB],
+    ],
+  );
+  const held = await here.json(0, 'diff', '--allocated', 'disk@latest~2');
+  assert.deepEqual([held[0]!.offsetBytes, held.at(-1)!.changedBytes], [MIB, MIB]);
+  assert.equal((await here.failure(2, 'diff', 'disk')).code, 'CLI_USAGE');
+  assert.equal((await here.failure(2, 'diff', ...both, '--allocated')).code, 'CLI_USAGE');
 }
 
 async function countsAreRight(here: Place): Promise<void> {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Device, DeviceError, memory, type Tracking } from '../../src/device/index.ts';
 import { connect } from '../../src/nbd/index.ts';
-import { deviceOver, place } from '../cli/ferry.ts';
+import { deviceOver, noise, overwrite, place, writeImage } from '../cli/ferry.ts';
 import { env, MIB, scratch } from './nbd-scratch.ts';
 import { runOk } from './processes.ts';
 import { requireTool } from './tools.ts';
@@ -148,5 +148,27 @@ test('qemu-img maps what has changed since an epoch', async (context) => {
   assert.deepEqual(
     rows.map(({ start, length, data }) => [start, length, data ? 'clean' : 'dirty']),
     since7,
+  );
+});
+
+test('nbdinfo maps in what a mounted snapshot differs from an earlier one', async (context) => {
+  const nbdinfo = requireTool(context, 'nbdinfo', 'libnbd-bin');
+  if (nbdinfo === undefined) return;
+  await using here = await place();
+  await here.ok('init');
+  await writeImage(here.path('disk.img'), SIZE, { [MIB]: noise(MIB, 1) });
+  await here.ok('backup', 'disk.img');
+  await overwrite(here.path('disk.img'), 4 * MIB, noise(BLOCK, 2));
+  await here.ok('backup', 'disk.img');
+  await using served = await here.serve('mount', 'disk', '--since', 'disk@latest~1');
+  const { stdout } = await runOk(nbdinfo, ['--map=ferry:dirty/1', '--json', served.uri]);
+  const rows: { offset: number; length: number; type: number }[] = JSON.parse(stdout);
+  assert.deepEqual(
+    rows.map(({ offset, length, type }) => [offset, length, type]),
+    [
+      [0, 4 * MIB, 0],
+      [4 * MIB, BLOCK, 1],
+      [4 * MIB + BLOCK, SIZE - 4 * MIB - BLOCK, 0],
+    ],
   );
 });

@@ -25,7 +25,8 @@ export const run: Run<typeof mountSpec> = async (context, given) => {
   const commitTo = wish.commit === '' ? snapshot.volume : wish.commit;
   if (commitTo !== undefined) checkVolumeName(commitTo);
   if (!values.rw) {
-    await using mounted = await mount(env, repository, snapshot, {});
+    const since = values.since === undefined ? undefined : repository.resolve(values.since);
+    await using mounted = await mount(env, repository, snapshot, { since });
     await serveMounted(context, mounted, snapshot, values, '');
     context.output.summary({ state: 'stopped' }, `${snapshotName(snapshot)} is served no longer`);
     return;
@@ -47,6 +48,7 @@ type Wanted = MountValues & { readonly secured: ServeTlsOptions | undefined };
 function wishOf(values: MountValues): { snapshot: string; commit: string | undefined } {
   const { snapshot, commit, rw } = values;
   const command = 'ferry mount';
+  if (values.since !== undefined && rw) throw usageError('--since needs no --rw', command);
   if (commit !== undefined && !rw) throw usageError('--commit needs --rw', command);
   if (values.continue && !rw) throw usageError('--continue needs --rw', command);
   if (snapshot !== undefined) return { snapshot, commit };

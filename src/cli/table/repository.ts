@@ -1,9 +1,11 @@
 /** Commands that make a repository and look into it. */
 import {
   argument,
+  count,
   duration,
   entry,
   flag,
+  optional,
   optionalArgument,
   powerOfTwo,
   share,
@@ -69,17 +71,39 @@ export const showSpec = {
 
 export const diffSpec = {
   name: 'diff',
-  summary: 'list the extents that differ between two snapshots',
+  summary: 'list the extents that differ between two snapshots, or that one holds',
   details: [
     'Reads manifests only, and of those only what differs. Extents are whole chunks; `zero` means',
     'that the second snapshot reads as zero there. What only a larger first one has is not listed.',
+    '--allocated lists what one snapshot holds; no second one is named then.',
+    '',
+    'The list is a stream of any length. With --max-results it ends after so many extents, and',
+    'the summary has a `nextToken` with which the next call goes on, today or in a year.',
   ].join('\n'),
   arguments: {
     older: argument('VOL@A', snapshotHelp),
-    newer: argument('VOL@B', 'the snapshot whose content is described'),
+    newer: optionalArgument('VOL@B', 'the snapshot whose content is described'),
   },
-  options: {},
-  examples: ['ferry diff web@latest~1 web@latest', 'ferry diff web@1f3a web@latest --json'],
+  options: {
+    allocated: flag('list what holds data in VOL@A, without comparing'),
+    blockSize: optional(
+      size('SIZE', 'list whole blocks of this size', '64K', powerOfTwo(4096, 2 ** 30)),
+    ),
+    startingOffset: size('BYTES', 'begin with the block or extent at this offset', '0'),
+    maxResults: optional(
+      count('N', 'stop after so many, and print a token to go on with', '1000', {
+        min: 1,
+        max: 10_000,
+      }),
+    ),
+    nextToken: text('TOKEN', 'go on where the page with this token ended'),
+  },
+  examples: [
+    'ferry diff web@latest~1 web@latest',
+    'ferry diff web@1f3a web@latest --json',
+    'ferry diff web@1f3a web@latest --block-size 512K --max-results 1000 --json',
+    'ferry diff --allocated web@latest --json',
+  ],
 } as const;
 
 export const statsSpec = {

@@ -36,12 +36,14 @@ export const mountSpec = {
     commit: optionalText('VOL', '', 'with --rw: keep the changes as a snapshot of VOL, or its own'),
     compression: compressionOption,
     continue: flag('take up the layer that an earlier mount left'),
+    since: text('VOL@A', 'tell clients what differs from it, as the context ferry:dirty/1'),
     ...tlsOptions,
   },
   examples: [
     'ferry mount web@latest',
     'ferry mount web@latest~1 --listen 127.0.0.1:10809',
     'ferry mount web@latest --rw --commit',
+    'ferry mount web@latest --since web@latest~1',
     'ferry mount web@1f3a --rw --continue',
   ],
 } as const;

@@ -10,6 +10,8 @@ export type MountOptions = {
   readonly layerDirectory?: string;
   /** Writes that an earlier mount left are taken up; otherwise they make it refuse. */
   readonly goOn?: boolean;
+  /** Read-only mounts: clients are told in what the snapshot differs from this one. */
+  readonly since?: Snapshot | undefined;
 };
 
 /** What a commit hands over: ranges outside `changed` are as the parent has them. */
@@ -40,7 +42,8 @@ export async function mount(
   snapshot: Snapshot,
   options: MountOptions,
 ): Promise<Mount> {
-  const pin = await repository.pin([snapshot], true);
+  const { since } = options;
+  const pin = await repository.pin(since === undefined ? [snapshot] : [snapshot, since], true);
   try {
     return await mountPinned(env, repository, snapshot, options, pin);
   } catch (error) {
@@ -53,10 +56,10 @@ async function mountPinned(
   env: Env,
   repository: Repository,
   snapshot: Snapshot,
-  { layerDirectory, goOn = false }: MountOptions,
+  { layerDirectory, goOn = false, since }: MountOptions,
   pin: AsyncDisposable,
 ): Promise<Mount> {
-  const base = await repository.device(snapshot);
+  const base = await repository.device(snapshot, since);
   if (layerDirectory === undefined) return readOnlyMount(base, pin);
   const identity = `${repository.superblock.repositoryId}/${snapshot.id}`;
   const layer = await openKeptLayer(env.files, { base, identity, directory: layerDirectory });
