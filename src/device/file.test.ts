@@ -7,6 +7,7 @@ import { deviceSuite, readOnlyDeviceSuite } from './device.suite.ts';
 import { type Device, FAST_ZERO, FUA } from './device.ts';
 import { eachExtent } from './extent-list.ts';
 import { createFile, openFile, openTarget } from './file.ts';
+import { EXTENTS_AT_ONCE } from './limits.ts';
 import { openDevice } from './open.ts';
 import { failNth, faulty, files, scratch, withoutHoles } from './scratch.suite.ts';
 
@@ -42,6 +43,26 @@ readOnlyDeviceSuite({
     const device = await openFile(files, path, { readOnly: true });
     return { device, close: () => device[Symbol.asyncDispose]() };
   },
+});
+
+test('a file in very many pieces does not keep others from their turn', async () => {
+  const pieces = 4 * EXTENTS_AT_ONCE;
+  const path = at('pieces');
+  const fd = fs.openSync(path, 'w');
+  for (let piece = 0; piece < pieces; piece += 1) {
+    fs.writeSync(fd, new Uint8Array(4096).fill(1), 0, 4096, (2 * piece + 1) * 65_536);
+  }
+  fs.closeSync(fd);
+  let looks = 0;
+  let mostLooks = 0;
+  const watched = faulty(files, (call) => {
+    looks = call === 'nextData' ? looks + 1 : 0;
+    mostLooks = Math.max(mostLooks, looks);
+  });
+  await using device = await openFile(watched, path, { readOnly: true });
+  const extents = await device.extents(device.sizeBytes, 0, 1024);
+  assert.equal(extents.filter(({ kind }) => kind === 'data').length, pieces);
+  assert.equal(mostLooks, EXTENTS_AT_ONCE);
 });
 
 test('holes of a sparse file are told, and zeroing makes new ones', async () => {

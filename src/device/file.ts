@@ -24,7 +24,7 @@ import {
 import { closedError, toDeviceError } from './device-error.ts';
 import { ExtentList } from './extent-list.ts';
 import { FlushGroup } from './flush-group.ts';
-import { PUNCH_BYTES_MAX, ZERO_WRITE_BYTES } from './limits.ts';
+import { EXTENTS_AT_ONCE, PUNCH_BYTES_MAX, ZERO_WRITE_BYTES } from './limits.ts';
 
 export type OpenFileOptions = {
   readonly readOnly: boolean;
@@ -225,18 +225,9 @@ class FileDevice implements Device {
   extents(lengthBytes: number, offsetBytes: number, limit: number): Answer<DeviceExtent[]> {
     this.#check(lengthBytes, offsetBytes);
     const list = new ExtentList(lengthBytes, offsetBytes, limit);
-    const end = offsetBytes + lengthBytes;
-    try {
-      while (!list.full) {
-        const data = this.#file.nextData(list.atBytes);
-        if (data === undefined) return this.#endInHole(list, end);
-        list.add(data.offsetBytes, 'hole');
-        if (!list.full) list.add(data.offsetBytes + data.lengthBytes, 'data');
-      }
-    } catch (error) {
-      throw toDeviceError(error, this.name);
-    }
-    return list.extents;
+    const mayGoOn = this.#describe(list);
+    if (list.full) return list.extents;
+    return this.#describeRest(list, offsetBytes + lengthBytes, mayGoOn);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -249,7 +240,7 @@ class FileDevice implements Device {
     checkRange(this, lengthBytes, offsetBytes);
   }
 
-  async #calling(act: () => Promise<void>): Promise<void> {
+  async #calling(act: () => Promise<unknown>): Promise<void> {
     try {
       await act();
     } catch (error) {
@@ -257,12 +248,37 @@ class FileDevice implements Device {
     }
   }
 
-  /** No data up to the end of the range: a hole, or a file that has become shorter meanwhile. */
-  async #endInHole(list: ExtentList, endBytes: number): Promise<DeviceExtent[]> {
-    await this.#calling(async () => {
-      const { sizeBytes } = await this.#file.stat();
-      if (sizeBytes < endBytes) throw this.#shrunk(sizeBytes);
-    });
+  /** Adds some pieces, at once; false if no data follow. */
+  #describe(list: ExtentList): boolean {
+    try {
+      for (let count = 0; count < EXTENTS_AT_ONCE && !list.full; count += 1) {
+        const data = this.#file.nextData(list.atBytes);
+        if (data === undefined) return false;
+        list.add(data.offsetBytes, 'hole');
+        if (!list.full) list.add(data.offsetBytes + data.lengthBytes, 'data');
+      }
+      return true;
+    } catch (error) {
+      throw toDeviceError(error, this.name);
+    }
+  }
+
+  /** A file in a thousand pieces takes its time: others get their turn in between. */
+  async #describeRest(
+    list: ExtentList,
+    endBytes: number,
+    mayGoOn: boolean,
+  ): Promise<DeviceExtent[]> {
+    let sizeBytes = 0;
+    const look = () => this.#calling(async () => ({ sizeBytes } = await this.#file.stat()));
+    for (let goesOn = mayGoOn; goesOn && !list.full; ) {
+      await look();
+      goesOn = this.#describe(list);
+    }
+    if (list.full) return list.extents;
+    // No data up to the end of the range: a hole, or a file that has become shorter meanwhile.
+    await look();
+    if (sizeBytes < endBytes) throw this.#shrunk(sizeBytes);
     list.add(endBytes, 'hole');
     return list.extents;
   }

@@ -9,6 +9,9 @@ export const ZERO_WRITE_BYTES = 2 ** 20;
 /** Most that is punched in one go: the call is synchronous, others want their turn between two. */
 export const PUNCH_BYTES_MAX = 2 ** 30;
 
+/** Pieces of a file that are looked for in one go: some 10 us each, and others want their turn. */
+export const EXTENTS_AT_ONCE = 32;
+
 /** Reads that one request may have in flight below an overlay whose blocks alternate. */
 export const RUNS_IN_FLIGHT_MAX = 16;
 
