@@ -17,6 +17,7 @@ export class Inbound {
   #wanted: Wanted | undefined;
   #failure: unknown;
   #isPaused = false;
+  #isHeld = false;
   #isDeaf = false;
 
   constructor(stream: Stream) {
@@ -33,7 +34,8 @@ export class Inbound {
     this.#bytes.set(view, this.#end);
     this.#end += view.byteLength;
     this.#serve();
-    if (this.waitingBytes > WAITING_BYTES_MAX && this.#wanted === undefined && !this.#isPaused) {
+    const isRead = this.#wanted !== undefined && !this.#isHeld;
+    if (this.waitingBytes > WAITING_BYTES_MAX && !isRead && !this.#isPaused) {
       this.#isPaused = true;
       this.#stream.pause();
     }
@@ -42,6 +44,18 @@ export class Inbound {
   /** What has arrived can still be read; whoever waits for more gets `error`. */
   fail(error: unknown): void {
     this.#failure ??= error;
+    this.#serve();
+  }
+
+  /** Whoever reads waits, however much is there, until `letGo`; failures are still told. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  letGo(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    if (this.#wanted !== undefined) this.#resume();
     this.#serve();
   }
 
@@ -88,9 +102,9 @@ export class Inbound {
 
   #wait(lengthBytes: number): Promise<void> {
     assert(this.#wanted === undefined, 'one reader at a time');
-    if (this.waitingBytes >= lengthBytes) return Promise.resolve();
+    if (this.waitingBytes >= lengthBytes && !this.#isHeld) return Promise.resolve();
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    this.#resume();
+    if (!this.#isHeld) this.#resume();
     return new Promise((resolve, reject) => {
       this.#wanted = { lengthBytes, resolve, reject };
     });
@@ -99,7 +113,7 @@ export class Inbound {
   #serve(): void {
     const wanted = this.#wanted;
     if (wanted === undefined) return;
-    if (this.waitingBytes >= wanted.lengthBytes) {
+    if (this.waitingBytes >= wanted.lengthBytes && !this.#isHeld) {
       this.#wanted = undefined;
       wanted.resolve();
     } else if (this.#failure !== undefined) {

@@ -25,7 +25,9 @@ export const TLS_TIMEOUT_MS = 10_000;
 export const CREDENTIALS_BYTES_MAX = 8 * MIB;
 /** Names in a LIST reply; each may be 4 KiB long. */
 export const LIST_EXPORTS_MAX = 10_000;
-/** What a handshake may have queued before it waits for the peer. */
+/** What a handshake may have queued before it waits for the peer to read. */
+export const HANDSHAKE_QUEUED_BYTES_MAX = 64 * KIB;
+/** One option's; nobody has so many contexts. */
 export const META_QUERIES_MAX = 64;
 /** Contexts that one connection selects. */
 export const META_CONTEXTS_MAX = 16;
@@ -34,6 +36,11 @@ export const DIRTY_CONTEXTS_MAX = 1024;
 
 /** Extents in one BLOCK_STATUS reply and context: 16 KiB in the extended form. */
 export const STATUS_EXTENTS_MAX = 1024;
+
+/** BLOCK_STATUS requests of one connection that are being answered; they cost the most. */
+export const STATUS_JOBS_MAX = 16;
+/** What answering one for one context may hold: that many extents, told, converted, merged. */
+export const STATUS_HELD_BYTES = 64 * KIB;
 
 /** Requests of one connection that the device has not answered. */
 export const JOBS_MAX = 1024;

@@ -21,6 +21,7 @@ import {
   OPTION_STARTTLS,
   OPTION_STRUCTURED_REPLY,
   REPLY_ACK,
+  REPLY_ERROR_EXTENDED_HEADERS_REQUIRED,
   REPLY_ERROR_INVALID,
   REPLY_ERROR_POLICY,
   REPLY_ERROR_TLS_REQUIRED,
@@ -47,6 +48,7 @@ import type { ExportTable, OpenExport } from './exports.ts';
 import type { Inbound } from './inbound.ts';
 import {
   HANDSHAKE_BYTES_MAX,
+  HANDSHAKE_QUEUED_BYTES_MAX,
   LIST_EXPORTS_MAX,
   META_CONTEXTS_MAX,
   OPTION_BYTES_MAX,
@@ -100,6 +102,7 @@ class Negotiation {
   /** Contexts hold for the export that they were asked of. */
   #contextsOf: string | undefined;
   #receivedBytes = 0;
+  #queuedBytes = 0;
 
   constructor(stream: Stream, inbound: Inbound, table: ExportTable, upgrade: Upgrade | undefined) {
     this.#stream = stream;
@@ -109,7 +112,7 @@ class Negotiation {
   }
 
   async run(): Promise<Agreement | undefined> {
-    this.#stream.write([greeting(HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES)]);
+    this.#write([greeting(HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES)]);
     const flags = getU32(await this.#inbound.take(4), 0);
     if ((flags & ~(HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES)) !== 0) {
       throw broken(`unknown client flags ${flags}`);
@@ -198,7 +201,11 @@ class Negotiation {
       this.#reply(option, REPLY_ERROR_INVALID);
       return;
     }
-    this.#style = Math.max(this.#style, style);
+    if (style < this.#style) {
+      this.#reply(option, REPLY_ERROR_EXTENDED_HEADERS_REQUIRED);
+      return;
+    }
+    this.#style = style;
     this.#reply(option, REPLY_ACK);
   }
 
@@ -211,7 +218,7 @@ class Negotiation {
     const bytes = new Uint8Array(this.#noZeroes ? 10 : 134);
     putU64(bytes, 0, opened.shared.device.sizeBytes);
     putU16(bytes, 8, transmissionFlags(opened, this.#style));
-    this.#stream.write([bytes]);
+    this.#write([bytes]);
     return this.#agree(opened);
   }
 
@@ -231,7 +238,7 @@ class Negotiation {
       this.#reply(option, REPLY_ERROR_UNKNOWN);
       return undefined;
     }
-    this.#stream.write([
+    this.#write([
       ...infos(opened, request, this.#style).map((info) =>
         optionReplyBytes(option, REPLY_INFO, info),
       ),
@@ -250,7 +257,7 @@ class Negotiation {
       .slice(0, LIST_EXPORTS_MAX)
       .map((name) => optionReplyBytes(OPTION_LIST, REPLY_SERVER, encodeServerName(name)));
     replies.push(optionReplyBytes(OPTION_LIST, REPLY_ACK, nothing));
-    this.#stream.write(replies);
+    this.#write(replies);
   }
 
   async #metaContexts(option: number, data: Uint8Array): Promise<void> {
@@ -281,7 +288,7 @@ class Negotiation {
       this.#contexts = found;
       this.#contextsOf = request.name;
     }
-    this.#stream.write([
+    this.#write([
       ...found.map(({ id, context }) =>
         // Listed contexts have no number yet.
         optionReplyBytes(option, REPLY_META_CONTEXT, encodeContext(isSet ? id : 0, context.name)),
@@ -291,7 +298,18 @@ class Negotiation {
   }
 
   #reply(option: number, type: number): void {
-    this.#stream.write([optionReplyBytes(option, type, nothing)]);
+    this.#write([optionReplyBytes(option, type, nothing)]);
+  }
+
+  /** Of a client that asks and does not read, nothing more is taken until it does. */
+  #write(buffers: readonly Uint8Array[]): void {
+    const lengthBytes = buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0);
+    this.#queuedBytes += lengthBytes;
+    if (this.#queuedBytes > HANDSHAKE_QUEUED_BYTES_MAX) this.#inbound.hold();
+    this.#stream.write(buffers, () => {
+      this.#queuedBytes -= lengthBytes;
+      if (this.#queuedBytes <= HANDSHAKE_QUEUED_BYTES_MAX) this.#inbound.letGo();
+    });
   }
 }
 
