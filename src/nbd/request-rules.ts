@@ -59,7 +59,9 @@ export function refusal(
   const isRead = command === COMMAND_READ;
   const changes = isChange(command);
   if (changes && opened.readOnly) return EPERM;
-  if (offsetBytes + lengthBytes > device.sizeBytes) return changes ? ENOSPC : EINVAL;
+  if (offsetBytes + lengthBytes > device.sizeBytes) {
+    return changes && command !== COMMAND_TRIM ? ENOSPC : EINVAL;
+  }
   if (isRead && lengthBytes > PAYLOAD_BYTES_MAX) return EOVERFLOW;
   if (isRead && (flags & FLAG_DF) !== 0 && style === STYLE_SIMPLE) return EINVAL;
   if (isWrite && payload === undefined && lengthBytes > 0) return EINVAL;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Stream } from '../core/index.ts';
 import { type Answer, type Device, FUA } from '../device/index.ts';
+import { Admission } from './admission.ts';
 import type { Agreement, Shared } from './agreement.ts';
 import { queryStatuses } from './block-status.ts';
 import {
@@ -16,27 +17,15 @@ import {
 import { changeDevice } from './device-change.ts';
 import { errorNumber } from './error-numbers.ts';
 import type { Job, JobOwner } from './jobs.ts';
-import { DISCARD_BYTES_MAX, HELD_BYTES_MAX, JOBS_MAX, PAYLOAD_BYTES_MAX } from './limits.ts';
 import { looped } from './looped.ts';
 import type { RangeLock } from './range-lock.ts';
 import { Replies } from './replies.ts';
 import { STYLE_EXTENDED } from './reply-codec.ts';
-import {
-  ADMIT,
-  HANG_UP,
-  type Request,
-  RequestDecoder,
-  type RequestSink,
-  SKIP,
-  WAIT,
-} from './request-codec.ts';
+import { ADMIT, HANG_UP, type Request, RequestDecoder, type RequestSink } from './request-codec.ts';
 import { isChange, refusal } from './request-rules.ts';
 import type { Slab } from './slabs.ts';
 
 const nothing = new Uint8Array(0);
-
-/** A request of so little is always taken from a connection that holds nothing. */
-const SMALL_BYTES = 256 * 1024;
 
 export class Transmission implements RequestSink, JobOwner {
   readonly #stream: Stream;
@@ -45,6 +34,7 @@ export class Transmission implements RequestSink, JobOwner {
   readonly #device: Device;
   readonly #lock: RangeLock;
   readonly #replies: Replies;
+  readonly #admission: Admission;
   readonly #decoder: RequestDecoder;
   readonly #finished = Promise.withResolvers<void>();
   /** Sending may set memory free at once: a loop, as the rest may be long. */
@@ -73,6 +63,8 @@ export class Transmission implements RequestSink, JobOwner {
       this.progressBytes += sentBytes;
       this.#goOn();
     });
+    const { budget } = shared;
+    this.#admission = new Admission(this.#replies, budget, agreement.contexts.length, this.#goOn);
     this.#decoder = new RequestDecoder(agreement.style === STYLE_EXTENDED, shared.slabs, this);
   }
 
@@ -141,24 +133,9 @@ export class Transmission implements RequestSink, JobOwner {
 
   admit(request: Request, payloadBytes: number): number {
     if (this.#isEnding) return HANG_UP;
-    if (
-      payloadBytes > 0 &&
-      (request.command !== COMMAND_WRITE || payloadBytes > PAYLOAD_BYTES_MAX)
-    ) {
-      if (payloadBytes <= DISCARD_BYTES_MAX) return SKIP;
-      this.stop();
-      return HANG_UP;
-    }
-    if (this.#replies.outbox.isFull || this.#jobs >= JOBS_MAX) return WAIT;
-    const isRead = request.command === COMMAND_READ;
-    const neededBytes = isRead ? Math.min(request.lengthBytes, PAYLOAD_BYTES_MAX) : payloadBytes;
-    const held = this.#replies.heldBytes;
-    if (held > 0 && held + neededBytes > HELD_BYTES_MAX) return WAIT;
-    const { budget } = this.#shared;
-    if ((held > 0 || neededBytes > SMALL_BYTES) && !budget.hasRoomFor(neededBytes)) {
-      budget.wait(this.#goOn);
-      return WAIT;
-    }
+    const verdict = this.#admission.verdict(request, payloadBytes, this.#jobs);
+    if (verdict === HANG_UP) this.stop();
+    if (verdict !== ADMIT) return verdict;
     this.#receivingBytes = payloadBytes;
     if (payloadBytes > 0) this.#replies.hold(payloadBytes);
     return ADMIT;
@@ -179,7 +156,10 @@ export class Transmission implements RequestSink, JobOwner {
     else if (request.command === COMMAND_DISCONNECT) {
       this.wasDisconnected = true;
       this.stop();
-    } else this.#enqueue(this.#job(request, isChange(request.command)));
+    } else {
+      if (request.command === COMMAND_BLOCK_STATUS) this.#admission.beginStatus();
+      this.#enqueue(this.#job(request, isChange(request.command)));
+    }
   }
 
   onBadMagic(): void {
@@ -347,6 +327,7 @@ export class Transmission implements RequestSink, JobOwner {
       }
       if (job.command === COMMAND_READ)
         this.#replies.release(this.#replies.readHeaderBytes + job.lengthBytes);
+      if (job.command === COMMAND_BLOCK_STATUS) this.#admission.endStatus();
       if (!this.#isClosed) {
         if (number !== 0) this.#replies.error(job, number);
         else if (job.command !== COMMAND_BLOCK_STATUS) this.#replies.done(job);
