@@ -1,5 +1,5 @@
 /** Lets clients that know nothing of block sizes use a device that has some. */
-import { type Answer, type Device, prefetch } from '../device/index.ts';
+import { type Answer, type Device, FUA, prefetch } from '../device/index.ts';
 import { PAYLOAD_BYTES_MAX } from './limits.ts';
 
 /**
@@ -46,16 +46,20 @@ export function fitted(device: Device): Device {
     await writeSplit(whole, start, flags);
   }
 
-  /** Whole blocks inside the range are given to `blocks`, the rest is written as zeroes. */
+  /**
+   * Whole blocks inside the range are zeroed, and first: if that cannot be done fast, nothing may
+   * have changed. The rest is written as zeroes.
+   */
   async function zeroParts(lengthBytes: number, offsetBytes: number, flags: number): Promise<void> {
     const end = offsetBytes + lengthBytes;
     const first = Math.min(down(offsetBytes + minimumBytes - 1), end);
     const last = Math.max(down(end), first);
-    if (first > offsetBytes) {
-      await writePart(new Uint8Array(first - offsetBytes), offsetBytes, flags);
-    }
     if (last > first) await device.zero(last - first, first, flags);
-    if (end > last) await writePart(new Uint8Array(end - last), last, flags);
+    const force = flags & FUA;
+    if (first > offsetBytes) {
+      await writePart(new Uint8Array(first - offsetBytes), offsetBytes, force);
+    }
+    if (end > last) await writePart(new Uint8Array(end - last), last, force);
   }
 
   return {

@@ -353,30 +353,3 @@ test('answers that come out of order reach those who asked', async () => {
     await Promise.all(reads);
   }
 });
-
-test('a write across several blocks of a 4 KiB device keeps what lies around it', async () => {
-  const inner = smallMemory();
-  const content = new Uint8Array(MIB).fill(9);
-  await inner.write(content, 0, 0);
-  const sizes = { minimumBytes: 4096, preferredBytes: 4096, maximumBytes: 8192 };
-  await using server = await serveDevice(altered(inner, { blockSizes: sizes }));
-  const rude = await readyClient(server);
-  const ranges = [
-    [1000, 6000],
-    [20_480, 8000],
-    [41_000, 30_000],
-  ] as const;
-  for (const [offsetBytes, lengthBytes] of ranges) {
-    const request = { command: 1, offsetBytes, lengthBytes };
-    rude.send(requestOf(request), new Uint8Array(lengthBytes).fill(5));
-    assert.equal((await takeSimple(rude)).error, 0);
-    content.fill(5, offsetBytes, offsetBytes + lengthBytes);
-    rude.send(requestOf({ ...request, command: 6, lengthBytes: 4500 }));
-    assert.equal((await takeSimple(rude)).error, 0);
-    content.fill(0, offsetBytes, offsetBytes + 4500);
-  }
-  rude.stream.destroy();
-  const seen = new Uint8Array(MIB);
-  await inner.read(seen, 0);
-  assert.ok(Buffer.from(seen.buffer).equals(content));
-});
