@@ -1,20 +1,18 @@
 /** Restores a snapshot to a device: chunks are decoded in jobs, verified, and written in place. */
-import { CodecError, type CodecPool, codecPool } from '../../codec/index.ts';
+import { type CodecPool, codecPool } from '../../codec/index.ts';
 import type { Env } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   Arena,
-  boundedPlans,
   type ChunkIndex,
-  ChunkReader,
   LEAF_BYTES,
-  type Location,
   leaves,
   type Repository,
   Slots,
   type Snapshot,
   treeOf,
 } from '../../store/index.ts';
+import { decodeChunks, type WantedChunk } from '../decode-chunks.ts';
 import { checkInterrupted, TransferError } from '../errors.ts';
 import type { OnProgress } from '../progress.ts';
 import { chunksOf, findChunk, type NamedChunk } from './prepare-restore.ts';
@@ -65,8 +63,9 @@ type Wanted = {
 };
 
 /**
- * Writes all of the snapshot, holes as zeroes, and flushes; what lies behind its end stays. Every chunk is verified before it is written. TRANSFER_TARGET_SIZE before anything is, then
- * STORE_*, DEVICE_* and TRANSFER_INTERRUPTED: the target is then in between.
+ * Writes all of the snapshot, holes as zeroes, and flushes; what lies behind its end stays. Every
+ * chunk is verified before it is written. TRANSFER_TARGET_SIZE before anything is, then STORE_*,
+ * DEVICE_* and TRANSFER_INTERRUPTED: the target is then in between.
  */
 export async function restore(
   env: Env,
@@ -267,41 +266,25 @@ class RestoreRun {
   }
 
   async #run(wanted: readonly Wanted[], { target, arena }: JobMemory): Promise<void> {
-    const locations = await this.#locate(wanted);
-    const { objects } = this.#repository;
     // In the order of the volume, so that neighbours go in one write.
     const places = placesOf(wanted);
     const { lengthBytes } = places;
-    const range = { memory: target, at: 0, lengthBytes };
-    try {
-      for await (const part of boundedPlans(objects, this.#index, arena, locations)) {
-        const outputs = part.steps.map((step, number) => {
-          const position = part.from + number;
-          return { step, at: places.at[position]!, lengthBytes: wanted[position]!.lengthBytes };
-        });
-        await this.#pool.run<'decode'>({ kind: 'decode', plan: part.plan, outputs, target: range });
-      }
-    } catch (error) {
-      if (error instanceof CodecError) await this.#blame(locations);
-      throw error;
-    }
+    const chunks = await this.#locate(wanted, places.at);
+    const { objects } = this.#repository;
+    const context = { objects, index: this.#index, pool: this.#pool, arena };
+    await decodeChunks(context, chunks, { memory: target, at: 0, lengthBytes });
     await this.#write(places.ordered, new Uint8Array(target, 0, lengthBytes));
     this.writtenBytes += lengthBytes;
     this.#flushAhead();
   }
 
-  async #locate(wanted: readonly Wanted[]): Promise<Location[]> {
-    const locations: Location[] = [];
-    for (const { pack, packId, ordinal } of wanted) {
-      locations.push({ pack, packId, ordinal, table: await this.#index.table(pack) });
+  async #locate(wanted: readonly Wanted[], at: readonly number[]): Promise<WantedChunk[]> {
+    const chunks: WantedChunk[] = [];
+    for (const [position, { pack, packId, ordinal, lengthBytes }] of wanted.entries()) {
+      const location = { pack, packId, ordinal, table: await this.#index.table(pack) };
+      chunks.push({ location, at: at[position]!, lengthBytes });
     }
-    return locations;
-  }
-
-  /** A job that fails does not say which pack is damaged; reading chunk by chunk does. */
-  async #blame(locations: readonly Location[]): Promise<void> {
-    const chunks = new ChunkReader(this.#repository.objects, this.#index);
-    for (const location of locations) await chunks.bytes(location);
+    return chunks;
   }
 
   /** Neighbours go in one write. */
