@@ -25,6 +25,9 @@ const PARKED_MAX = 4;
 /** Groups that are looked up while the next ones come. */
 const MATCHING_MAX = 1;
 
+/** A job takes in no further chunk once the frames of its parents need this much memory. */
+const PLAN_HELD_TARGET = 4 * 1024 * 1024;
+
 type Waiting = Omit<NewChunk, 'bytes'> & {
   readonly at: number;
   readonly lengthBytes: number;
@@ -125,25 +128,50 @@ export class ChunkStage {
     const group = this.#filling;
     if (group === undefined) return;
     this.#filling = undefined;
-    const result = this.#builder.planned((plan) => this.#patch(group, plan));
+    const result = this.#patch(group);
     result.catch(() => undefined); // Seen again in its turn.
     this.#patching.push({ group, result });
     if (this.#patching.length > this.#patchingMax) await this.#takePatched();
   }
 
-  async #patch({ chunks, memory, patches }: Group, plan: FramePlan): Promise<Patched> {
+  /** In as many jobs as it takes for each to hold a few frames only: parents have parents. */
+  async #patch(group: Group): Promise<Patched> {
+    const results: PatchResult[] = [];
     const choices: PlannedChoice[][] = [];
-    for (const { parent } of chunks) {
-      choices.push(parent === undefined ? [] : await planChain(plan, parent));
+    let patchesBytes = 0;
+    while (choices.length < group.chunks.length) {
+      const from = choices.length;
+      const part = await this.#builder.planned(async (plan) => {
+        do {
+          const { parent } = group.chunks[choices.length]!;
+          choices.push(parent === undefined ? [] : await planChain(plan, parent));
+        } while (choices.length < group.chunks.length && plan.heldBytes < PLAN_HELD_TARGET);
+        return this.#patchPart(group, plan, { from, choices: choices.slice(from), patchesBytes });
+      });
+      for (const { choice, at, storedBytes } of part) {
+        results.push({ choice, at: patchesBytes + at, storedBytes });
+      }
+      for (const { storedBytes } of part) patchesBytes += storedBytes;
     }
-    if (choices.every((of) => of.length === 0)) return { results: [], choices };
-    const records = chunks.map(({ at, lengthBytes }, number) => ({
-      data: { memory, at, lengthBytes },
-      choices: choices[number]!.map(({ choice }) => choice),
-    }));
-    const target = { memory: patches, at: 0, lengthBytes: patches.byteLength };
+    return { results, choices };
+  }
+
+  async #patchPart(
+    { chunks, memory, patches }: Group,
+    plan: FramePlan,
+    part: { from: number; choices: readonly PlannedChoice[][]; patchesBytes: number },
+  ): Promise<PatchResult[]> {
+    const records = part.choices.map((planned, number) => {
+      const { at, lengthBytes } = chunks[part.from + number]!;
+      return { data: { memory, at, lengthBytes }, choices: planned.map(({ choice }) => choice) };
+    });
+    if (records.every(({ choices }) => choices.length === 0)) {
+      return records.map(() => ({ choice: -1, at: 0, storedBytes: 0 }));
+    }
+    const lengthBytes = patches.byteLength - part.patchesBytes;
+    const target = { memory: patches, at: part.patchesBytes, lengthBytes };
     const job = { kind: 'patch', records, plan: plan.finish(), target } as const;
-    return { results: await this.#pool.run<'patch'>(job), choices };
+    return this.#pool.run<'patch'>(job);
   }
 
   /** Stores the patches of the oldest group that is being patched; parks the rest of it. */

@@ -5,6 +5,9 @@ import { frameHeldBytes } from './frame-plan.ts';
 /** A job takes in no further frame for parents once they need this much memory. */
 const HELD_BYTES_TARGET = 3 * 1024 * 1024;
 
+/** What a frame takes that parents stand on; which ones those are, only reading them tells. */
+const FRAME_BELOW_BYTES = 600 * 1024;
+
 export class ParentFrames {
   readonly #names = new Set<string>();
   #heldBytes = 0;
@@ -36,5 +39,6 @@ function nameOf({ pack, table, ordinal }: Location): string {
 }
 
 function heldBytesOf({ table, ordinal }: Location): number {
-  return frameHeldBytes(table, table.frameOf(ordinal));
+  const below = table.touched[ordinal]! - 1;
+  return frameHeldBytes(table, table.frameOf(ordinal)) + below * FRAME_BELOW_BYTES;
 }
