@@ -5,6 +5,7 @@ export { type ConnectOptions, connect, type ListOptions, list } from './connect.
 export { NbdError, type NbdErrorCode } from './errors.ts';
 export type { Export, ExportSource, Exports, MetaContext, StatusExtent } from './exports.ts';
 export { fitted } from './fitted.ts';
+export { NAME_BYTES_MAX as EXPORT_NAME_BYTES_MAX } from './limits.ts';
 export { type NbdServer, type ServeOptions, serve } from './server.ts';
 export * from './threads/index.ts';
 export { type CredentialFiles, readCredentials, type ServeTlsOptions } from './tls.ts';

@@ -37,6 +37,14 @@ test('a socket in a folder that is missing is told as such', async () => {
   assert.match(missing.message, /no such file or directory/);
 });
 
+test('an export has a name that clients can ask for', async () => {
+  await using here = await place();
+  for (const name of ['', 'n'.repeat(4097)]) {
+    const { message } = await here.failure(2, 'export', 'memory:1M', `--name=${name}`);
+    assert.equal(message, `--name: an export's name has 1 to 4096 bytes, not ${name.length}`);
+  }
+});
+
 test('a source that is half as large as before, or twice, is doubted aloud', async () => {
   await using here = await place();
   await here.ok('init');

@@ -1,5 +1,5 @@
 /** `ferry export`: serves a file, a block device or memory over NBD. */
-import { isUri } from '../../nbd/index.ts';
+import { EXPORT_NAME_BYTES_MAX, isUri } from '../../nbd/index.ts';
 import { defaultVolumeName, openSource } from '../../transfer/index.ts';
 import { usageError } from '../errors.ts';
 import { serveUntilStopped } from '../serving.ts';
@@ -17,6 +17,7 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
     throw usageError(`--direct-io is for files and block devices, not ${source}`, 'ferry export');
   }
   const name = values.name ?? defaultVolumeName(source);
+  checkName(name);
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using device = await openSource(env, source, { readOnly, directIo });
   await serveUntilStopped(context, {
@@ -32,3 +33,11 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   });
   output.summary({ state: 'stopped', name }, `${name} is served no longer`);
 };
+
+/** No client may ask for a longer one, and none sees an empty one in a list. */
+function checkName(name: string): void {
+  const lengthBytes = Buffer.byteLength(name);
+  if (lengthBytes > 0 && lengthBytes <= EXPORT_NAME_BYTES_MAX) return;
+  const limit = `an export's name has 1 to ${EXPORT_NAME_BYTES_MAX} bytes, not ${lengthBytes}`;
+  throw usageError(`--name: ${limit}`, 'ferry export');
+}
