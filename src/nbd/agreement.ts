@@ -1,4 +1,5 @@
 /** What a connection was given when its handshake was over. */
+import type { Clock } from '../core/index.ts';
 import type { Budget } from './budget.ts';
 import type { MetaContext, OpenExport } from './exports.ts';
 import type { JobPool } from './jobs.ts';
@@ -9,6 +10,7 @@ export type Shared = {
   readonly slabs: SlabPool;
   readonly jobs: JobPool;
   readonly budget: Budget;
+  readonly clock: Clock;
 };
 
 export type Agreement = {

@@ -34,7 +34,7 @@ export class Connections {
     this.#table = new ExportTable(exports, guard);
     const budget = new Budget(heldBytesMax ?? SERVER_HELD_BYTES_MAX);
     this.#tls = tls && serverTls(env.net, tls);
-    this.#shared = { slabs: new SlabPool(), jobs: new JobPool(), budget };
+    this.#shared = { slabs: new SlabPool(), jobs: new JobPool(), budget, clock: env.clock };
   }
 
   get count(): number {

@@ -25,7 +25,6 @@ import {
   REPLY_ERROR_UNSUPPORTED,
 } from './constants.ts';
 import { EINVAL, ENOSPC, EOVERFLOW, EPERM } from './error-numbers.ts';
-import { STATUS_JOBS_MAX } from './limits.ts';
 import {
   altered,
   askOption,
@@ -219,34 +218,6 @@ test('status of the longest range in both forms answers, and stays in bounds', a
     assert.ok(extents.length >= 2);
     assert.equal(extents[0]!.kind, 'hole');
   }
-});
-
-test('status requests, which cost the most, are answered few at a time', async () => {
-  const inner = smallMemory();
-  let running = 0;
-  let mostRunning = 0;
-  const device = altered(inner, {
-    async extents(lengthBytes, offsetBytes, limit) {
-      running += 1;
-      mostRunning = Math.max(mostRunning, running);
-      await new Promise((resolve) => setImmediate(resolve));
-      running -= 1;
-      return inner.extents(lengthBytes, offsetBytes, limit);
-    },
-  });
-  await using server = await serveDevice(device);
-  const peer = await readyClient(server, { options: [OPTION_STRUCTURED_REPLY] });
-  // Without a context a request is refused, and takes nobody's place.
-  const count = 200;
-  const request = requestOf({ command: COMMAND_BLOCK_STATUS, lengthBytes: MIB });
-  peer.send(...Array.from({ length: count }, () => request));
-  for (let at = 0; at < count; at += 1) await peer.inbound.take(20 + 6);
-  assert.equal(mostRunning, 0);
-  peer.stream.destroy();
-  await using client = await connect(env, server.uri, { replies: 'structured' });
-  const all = Array.from({ length: count }, () => client.extents(MIB, 0, 9));
-  for (const extents of await Promise.all(all)) assert.equal(extents.length, 1);
-  assert.equal(mostRunning, STATUS_JOBS_MAX);
 });
 
 test('a client that leaves in every phase leaks nothing and harms nobody', async () => {

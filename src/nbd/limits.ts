@@ -42,6 +42,9 @@ export const STATUS_JOBS_MAX = 16;
 /** What answering one for one context may hold: that many extents, told, converted, merged. */
 export const STATUS_HELD_BYTES = 64 * KIB;
 
+/** Zeroed or trimmed before others get their turn: some 10 ms of clearing memory. */
+export const EFFECT_BYTES_PER_TURN = 64 * MIB;
+
 /** Requests of one connection that the device has not answered. */
 export const JOBS_MAX = 1024;
 /** Payload bytes that one connection holds: being read, being written, waiting for the peer. */

@@ -63,8 +63,8 @@ export class Transmission implements RequestSink, JobOwner {
       this.progressBytes += sentBytes;
       this.#goOn();
     });
-    const { budget } = shared;
-    this.#admission = new Admission(this.#replies, budget, agreement.contexts.length, this.#goOn);
+    const contexts = agreement.contexts.length;
+    this.#admission = new Admission(this.#replies, shared, contexts, this.#goOn);
     this.#decoder = new RequestDecoder(agreement.style === STYLE_EXTENDED, shared.slabs, this);
   }
 
@@ -157,8 +157,10 @@ export class Transmission implements RequestSink, JobOwner {
       this.wasDisconnected = true;
       this.stop();
     } else {
-      if (request.command === COMMAND_BLOCK_STATUS) this.#admission.beginStatus();
-      this.#enqueue(this.#job(request, isChange(request.command)));
+      const changes = isChange(request.command);
+      if (changes) this.#admission.countEffect(request.lengthBytes);
+      else if (request.command === COMMAND_BLOCK_STATUS) this.#admission.beginStatus();
+      this.#enqueue(this.#job(request, changes));
     }
   }
 
