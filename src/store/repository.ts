@@ -71,9 +71,8 @@ export type InitOptions = {
 };
 
 /**
- * An open repository. It shows the state of the log at its opening, or at the last `refresh`;
- * others may write to the same one meanwhile. One backup, copy or garbage collection at a time goes
- * through one of these (STORE_BUSY); readers go beside it.
+ * An open repository, in the state of its opening or of the last `refresh`; others may write to it
+ * meanwhile. One backup, copy or garbage collection at a time goes through it, or STORE_BUSY.
  */
 export class Repository implements AsyncDisposable {
   readonly #env: Env;

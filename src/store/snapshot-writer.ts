@@ -61,6 +61,8 @@ export class SnapshotWriter {
   };
   readonly #options: SnapshotWriterOptions;
   readonly #batches: Slots<Batch>;
+  /** Who has this many batches that were not put waits for ever for one more. */
+  readonly batchCount: number;
   /** There only if what is new may resemble what was there before. */
   readonly #stage: ChunkStage | undefined;
   #open: OpenLeaf | undefined;
@@ -80,7 +82,8 @@ export class SnapshotWriter {
       this.#stage = new ChunkStage(builder, pool, similar, sizeBytes);
     }
     const withSamples = this.#stage !== undefined;
-    const batches = Array.from({ length: 4 + pool.threads * 3 }, () =>
+    this.batchCount = 4 + pool.threads * 3;
+    const batches = Array.from({ length: this.batchCount }, () =>
       newBatch(chunkBytes, withSamples),
     );
     this.#batches = new Slots(batches);

@@ -152,3 +152,23 @@ test('an interrupted copy keeps its packs, and the next run takes them up', asyn
   assert(readBytes <= 2_200_000, `${readBytes}`);
   assert.deepEqual(await verifyCopies(target, expected), [snapshot.id]);
 });
+
+test('a store far away that fails while much is being read: the copy ends', async () => {
+  const inner = memoryStore('far');
+  await init(env, inner, 'plain');
+  const bytes = noise(40_000_000, 1);
+  const { snapshot } = await backUp(env, await open(env, inner), bytes);
+  const target = memoryStore('target');
+  await init(env, target, 'plain');
+  const failing = armed(inner);
+  const far: ObjectStore = Object.assign(failing.objects, { readsInFlight: 64 });
+  const threads = { ...env, workers: { ...env.workers, parallelism: 1 } };
+  const source = await open(env, far);
+  const destination = await open(env, target);
+  failing.arm(30, { code: 'OBJECT_IO' });
+  await assert.rejects(copy(threads, source, destination, source.snapshots(), {}), (error) =>
+    hasCode(error, 'OBJECT_IO'),
+  );
+  const { copied } = await copy(threads, source, destination, source.snapshots(), {});
+  assert.equal(copied[0]!.copy.digest, snapshot.digest);
+});

@@ -66,10 +66,12 @@ export class CopyRun {
   constructor(options: CopyRunOptions, index: ChunkIndex) {
     this.#options = options;
     this.#index = index;
-    const { source, snapshot, chunkBytes, pool } = options;
+    const { source, snapshot, chunkBytes, pool, writer } = options;
     this.#alignBytes = Math.max(snapshot.chunkBytes, chunkBytes, CANONICAL_BYTES);
     const far = Math.ceil((source.objects.readsInFlight ?? 0) / READS_PER_BATCH);
-    this.#ahead = pool.threads === 0 ? 1 : Math.max(READS_IN_FLIGHT, far);
+    const ahead = pool.threads === 0 ? 1 : Math.max(READS_IN_FLIGHT, far);
+    // When one fails, those that were begun still get their memory, and end.
+    this.#ahead = Math.min(ahead, writer.batchCount);
     this.#arenas = new Slots(Array.from({ length: this.#ahead }, () => new Arena()));
   }
 
