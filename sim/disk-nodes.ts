@@ -40,6 +40,7 @@ export function statOf(node: DiskNode): FileStat {
     sizeBytes: isFile ? node.image.sizeBytes : 0,
     allocatedBytes: isFile ? node.image.pageCount * PAGE_BYTES : 0,
     modifiedMs: isFile ? node.modifiedMs : 0,
+    changedMs: isFile ? node.modifiedMs : 0,
     device: 1,
     inode: node.inode,
   };

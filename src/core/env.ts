@@ -52,6 +52,8 @@ export interface FileStat {
   /** Bytes that the file system has allocated; equals `sizeBytes` for devices. */
   readonly allocatedBytes: number;
   readonly modifiedMs: number;
+  /** When content or anything else about it changed last; nobody can set it. */
+  readonly changedMs: number;
   readonly device: number;
   readonly inode: number;
 }

@@ -90,6 +90,7 @@ export type CannotSayReason =
   | 'fell-behind' // More was to be remembered than its limits allow.
   | 'untold' // Data may have changed without a trace that the source can see.
   | 'granularity' // What it has is of another unit than it must be.
+  | 'unwanted' // Another source was chosen; only its moment is used.
   | 'untrusted' // An audit found a change that it had not told.
   | 'busy' // Somebody else is asking it now.
   | 'unsupported' // This host, file or version cannot.
@@ -120,6 +121,8 @@ export type ChangeAnswer = ChangeSet | Everything | CannotSay;
  */
 export interface ChangeSource {
   readonly name: ChangeSourceName;
+  /** Asked even if another is chosen: what is read must be the moment that it gives. */
+  readonly givesMoment?: boolean;
   changes(question: ChangeQuestion): Promise<ChangeAnswer>;
 }
 

@@ -99,6 +99,19 @@ test('what a distrusted source says is not used, but its moment is, and it goes 
   assert.deepEqual(told, ['tracker committed']);
 });
 
+test('a source that gives a moment is asked whatever is chosen, and only its moment is used', async () => {
+  const told: string[] = [];
+  const view = memory('moment', 8192);
+  const tracker: ChangeSource = { ...source('tracker', told, { view }), givesMoment: true };
+  for (const choice of ['checksum', 'full'] as const) {
+    const found = await findChanges([...always, tracker], question, { choice });
+    assert.deepEqual([found.answer.source, found.view], [choice, view]);
+    assert.equal(found.passed[0]?.reason, 'unwanted');
+    await found.finish(committed);
+  }
+  assert.deepEqual(told, ['tracker committed', 'tracker committed']);
+});
+
 test('who began to watch after the moment that is read begins another time', async () => {
   const told: string[] = [];
   const view = memory('moment', 8192);

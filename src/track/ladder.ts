@@ -1,6 +1,7 @@
 /** The ladder: asks the sources in order of cost, and says of each one passed over why. */
 import {
   type CannotSay,
+  type CannotSayReason,
   CHANGE_SOURCES,
   type ChangeAnswer,
   type ChangeQuestion,
@@ -68,14 +69,15 @@ async function climb(
   const isFirst = question.since === undefined;
   for (const source of inOrder(sources)) {
     const isWanted = choice === 'auto' ? source.name !== 'full' || isFirst : source.name === choice;
-    if (!isWanted && !(isFirst && source.name === 'full')) continue;
+    const isLast = isFirst && source.name === 'full';
+    if (!isWanted && !isLast && source.givesMoment !== true) continue;
     question.signal?.throwIfAborted();
     const answer = await source.changes(question);
     answers.push(answer);
     if (answer.kind === 'cannot-say') continue;
-    const doubt = distrust?.(source.name);
+    const doubt = isWanted || isLast ? distrust?.(source.name) : `${choice} was chosen`;
     if (doubt === undefined) return answer;
-    answers[answers.length - 1] = untrusted(answer, doubt);
+    answers[answers.length - 1] = unused(answer, isWanted ? 'untrusted' : 'unwanted', doubt);
   }
   throw nobodyKnows(choice, question, answers);
 }
@@ -86,10 +88,10 @@ function inOrder(sources: readonly ChangeSource[]): ChangeSource[] {
 }
 
 /** Its moment is kept: what is committed of it is where the source goes on from. */
-function untrusted(answer: ChangeSet | Everything, doubt: string): CannotSay {
+function unused(answer: ChangeSet | Everything, reason: CannotSayReason, why: string): CannotSay {
   const { source, finish } = answer;
   const view = answer.kind === 'changes' ? answer.view : undefined;
-  return cannotSay(source, 'untrusted', doubt, { finish, ...(view && { view }) });
+  return cannotSay(source, reason, why, { finish, ...(view && { view }) });
 }
 
 /** Which answer's moment is read, if it is not the device as it is: the latest that was offered. */
@@ -123,7 +125,9 @@ function nobodyKnows(
   { volume }: ChangeQuestion,
   answers: readonly ChangeAnswer[],
 ): TrackError {
-  const said = answers.filter((answer) => answer.kind === 'cannot-say');
+  const said = answers
+    .filter((answer) => answer.kind === 'cannot-say')
+    .filter(({ source }) => choice === 'auto' || source === choice);
   const hint = 'Leave --changes out, and the next best source is taken.';
   if (said.length === 0) {
     const message = `${choice} is no source of changes for ${volume}`;

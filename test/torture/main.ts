@@ -1,5 +1,6 @@
 /**
- * `npm run torture -- nbd [KILLS] [POWER-CUTS]` or `store [SEED [TRIAL]]`: see nbd.ts and store.ts.
+ * `npm run torture -- nbd [KILLS] [POWER-CUTS]`, `store [SEED [TRIAL]]`, `tracker [KILLS]`: see the
+ * files of these names.
  * The numbers are totals: a run goes on where an interrupted one of the same code has stopped.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tortureNbd } from './nbd.ts';
 import { tortureStore, tryStore } from './store.ts';
+import { tortureTracker } from './tracker.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ferry-torture-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
@@ -20,6 +22,10 @@ async function run([name, ...words]: readonly string[]): Promise<boolean | undef
     const counts = [number(kills), number(cuts)] as const;
     return counts.some(Number.isNaN) ? undefined : tortureNbd(folder, ...counts);
   }
+  if (name === 'tracker') {
+    const kills = number(words[0] ?? '1000');
+    return Number.isNaN(kills) ? undefined : tortureTracker(folder, kills);
+  }
   if (name !== 'store') return undefined;
   const [seed, trial] = words;
   if (seed === undefined) return tortureStore(folder);
@@ -29,7 +35,7 @@ async function run([name, ...words]: readonly string[]): Promise<boolean | undef
 const right = await run(process.argv.slice(2));
 if (right === undefined) {
   process.stderr.write(
-    'Usage: npm run torture -- nbd [KILLS] [POWER-CUTS] | store [SEED [TRIAL]]\n',
+    'Usage: npm run torture -- nbd [KILLS] [POWER-CUTS] | store [SEED [TRIAL]] | tracker [KILLS]\n',
   );
   process.exitCode = 2;
 } else process.exitCode = right ? 0 : 1;

@@ -1,14 +1,14 @@
 /** `ferry backup`: takes a snapshot of a source and tells what that took. */
 import { codecPool } from '../../codec/index.ts';
 import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
+import type { Identity } from '../../track/index.ts';
 import {
   backupChanges,
   backupThreads,
   type ChangesResult,
   checkOwner,
 } from '../../transfer/backup/index.ts';
-import { defaultVolumeName, openSource, originOf } from '../../transfer/index.ts';
-import { changeSources } from '../change-sources.ts';
+import { openBackupSource } from '../backup-source.ts';
 import type { Context } from '../context.ts';
 import { exitStatus } from '../exit-codes.ts';
 import { interruption } from '../interrupted.ts';
@@ -24,13 +24,15 @@ const UNREADABLE_SHOWN_MAX = 20;
 export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, output, signal } = context;
   const { source, name, tag, changes, compression } = values;
-  await using device = await openSource(env, source, { readOnly: true });
+  await using from = await openBackupSource(context, source);
+  const { device } = from;
   // Its threads come up while the repository is being opened.
   await using pool = codecPool(env, backupThreads(env, device));
   await using repository = await repositoryOf(context);
-  const volume = name ?? defaultVolumeName(source);
-  const origin = originOf(source);
+  const volume = name ?? from.volume;
+  const { origin } = from;
   if (name === undefined) checkOwner(repository, volume, origin);
+  const before = await from.identify();
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('reading', device.sizeBytes);
   let result: ChangesResult;
@@ -38,12 +40,17 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
     result = await backupChanges(env, repository, device, {
       volume,
       origin,
-      sources: changeSources(),
+      sources: from.changeSources(repository, volume),
       choice: changes,
       tags: tag,
       compression,
       pool,
       signal,
+      onFound: ({ passed }) => {
+        // It will not be read behind the back of its export: this is why there is nothing to read.
+        const refusal = passed.find(({ view, source }) => !view && source === 'tracker');
+        if (from.running && refusal) output.warn(`its export gives no moment: ${refusal.why}`);
+      },
       onProgress: ({ doneBytes }) => progress.update(doneBytes),
     });
   } catch (error) {
@@ -58,6 +65,10 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
     output.warn(`${name} is damaged and was not compared with; run \`ferry check\``);
   }
   warnOfSize(output, source, result);
+  const after = await from.identify();
+  if (!result.isOneMoment && isWritten(before, after)) {
+    output.warn(`${source} was written while it was read: the snapshot is not one moment of it`);
+  }
   if (result.finishFailure !== undefined) {
     const why = messageOf(result.finishFailure);
     output.warn(`the snapshot is there, but its source of changes did not take note of it: ${why}`);
@@ -77,6 +88,7 @@ function tell(output: Output, result: ChangesResult, tookMs: number): void {
   const lines = [
     `${snapshotName(snapshot)}: ${formatSize(sizeBytes)} backed up in ${formatDuration(tookMs)}`,
     `  source   ${reason}`,
+    ...(result.isOneMoment ? ['  moment   as the volume was when the export was asked'] : []),
     ...passed.map((source) => `  passed   ${source.source}: ${source.why}`),
     `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,
     ...sizeLines(sizeBytes, parent),
@@ -93,6 +105,7 @@ function tell(output: Output, result: ChangesResult, tookMs: number): void {
       parent: parent?.id ?? null,
       parentSizeBytes: parent?.sizeBytes ?? null,
       reason,
+      oneMoment: result.isOneMoment,
       passed: result.passed.map(({ source, reason: code, why }) => ({ source, code, why })),
       readBytes,
       skippedBytes,
@@ -112,6 +125,12 @@ function reasonOf({ reason, snapshot, parent }: ChangesResult): string {
   if (parent === undefined) return reason;
   const holes = source === 'checksum' ? '; holes skipped as the source names them' : '';
   return `${source}: ${reason}${holes}`;
+}
+
+/** Whether a file changed between two looks; of a block device nobody can tell. */
+function isWritten(before: Identity | undefined, after: Identity | undefined): boolean {
+  if (before?.kind !== 'file') return false;
+  return before.modifiedMs !== after?.modifiedMs || before.sizeBytes !== after.sizeBytes;
 }
 
 function messageOf(error: unknown): string {

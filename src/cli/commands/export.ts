@@ -1,9 +1,15 @@
 /** `ferry export`: serves a file, a block device or memory over NBD. */
+import { resolve } from 'node:path';
+import type { Device } from '../../device/index.ts';
 import { EXPORT_NAME_BYTES_MAX, isUri } from '../../nbd/index.ts';
-import { defaultVolumeName, openSource } from '../../transfer/index.ts';
+import { checkVolumeName } from '../../store/index.ts';
+import { type TrackedExport, trackedExport } from '../../transfer/export/index.ts';
+import { defaultVolumeName, openSource, originOf } from '../../transfer/index.ts';
+import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import { serveUntilStopped } from '../serving.ts';
-import type { Run } from '../spec.ts';
+import type { Run, Values } from '../spec.ts';
+import { makeStateDirectory } from '../state-directory.ts';
 import type { exportSpec } from '../table/serving.ts';
 import { serveTlsOf } from '../tls-credentials.ts';
 
@@ -19,7 +25,9 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   const name = values.name ?? defaultVolumeName(source);
   checkName(name);
   const tls = await serveTlsOf(env.files, values, 'ferry export');
-  await using device = await openSource(env, source, { readOnly, directIo });
+  await using base = await openSource(env, source, { readOnly, directIo });
+  await using exported = await trackedOf(context, values, base);
+  const device = exported?.device ?? base;
   await serveUntilStopped(context, {
     device,
     name,
@@ -28,8 +36,8 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
     listen: values.listen,
     tls,
     threads: threads > 1 ? { count: threads, source, directIo } : undefined,
-    fields: { durable: device.durable },
-    note: device.durable ? '' : ', nothing survives a power cut',
+    fields: { durable: device.durable, tracked: exported !== undefined },
+    note: `${device.durable ? '' : ', nothing survives a power cut'}${noteOf(exported)}`,
   });
   output.summary({ state: 'stopped', name }, `${name} is served no longer`);
 };
@@ -40,4 +48,43 @@ function checkName(name: string): void {
   if (lengthBytes > 0 && lengthBytes <= EXPORT_NAME_BYTES_MAX) return;
   const limit = `an export's name has 1 to ${EXPORT_NAME_BYTES_MAX} bytes, not ${lengthBytes}`;
   throw usageError(`--name: ${limit}`, 'ferry export');
+}
+
+/** A volume with a name is tracked, unless nothing is written or nobody could take the marks up. */
+async function trackedOf(
+  { env, output, settings }: Context,
+  { source, name, readOnly, untracked, threads, momentRoom }: Values<typeof exportSpec>,
+  base: Device,
+): Promise<TrackedExport | undefined> {
+  const isForgotten = source.startsWith('memory:');
+  if (name === undefined || readOnly || untracked || isForgotten) return undefined;
+  if (threads > 1) {
+    output.warn('with --threads the export is not tracked: backups will compare everything');
+    return undefined;
+  }
+  try {
+    checkVolumeName(name);
+  } catch (error) {
+    output.warn(`the export is not tracked: ${error instanceof Error ? error.message : error}`);
+    return undefined;
+  }
+  return trackedExport(env, {
+    base,
+    volume: name,
+    sourcePath: isUri(source) ? undefined : resolve(source),
+    origin: originOf(source),
+    stateDirectory: resolve(settings.stateDirectory),
+    roomBytesMax: momentRoom,
+    makeDirectory: (path) => makeStateDirectory(env.files, path),
+    onLost: ({ message, hint }) =>
+      output.warn(`changes are not tracked any more: ${message}\n  ${hint}`),
+    onTrouble: (what, error) => output.detail(`${what}: ${String(error)}`),
+  });
+}
+
+function noteOf(exported: TrackedExport | undefined): string {
+  if (exported === undefined) return '';
+  const { unsureRegions, whyNotVouched } = exported;
+  const crashed = unsureRegions > 0 ? `, ${unsureRegions} regions in use at a crash` : '';
+  return `, tracked${crashed}${whyNotVouched === undefined ? '' : ` (${whyNotVouched})`}`;
 }

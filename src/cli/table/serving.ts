@@ -9,6 +9,7 @@ import {
   flag,
   optionalArgument,
   optionalText,
+  size,
   type TableEntry,
   text,
 } from '../spec.ts';
@@ -53,7 +54,9 @@ export const exportSpec = {
   summary: 'serve a file, a block device or memory over NBD',
   details: [
     'Prints the URI to connect to and serves until SIGINT or SIGTERM. Clients read and write',
-    'SOURCE itself; a flush of theirs makes it durable.',
+    'SOURCE itself; a flush of theirs makes it durable. With --name the changes are tracked: the',
+    'next `ferry backup VOL` reads only what was written, and while the export runs it reads one',
+    'moment, whatever is written meanwhile.',
   ].join('\n'),
   arguments: {
     source: argument('SOURCE', 'a path, memory:SIZE (forgotten at the end), or an NBD URI', 'file'),
@@ -64,6 +67,12 @@ export const exportSpec = {
     }),
     listen,
     readOnly: flag('let clients read only', { short: 'r' }),
+    untracked: flag('do not track what is written'),
+    momentRoom: size(
+      'SIZE',
+      'what may be kept aside, in the state directory, for a backup that runs',
+      '4G',
+    ),
     directIo: flag('pass the page cache of this host by (O_DIRECT)'),
     threads: count('N', 'serve from so many threads; not for an NBD URI', '1', {
       min: 1,
@@ -73,6 +82,7 @@ export const exportSpec = {
   },
   examples: [
     'ferry export disk.img',
+    'ferry export disk.img --name web',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',
     'ferry export /dev/nvme0n1 --threads 4 --listen 127.0.0.1:10809',

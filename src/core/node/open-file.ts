@@ -210,6 +210,7 @@ export function statOf(stats: fs.Stats, kind: FileKind, deviceBytes: number | un
     sizeBytes: deviceBytes ?? stats.size,
     allocatedBytes: deviceBytes ?? stats.blocks * 512, // st_blocks counts 512 bytes: stat(2).
     modifiedMs: stats.mtimeMs,
+    changedMs: stats.ctimeMs,
     device: stats.dev,
     inode: stats.ino,
   };

@@ -17,7 +17,11 @@ export interface Cut extends AsyncDisposable {
 }
 
 /** Blocks of a write on its way to the device. */
-export type Flight = { readonly first: number; readonly last: number };
+export type Flight = {
+  readonly first: number;
+  readonly last: number;
+  readonly landed: Promise<unknown>;
+};
 
 export type EpochsOptions = {
   readonly env: Env;

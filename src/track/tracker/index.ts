@@ -3,9 +3,15 @@ export type { Lost } from './cursors.ts';
 export type { DirtyMap } from './dirty-map.ts';
 export type { Cut } from './epochs.ts';
 export { BLOCK_BYTES } from './limits.ts';
+export { Moment } from './moment.ts';
 export type { Cursor, Identity } from './state.ts';
-export { type TrackedDevice, type TrackedOptions, tracked } from './tracked-device.ts';
-export { type Holding, Tracker, type TrackerOptions } from './tracker.ts';
+export {
+  type FreezeOptions,
+  type TrackedDevice,
+  type TrackedOptions,
+  tracked,
+} from './tracked-device.ts';
+export { type Holding, MOMENT_PREFIX, Tracker, type TrackerOptions } from './tracker.ts';
 export {
   reasonOf,
   type Since,

@@ -9,7 +9,7 @@ export const REGION_BYTES_MIN = 4 * 2 ** 20;
 /** Larger volumes get larger regions: their states are flat arrays, scanned as a whole. */
 export const REGIONS_MAX = 65_536;
 
-/** Marked at a time: what a crash makes us compare, 4 GiB of 4 MiB regions; beyond, the LRU goes. */
+/** Marked at a time: what a crash makes us compare, 4 GiB of 4 MiB regions; then the LRU goes. */
 export const HOT_REGIONS_MAX = 1024;
 
 /** Cleaned in one go when there are too many: the search for the oldest ones is shared. */
@@ -56,3 +56,12 @@ export const RECORD_BYTES_MAX = 16 * 2 ** 20;
 
 /** Names of consumers, as they come from outside. */
 export const CONSUMER_NAME_BYTES_MAX = 256;
+
+/** What is read of a range before it is changed; a larger one is kept in steps. */
+export const KEEP_BYTES_PER_READ = 2 ** 20;
+
+/** Blocks kept aside for one moment in memory, before they go to a file. */
+export const KEPT_MEMORY_BYTES_MAX = 32 * 2 ** 20;
+
+/** Blocks kept aside for one moment in all, unless a person says otherwise. */
+export const KEPT_ROOM_BYTES = 4 * 2 ** 30;

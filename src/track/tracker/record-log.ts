@@ -177,7 +177,7 @@ export class RecordLog {
   }
 }
 
-/** A durable file under its name, with a mark at its end, once the directory is synced; open for more. */
+/** A durable file, with a mark at its end, once the directory is synced too; open for more. */
 export async function writeWhole(
   env: Env,
   where: NewFile,

@@ -14,7 +14,13 @@ import {
 } from '../../device/index.ts';
 import type { TrackError } from '../errors.ts';
 import type { Cut, Flight } from './epochs.ts';
-import { BLOCK_BYTES, REGIONS_PER_CALL_MAX } from './limits.ts';
+import {
+  BLOCK_BYTES,
+  KEPT_MEMORY_BYTES_MAX,
+  KEPT_ROOM_BYTES,
+  REGIONS_PER_CALL_MAX,
+} from './limits.ts';
+import { Moment, type MomentOptions } from './moment.ts';
 import type { Tracker } from './tracker.ts';
 import { trackingOf } from './tracking.ts';
 
@@ -23,7 +29,13 @@ export interface TrackedDevice extends Device {
   readonly tracking: Tracking;
   /** Ends the epoch at this moment, with regard to all writes. TRACK_STATE, TRACK_BUSY. */
   cut(): Cut;
+  /** The same, and that moment as a device to be read. The caller disposes both. */
+  freeze(options: FreezeOptions): { readonly cut: Cut; readonly moment: Moment };
 }
+
+/** Where a moment keeps what is overwritten. */
+export type FreezeOptions = Pick<MomentOptions, 'files' | 'path'> &
+  Partial<Pick<MomentOptions, 'memoryBytesMax' | 'roomBytesMax'>>;
 
 export type TrackedOptions = {
   readonly base: Device;
@@ -53,6 +65,7 @@ class Tracked implements TrackedDevice {
   readonly #base: Device;
   readonly #onLost: TrackedOptions['onLost'];
   readonly #flights: Set<Flight>;
+  readonly #moments = new Set<Moment>();
   #abandoning: Promise<void> | undefined;
 
   constructor({ base, tracker, onLost }: TrackedOptions) {
@@ -72,7 +85,9 @@ class Tracked implements TrackedDevice {
     this.#onLost = onLost;
     this.#flights = tracker.flights;
     if (base.cache !== undefined) this.cache = (length, offset) => base.cache!(length, offset);
-    if (base.writeAtOnce !== undefined) this.writeAtOnce = this.#writeAtOnce;
+    if (base.writeAtOnce !== undefined || base.settlesAtOnce === true) {
+      this.writeAtOnce = this.#writeAtOnce;
+    }
   }
 
   get hints(): DeviceHints {
@@ -81,6 +96,21 @@ class Tracked implements TrackedDevice {
 
   cut(): Cut {
     return this.tracker.cut();
+  }
+
+  freeze(options: FreezeOptions): { readonly cut: Cut; readonly moment: Moment } {
+    const cut = this.tracker.cut();
+    const moment = new Moment({
+      memoryBytesMax: KEPT_MEMORY_BYTES_MAX,
+      roomBytesMax: KEPT_ROOM_BYTES,
+      ...options,
+      base: this.#base,
+      shape: this.tracker.shape,
+      early: this.#flights,
+      onEnd: (ended) => this.#moments.delete(ended),
+    });
+    this.#moments.add(moment);
+    return { cut, moment };
   }
 
   read(target: Uint8Array, offsetBytes: number): Answer {
@@ -93,7 +123,7 @@ class Tracked implements TrackedDevice {
     if (lengthBytes === 0) return this.#base.write(source, offsetBytes, flags);
     const first = Math.floor(offsetBytes / BLOCK_BYTES);
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
-    if (this.tracker.touch(first, last)) {
+    if (this.#mayGo(first, last)) {
       const answer = this.#base.write(source, offsetBytes, flags);
       return answer === undefined ? answer : this.#fly(first, last, answer);
     }
@@ -135,10 +165,12 @@ class Tracked implements TrackedDevice {
   readonly #writeAtOnce = (source: Uint8Array, offsetBytes: number): boolean => {
     const lengthBytes = source.byteLength;
     this.#check(lengthBytes, offsetBytes);
-    if (lengthBytes === 0) return this.#base.writeAtOnce!(source, offsetBytes);
+    if (lengthBytes === 0) return true;
     const first = Math.floor(offsetBytes / BLOCK_BYTES);
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
-    return this.tracker.touch(first, last) && this.#base.writeAtOnce!(source, offsetBytes);
+    if (!this.#mayGo(first, last)) return false;
+    if (this.#base.writeAtOnce !== undefined) return this.#base.writeAtOnce(source, offsetBytes);
+    return this.#base.write(source, offsetBytes, 0) === undefined;
   };
 
   /** Large ranges in parts that need not be marked all at once. */
@@ -185,7 +217,7 @@ class Tracked implements TrackedDevice {
         () => this.tracker.touch(first, last), // It failed: what is there now, nobody knows.
       );
     };
-    if (!this.tracker.touch(first, last)) return this.#later(first, last, act);
+    if (!this.#mayGo(first, last)) return this.#later(first, last, act);
     const answer = act();
     return answer === undefined ? answer : this.#fly(first, last, answer);
   }
@@ -198,7 +230,7 @@ class Tracked implements TrackedDevice {
   }
 
   async #fly(first: number, last: number, answer: Promise<void>): Promise<void> {
-    const flight = { first, last };
+    const flight = { first, last, landed: answer };
     this.#flights.add(flight);
     try {
       await answer;
@@ -207,18 +239,46 @@ class Tracked implements TrackedDevice {
     }
   }
 
-  /** Waits for the marks of cold regions; those that were hot may have been cleaned meanwhile. */
+  /** Marked, and wanted by no moment: the change may be made in this very step. */
+  #mayGo(first: number, last: number): boolean {
+    if (!this.tracker.touch(first, last)) return false;
+    return this.#moments.size === 0 || this.#kept(first, last) === undefined;
+  }
+
+  /** What to wait for before blocks are changed that moments still need. */
+  #kept(first: number, last: number): Promise<void> | undefined {
+    for (const moment of this.#moments) {
+      const keeping = moment.keep(first, last);
+      if (keeping !== undefined) return keeping;
+    }
+    return undefined;
+  }
+
+  /**
+   * Waits for the marks of cold regions, and for what moments keep. All of it is asked again after
+   * each wait: a region may have been cleaned, and a cut may have come between.
+   */
   async #later(first: number, last: number, act: () => Answer): Promise<void> {
-    while (!this.tracker.touch(first, last)) {
-      try {
-        await this.tracker.heat(first, last);
-      } catch (error) {
-        if (!hasCode(error, 'TRACK_STATE')) throw error;
-        await this.#abandon(error as TrackError);
+    for (;;) {
+      if (!this.tracker.touch(first, last)) {
+        await this.#heat(first, last);
+        continue;
       }
+      const keeping = this.#kept(first, last);
+      if (keeping === undefined) break;
+      await keeping;
     }
     const answer = act();
     if (answer !== undefined) await this.#fly(first, last, answer);
+  }
+
+  async #heat(first: number, last: number): Promise<void> {
+    try {
+      await this.tracker.heat(first, last);
+    } catch (error) {
+      if (!hasCode(error, 'TRACK_STATE')) throw error;
+      await this.#abandon(error as TrackError);
+    }
   }
 
   /** Rather untracked, and known to be, than a guest that cannot write. */

@@ -82,11 +82,11 @@ async function askStopped(
   try {
     tracker = await Tracker.takeUp(env, options);
   } catch (error) {
+    if (hasCode(error, 'ENV_NOT_FOUND')) return absent();
     return refusal(error);
   }
   if (!(tracker instanceof Tracker)) {
-    const isNone = tracker.reason === 'first';
-    if (isNone) return cannotSay('tracker', 'absent', 'it is not exported through ferry');
+    if (tracker.reason === 'first') return absent();
     return cannotSay('tracker', tracker.reason, tracker.why);
   }
   return answerOf(tracker, consumer, since);
@@ -134,6 +134,10 @@ export function reasonOf(volume: string, since: Since, unsureRegions: number): s
   const known = `written through its export since ${volume}@${since.id.slice(0, 8)}`;
   if (unsureRegions === 0) return known;
   return `${known}, and ${unsureRegions} regions whole that were in use at a crash`;
+}
+
+function absent(): CannotSay {
+  return cannotSay('tracker', 'absent', 'it is not exported through ferry');
 }
 
 function refusal(error: unknown): CannotSay {

@@ -1,63 +1,14 @@
 /** Goal: marks outlive stops and crashes; what cannot be vouched for any more is said, with why. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Draws, simulatedEnv, type World } from '../../../sim/index.ts';
+import { Draws } from '../../../sim/index.ts';
 import { type Env, EnvError } from '../../core/index.ts';
 import { memory } from '../../device/index.ts';
 import { TrackError } from '../errors.ts';
 import { BLOCK_BYTES, HOT_REGIONS_MAX, LOG_BYTES_MIN, REGION_BYTES_MIN } from './limits.ts';
 import type { Identity } from './state.ts';
 import { tracked } from './tracked-device.ts';
-import { Tracker, type TrackerOptions } from './tracker.ts';
-
-const SIZE = 8 * REGION_BYTES_MIN + 1000;
-const identity: Identity = {
-  ...{ kind: 'file', device: 1, inode: 2, sizeBytes: SIZE, modifiedMs: 5, changedMs: 6 },
-};
-
-function open(env: Env, more: Partial<TrackerOptions> = {}): Promise<Tracker> {
-  const usual = { directory: '/t', volume: 'vm', sizeBytes: SIZE, identify: async () => identity };
-  return Tracker.open(env, { ...usual, ...more });
-}
-
-/** A world with a directory for a tracker. */
-function inWorld(run: (world: World) => Promise<void>, seed = 1): Promise<void> {
-  const world = simulatedEnv(seed);
-  return world.run(async () => {
-    await world.env.files.makeDirectory('/t');
-    await world.env.files.syncDirectory('/');
-    await run(world);
-  });
-}
-
-async function mark(tracker: Tracker, ...blocks: number[]): Promise<void> {
-  for (const block of blocks) {
-    if (tracker.touch(block, block)) continue;
-    await tracker.heat(block, block);
-    assert(tracker.touch(block, block));
-  }
-}
-
-async function blocksOf(tracker: Tracker, epoch: number, until?: number): Promise<number[]> {
-  const map = await tracker.changes(epoch, until);
-  assert(map !== undefined, `epoch ${epoch} is not known`);
-  const blocks = [];
-  for (let at = 0; at < map.shape.blockCount; at++) if (map.test(at)) blocks.push(at);
-  map.release();
-  return blocks;
-}
-
-const holding = { snapshot: 's1', digest: 'd1' };
-
-/** A tracker whose consumer `repository` has a snapshot, with blocks 3 and 5000 written since. */
-async function begun(env: Env): Promise<Tracker> {
-  const tracker = await open(env);
-  await mark(tracker, 1, 2);
-  await using cut = tracker.cut();
-  await tracker.acknowledge('repository', cut, holding);
-  await mark(tracker, 3, 5000);
-  return tracker;
-}
+import { begun, blocksOf, holding, identity, inWorld, mark, open, SIZE } from './tracker.suite.ts';
 
 test('after a clean stop the marks are exact, and the cursor stands where it stood', () =>
   inWorld(async ({ env }) => {
@@ -138,54 +89,6 @@ test('of a block device the times mean nothing', () =>
     assert.ok(later.cursor('repository') !== undefined);
   }));
 
-test('damage in any byte of a log that was left whole is told as a loss', async () => {
-  const world = simulatedEnv(1);
-  await world.run(async () => {
-    await world.env.files.makeDirectory('/t');
-    await world.env.files.syncDirectory('/');
-    await (await begun(world.env))[Symbol.asyncDispose]();
-  });
-  const sizeBytes = world.disk.stat('/t/log', true).sizeBytes;
-  for (let at = 0; at < sizeBytes; at += 3) {
-    const disk = world.disk.crash(at);
-    disk.flipBit('/t/log', at * 8 + (at % 8));
-    const after = simulatedEnv(at, { disk });
-    await after.run(async () => {
-      await using tracker = await open(after.env);
-      assert.equal(tracker.cursor('repository'), undefined, `a flip in byte ${at} is not seen`);
-      assert.equal(tracker.began.reason, 'lost');
-    });
-  }
-});
-
-test('damage in the middle of what was appended is a loss, a torn end is none', async () => {
-  const world = simulatedEnv(1);
-  let wholeBytes = 0;
-  await world.run(async () => {
-    await world.env.files.makeDirectory('/t');
-    await world.env.files.syncDirectory('/');
-    const tracker = await open(world.env);
-    wholeBytes = (await world.env.files.stat('/t/log')).sizeBytes;
-    await using cut = tracker.cut();
-    await tracker.acknowledge('repository', cut, holding);
-    await mark(tracker, 3, 5000);
-  });
-  const sizeBytes = world.disk.stat('/t/log', true).sizeBytes;
-  let losses = 0;
-  for (let at = wholeBytes; at < sizeBytes; at += 3) {
-    const disk = world.disk.crash(at);
-    disk.flipBit('/t/log', at * 8 + (at % 8));
-    const after = simulatedEnv(at, { disk });
-    await after.run(async () => {
-      await using tracker = await open(after.env);
-      const cursor = tracker.cursor('repository');
-      if (cursor === undefined) losses++;
-      else assert.ok((await blocksOf(tracker, cursor.epoch)).includes(3), `a flip at ${at}`);
-    });
-  }
-  assert.ok(losses > 50);
-});
-
 test('two processes cannot have one tracker', () =>
   inWorld(async ({ env }) => {
     await using _tracker = await open(env);
@@ -227,18 +130,6 @@ test('cuts that nobody acknowledges add up to one set', () =>
     assert.equal(sets.length, 1);
     const { epoch } = tracker.cursor('repository')!;
     assert.deepEqual(await blocksOf(tracker, epoch), [3, 10, 11, 12, 13, 5000]);
-  }));
-
-test('a set that is damaged is told, and is no answer', () =>
-  inWorld(async ({ env, disk }) => {
-    await using tracker = await begun(env);
-    await using cut = tracker.cut();
-    await cut.sealed;
-    const [name] = (await env.files.list('/t')).filter((file) => file.startsWith('set-'));
-    const { sizeBytes } = await env.files.stat(`/t/${name}`);
-    disk.flipBit(`/t/${name}`, (sizeBytes - 20) * 8);
-    const { epoch } = tracker.cursor('repository')!;
-    await assert.rejects(tracker.changes(epoch, cut.epoch), { code: 'TRACK_STATE' });
   }));
 
 test('a set that cannot be written leaves its epoch with the next one', () =>

@@ -42,6 +42,9 @@ export type TrackerOptions = {
 /** What a consumer holds once it has taken everything up to a cut. */
 export type Holding = { readonly snapshot: string | null; readonly digest: string | null };
 
+/** Of the files in which moments keep what is overwritten. */
+export const MOMENT_PREFIX = 'moment-';
+
 const LOG_NAME = 'log';
 const LOCK_NAME = 'lock';
 const ID_BYTES = 16;
@@ -345,12 +348,13 @@ export class Tracker implements AsyncDisposable {
     });
   }
 
-  /** Sets that no state names: a crash came between the two. */
+  /** Sets that no state names, and what moments had kept: a crash came between. */
   async #removeStrangers(): Promise<void> {
     const { directory } = this.#options;
     const known = new Set(this.#cursors.sealed.map(setName));
     for (const name of await this.#env.files.list(directory)) {
-      if (!name.startsWith('set-') || known.has(name)) continue;
+      const isOurs = name.startsWith('set-') || name.startsWith(MOMENT_PREFIX);
+      if (!isOurs || known.has(name)) continue;
       await this.#env.files.remove(`${directory}/${name}`);
     }
   }

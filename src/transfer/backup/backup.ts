@@ -107,6 +107,12 @@ export function backupThreads(env: Env, { sizeBytes }: Device): number {
   return sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
 }
 
+/** What is read around a change: chunks, or leaves where a digest needs all of their content. */
+export function readUnitBytes({ superblock, objects }: Repository): number {
+  const isPlain = objects.sealer.chunkSigning === undefined;
+  return isPlain && superblock.chunkBytes === CANONICAL_BYTES ? CANONICAL_BYTES : LEAF_BYTES;
+}
+
 /** What the manifest of the parent lacks, a backup without it does not need. */
 export function isDamage(error: unknown): boolean {
   return hasCode(error, 'STORE_DAMAGED') || hasCode(error, 'STORE_MISSING');

@@ -1,5 +1,11 @@
 /** transfer/backup: from a device to a snapshot and back; see README.md. */
-export { type BackupRequest, type BackupResult, backup, backupThreads } from './backup.ts';
+export {
+  type BackupRequest,
+  type BackupResult,
+  backup,
+  backupThreads,
+  readUnitBytes,
+} from './backup.ts';
 export {
   backupChanges,
   type ChangesRequest,

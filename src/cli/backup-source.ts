@@ -1,0 +1,82 @@
+/** What `ferry backup` reads: a source, or a volume that is being exported. */
+import { resolve } from 'node:path';
+import type { Device } from '../device/index.ts';
+import { isUri } from '../nbd/index.ts';
+import type { Repository } from '../store/index.ts';
+import {
+  type ChangeSource,
+  checksumSource,
+  fullSource,
+  type Identity,
+  stoppedTrackerSource,
+} from '../track/index.ts';
+import { readUnitBytes } from '../transfer/backup/index.ts';
+import {
+  exportOfFile,
+  exportOfVolume,
+  identityOf,
+  onlyMoments,
+  type RunningExport,
+  runningExportSource,
+  trackerDirectory,
+} from '../transfer/export/index.ts';
+import { defaultVolumeName, openSource, originOf } from '../transfer/index.ts';
+import type { Context } from './context.ts';
+
+export interface BackupSource extends AsyncDisposable {
+  readonly device: Device;
+  /** Unless a person names another. */
+  readonly volume: string;
+  readonly origin: string;
+  /** Through which it is read, if it is being exported. */
+  readonly running: RunningExport | undefined;
+  /** Who may know what changed. */
+  changeSources(repository: Repository, volume: string): ChangeSource[];
+  /** What the file is now: to see whether it changed while it was read. */
+  identify(): Promise<Identity | undefined>;
+}
+
+/** A bare word that is no file here may be a volume whose export runs. */
+export async function openBackupSource(context: Context, source: string): Promise<BackupSource> {
+  const { env, settings } = context;
+  const stateDirectory = resolve(settings.stateDirectory);
+  const isPath = !isUri(source) && !source.startsWith('memory:');
+  const path = isPath ? resolve(source) : undefined;
+  const identify = () => identityOf(env, path);
+  const running = isPath ? await runningOf(context, source, await identify()) : undefined;
+  const device =
+    running === undefined
+      ? await openSource(env, source, { readOnly: true })
+      : onlyMoments(running);
+  return {
+    device,
+    volume: running?.volume ?? defaultVolumeName(source),
+    origin: running?.origin ?? originOf(source),
+    running,
+    identify,
+    changeSources(repository, volume) {
+      const consumer = `repository:${repository.superblock.repositoryId}:${volume}`;
+      const always = [checksumSource(), fullSource()];
+      if (running !== undefined) {
+        const alignBytes = readUnitBytes(repository);
+        return [runningExportSource(env, { running, consumer, alignBytes }), ...always];
+      }
+      if (path === undefined) return always;
+      const directory = trackerDirectory(stateDirectory, volume);
+      const { sizeBytes } = device;
+      const stopped = { directory, volume, sizeBytes, identify, consumer };
+      return [stoppedTrackerSource(env, stopped), ...always];
+    },
+    [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
+  };
+}
+
+async function runningOf(
+  { env, settings }: Context,
+  source: string,
+  found: Identity | undefined,
+): Promise<RunningExport | undefined> {
+  const stateDirectory = resolve(settings.stateDirectory);
+  if (found !== undefined) return exportOfFile(env, stateDirectory, found);
+  return source.includes('/') ? undefined : exportOfVolume(env, stateDirectory, source);
+}

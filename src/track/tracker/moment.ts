@@ -1,0 +1,312 @@
+/** One moment of a device that goes on being written: what is overwritten is kept aside first. */
+import type { Extent, Files } from '../../core/index.ts';
+import {
+  type Answer,
+  type BlockSizes,
+  checkRange,
+  checkWritable,
+  type Device,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceHints,
+} from '../../device/index.ts';
+import { TrackError } from '../errors.ts';
+import { DirtyMap, PageBudget } from './dirty-map.ts';
+import { KeptBlocks } from './kept-blocks.ts';
+import { BLOCK_BYTES, KEEP_BYTES_PER_READ } from './limits.ts';
+import type { Shape } from './shape.ts';
+
+/** A write that was under way when the moment was taken: it belongs to it, and must land first. */
+export type Landing = {
+  readonly first: number;
+  readonly last: number;
+  readonly landed: Promise<unknown>;
+};
+
+export type MomentOptions = {
+  readonly base: Device;
+  readonly shape: Shape;
+  readonly early: Iterable<Landing>;
+  readonly files: Files;
+  readonly path: string;
+  readonly memoryBytesMax: number;
+  readonly roomBytesMax: number;
+  /** It is not of use any more. */
+  readonly onEnd: (moment: Moment) => void;
+};
+
+/**
+ * A read-only device. Each block can be read once with certainty: what was read, or not asked for
+ * (`only`), is not kept when it is overwritten, and fails with TRACK_ROOM after that. The owner of
+ * the base asks `keep` before each change. A moment that ran out of room fails all reads.
+ */
+export class Moment implements Device {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly blockSizes: BlockSizes;
+  readonly readOnly = true;
+  readonly durable = true;
+  readonly #options: MomentOptions;
+  readonly #base: Device;
+  readonly #early: Set<Landing>;
+  readonly #kept: KeptBlocks;
+  /** What is kept, for finding it in ranges. */
+  readonly #isKept: DirtyMap;
+  readonly #isRead: DirtyMap;
+  readonly #isOver: DirtyMap;
+  /** Undefined: all of it. */
+  #isWanted: DirtyMap | undefined;
+  readonly #keeping = new Set<Landing>();
+  #failure: Error | undefined;
+  #isEnded = false;
+
+  constructor(options: MomentOptions) {
+    const { base, shape, early } = options;
+    this.name = `moment(${base.name})`;
+    this.sizeBytes = base.sizeBytes;
+    this.blockSizes = base.blockSizes;
+    this.#options = options;
+    this.#base = base;
+    this.#early = new Set(early);
+    for (const landing of this.#early) {
+      const gone = () => this.#early.delete(landing);
+      landing.landed.then(gone, gone);
+    }
+    this.#kept = new KeptBlocks(options);
+    const map = () => new DirtyMap(shape, new PageBudget(Number.POSITIVE_INFINITY));
+    this.#isKept = map();
+    this.#isRead = map();
+    this.#isOver = map();
+  }
+
+  get hints(): DeviceHints {
+    return this.#base.hints;
+  }
+
+  /** Why reads fail, if they do. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  get keptBytes(): number {
+    return this.#kept.keptBytes;
+  }
+
+  /** Only these will be read for certain; the others may be asked for, and be gone. */
+  only(ranges: Iterable<Extent>): void {
+    const { shape } = this.#options;
+    const wanted = new DirtyMap(shape, new PageBudget(Number.POSITIVE_INFINITY));
+    for (const { offsetBytes, lengthBytes } of ranges) {
+      if (lengthBytes > 0) wanted.mark(...blocksOf(lengthBytes, offsetBytes));
+    }
+    this.#isWanted = wanted;
+  }
+
+  /**
+   * Before blocks [first, last] are changed: undefined if that may be done at once, else what to
+   * wait for, and then to ask again. Never fails: the moment does, not the write.
+   */
+  keep(first: number, last: number): Promise<void> | undefined {
+    if (this.#failure !== undefined || this.#isEnded) return undefined;
+    const busy = overlapping(this.#early, first, last) ?? overlapping(this.#keeping, first, last);
+    const needed = this.#firstNeeded(first, last);
+    if (needed > last) {
+      this.#isOver.mark(first, last);
+      return undefined;
+    }
+    if (busy !== undefined) return busy.landed.then(ignore, ignore);
+    const kept = this.#keepRange(needed, last);
+    if (kept === undefined) {
+      this.#isOver.mark(first, last);
+      return undefined;
+    }
+    const keeping = { first: needed, last, landed: kept };
+    this.#keeping.add(keeping);
+    return kept.finally(() => this.#keeping.delete(keeping));
+  }
+
+  read(target: Uint8Array, offsetBytes: number): Answer {
+    checkRange(this, target.byteLength, offsetBytes);
+    if (target.byteLength === 0) return undefined;
+    return this.#read(target, offsetBytes);
+  }
+
+  write(source: Uint8Array, offsetBytes: number): Answer {
+    return this.#refuse(source.byteLength, offsetBytes);
+  }
+
+  flush(): Answer {
+    return undefined;
+  }
+
+  zero(lengthBytes: number, offsetBytes: number): Answer {
+    return this.#refuse(lengthBytes, offsetBytes);
+  }
+
+  trim(lengthBytes: number, offsetBytes: number): Answer {
+    return this.#refuse(lengthBytes, offsetBytes);
+  }
+
+  /** What was kept counts as data. */
+  async extents(lengthBytes: number, offsetBytes: number, limit: number): Promise<DeviceExtent[]> {
+    checkRange(this, lengthBytes, offsetBytes);
+    this.#checkFailure();
+    const [first, last] = blocksOf(Math.max(1, lengthBytes), offsetBytes);
+    await overlapping(this.#early, first, last)?.landed.then(ignore, ignore);
+    const found = await this.#base.extents(lengthBytes, offsetBytes, limit);
+    this.#checkFailure();
+    const list: DeviceExtent[] = [];
+    for (const extent of found) {
+      for (const part of extent.kind === 'data' ? [extent] : this.#withKept(extent)) {
+        if (list.length === limit) return list;
+        list.push(part);
+      }
+    }
+    return list;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#options.onEnd(this);
+    await Promise.allSettled([...this.#keeping].map(({ landed }) => landed));
+    await this.#kept.close();
+  }
+
+  async #read(target: Uint8Array, offsetBytes: number): Promise<void> {
+    this.#checkFailure();
+    const [first, last] = blocksOf(target.byteLength, offsetBytes);
+    for (;;) {
+      const early = overlapping(this.#early, first, last);
+      if (early === undefined) break;
+      await early.landed.then(ignore, ignore);
+    }
+    await this.#base.read(target, offsetBytes);
+    // Whatever was overwritten meanwhile was kept before that.
+    for (let block = first; block <= last; block++) {
+      if (this.#isKept.test(block)) await this.#fromKept(target, offsetBytes, block);
+      else if (this.#isOver.test(block)) throw this.#gone(block);
+    }
+    this.#checkFailure();
+    const endBytes = offsetBytes + target.byteLength;
+    const from = Math.ceil(offsetBytes / BLOCK_BYTES);
+    const to = endBytes === this.sizeBytes ? last + 1 : Math.floor(endBytes / BLOCK_BYTES);
+    if (to > from) this.#isRead.mark(from, to - 1);
+  }
+
+  async #fromKept(target: Uint8Array, offsetBytes: number, block: number): Promise<void> {
+    const start = block * BLOCK_BYTES;
+    const from = Math.max(start, offsetBytes);
+    const end = Math.min(start + BLOCK_BYTES, offsetBytes + target.byteLength);
+    await this.#kept.read(
+      target.subarray(from - offsetBytes, end - offsetBytes),
+      block,
+      from - start,
+    );
+  }
+
+  #isNeeded(block: number): boolean {
+    if (this.#isRead.test(block) || this.#isKept.test(block)) return false;
+    return this.#isWanted === undefined || this.#isWanted.test(block);
+  }
+
+  #firstNeeded(first: number, last: number): number {
+    let block = first;
+    while (block <= last && !this.#isNeeded(block)) block++;
+    return block;
+  }
+
+  /** Undefined if all is kept already when this returns: memory and the page cache are quick. */
+  #keepRange(first: number, last: number): Promise<void> | undefined {
+    const count = Math.min(last - first + 1, KEEP_BYTES_PER_READ / BLOCK_BYTES);
+    const offsetBytes = first * BLOCK_BYTES;
+    const bytes = new Uint8Array(Math.min(count * BLOCK_BYTES, this.sizeBytes - offsetBytes));
+    try {
+      const answer = this.#base.read(bytes, offsetBytes);
+      if (answer === undefined && first + count > last) {
+        const rest = this.#put(bytes, first, first);
+        return rest === undefined ? undefined : rest.catch((error) => this.#fail(error));
+      }
+      return this.#keepLater(answer, bytes, first).catch((error) => this.#fail(error));
+    } catch (error) {
+      this.#fail(error);
+      return undefined;
+    }
+  }
+
+  async #keepLater(answer: Answer, bytes: Uint8Array, first: number): Promise<void> {
+    await answer;
+    await this.#put(bytes, first, first);
+  }
+
+  /** Puts the needed blocks of what was read, from `block` on. */
+  #put(bytes: Uint8Array, first: number, block: number): Promise<void> | undefined {
+    const count = Math.ceil(bytes.byteLength / BLOCK_BYTES);
+    for (let at = block; at < first + count; at++) {
+      if (!this.#isNeeded(at)) continue;
+      const from = (at - first) * BLOCK_BYTES;
+      const answer = this.#kept.put(at, bytes.subarray(from, from + BLOCK_BYTES));
+      if (answer !== undefined) {
+        return answer.then(() => {
+          this.#isKept.mark(at, at);
+          return this.#put(bytes, first, at + 1);
+        });
+      }
+      this.#isKept.mark(at, at);
+    }
+    return undefined;
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error));
+    this.#options.onEnd(this); // Nothing is kept for it any more.
+  }
+
+  #checkFailure(): void {
+    const cause = this.#failure;
+    if (cause === undefined && !this.#isEnded) return;
+    const why = cause?.message ?? 'it was released';
+    throw new DeviceError('DEVICE_CLOSED', `${this.name} is lost: ${why}`, {
+      hint: cause instanceof TrackError ? cause.hint : 'Begin another backup.',
+      cause,
+    });
+  }
+
+  #gone(block: number): DeviceError {
+    const message = `${this.name}: block ${block} was overwritten, and nobody had wanted it kept`;
+    return new DeviceError('DEVICE_CLOSED', message, {
+      hint: 'What was read once is not kept; begin another backup.',
+    });
+  }
+
+  #refuse(lengthBytes: number, offsetBytes: number): Answer {
+    checkRange(this, lengthBytes, offsetBytes);
+    checkWritable(this);
+  }
+
+  *#withKept({ offsetBytes, lengthBytes, kind }: DeviceExtent): Generator<DeviceExtent> {
+    const endBytes = offsetBytes + lengthBytes;
+    const end = Math.ceil(endBytes / BLOCK_BYTES);
+    for (let at = offsetBytes; at < endBytes; ) {
+      const block = Math.floor(at / BLOCK_BYTES);
+      const isKept = this.#isKept.test(block);
+      const next = Math.min(endBytes, this.#isKept.next(block, end, !isKept) * BLOCK_BYTES);
+      yield { offsetBytes: at, lengthBytes: next - at, kind: isKept ? 'data' : kind };
+      at = next;
+    }
+  }
+}
+
+function blocksOf(lengthBytes: number, offsetBytes: number): [first: number, last: number] {
+  return [
+    Math.floor(offsetBytes / BLOCK_BYTES),
+    Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES),
+  ];
+}
+
+function overlapping(set: Iterable<Landing>, first: number, last: number): Landing | undefined {
+  for (const one of set) if (one.first <= last && first <= one.last) return one;
+  return undefined;
+}
+
+function ignore(): void {}

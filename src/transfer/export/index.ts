@@ -1,0 +1,16 @@
+/** transfer/export: a live volume, tracked, whose moments others may read; see README.md. */
+export { ControlServer } from './control-server.ts';
+export { onlyMoments } from './only-moments.ts';
+export {
+  controlSocket,
+  identityOf,
+  socketDirectory,
+  trackerDirectory,
+} from './places.ts';
+export {
+  exportOfFile,
+  exportOfVolume,
+  type RunningExport,
+  runningExportSource,
+} from './running-export.ts';
+export { type TrackedExport, type TrackedExportOptions, trackedExport } from './tracked-export.ts';

@@ -1,0 +1,110 @@
+/**
+ * `npm run torture -- tracker [KILLS]`: kills processes that write to a tracked image, with kill -9
+ * at random moments, and compares the whole image with what it was at the last acknowledged cut:
+ * a block that differs and is not told is a lost mark.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { nodeEnv } from '../../src/core/index.ts';
+import { Total } from './total.ts';
+import { openTracker } from './tracker-place.ts';
+
+const MIB = 2 ** 20;
+const SIZES = [32 * MIB, 48 * MIB + 8192, 64 * MIB];
+const BLOCK_BYTES = 4096;
+const LOAD_MS_MAX = 300;
+const sources = ['src/core', 'src/device', 'src/track', 'test/torture'];
+const env = nodeEnv();
+
+/** True if no mark was lost in all rounds so far. */
+export async function tortureTracker(folder: string, kills: number): Promise<boolean> {
+  const total = new Total('tracker', sources);
+  process.stdout.write(`code ${total.code}, totals in ${total.path}\n`);
+  const kind = 'kill -9';
+  const before = total.get(kind, 'rounds');
+  for (let turn = before; turn < kills; turn++) {
+    const place = join(folder, `size-${turn % SIZES.length}`);
+    const verdict = await killRound(place, SIZES[turn % SIZES.length]!, turn);
+    total.add(kind, verdict);
+    if (verdict.lost > 0) process.stderr.write(`round ${turn}: ${verdict.lost} marks are lost\n`);
+  }
+  const of = (count: string) => total.get(kind, count);
+  process.stdout.write(
+    `${of('rounds')} kills, ${of('rounds') - before} of them in this run: ` +
+      `${of('changed')} blocks changed, ${of('told')} told, ${of('lost')} marks lost, ` +
+      `${of('forgotten')} cursors forgotten\n`,
+  );
+  return of('lost') + of('forgotten') === 0;
+}
+
+type Verdict = {
+  readonly changed: number;
+  readonly told: number;
+  readonly lost: number;
+  readonly forgotten: number;
+};
+
+async function killRound(place: string, sizeBytes: number, seed: number): Promise<Verdict> {
+  const image = join(place, 'disk.img');
+  const reference = join(place, 'reference.img');
+  const isNew = await begin(place, image, reference, sizeBytes);
+  const child = spawn(
+    process.execPath,
+    [join(import.meta.dirname, 'tracker.child.ts'), place, `${seed + 1}`],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  await once(child.stdout, 'data');
+  await new Promise((go) => setTimeout(go, Math.random() * LOAD_MS_MAX));
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const verdict = await judge(place, image, reference);
+  // Now and then begin anew, so that the first run of a tracker is among the rounds.
+  if (!isNew && seed % 40 === 0) rmSync(place, { recursive: true });
+  return verdict;
+}
+
+/** An image, and a cursor of the consumer `torture` that holds it as it is. */
+async function begin(
+  place: string,
+  image: string,
+  reference: string,
+  sizeBytes: number,
+): Promise<boolean> {
+  try {
+    readFileSync(reference, { flag: 'r' });
+    return false;
+  } catch {
+    mkdirSync(place, { recursive: true });
+    writeFileSync(image, Buffer.alloc(sizeBytes, 0x11));
+    await using tracker = await openTracker(env, place);
+    await using cut = tracker.cut();
+    await tracker.acknowledge('torture', cut, { snapshot: 's', digest: 'd' });
+    copyFileSync(image, reference);
+    return true;
+  }
+}
+
+async function judge(place: string, image: string, reference: string): Promise<Verdict> {
+  await using tracker = await openTracker(env, place);
+  const cursor = tracker.cursor('torture');
+  const map = cursor && (await tracker.changes(cursor.epoch));
+  const [now, then] = [readFileSync(image), readFileSync(reference)];
+  let changed = 0;
+  let told = 0;
+  let lost = 0;
+  for (let at = 0, block = 0; at < now.byteLength; at += BLOCK_BYTES, block++) {
+    const end = at + BLOCK_BYTES;
+    const isSame = now.compare(then, at, end, at, end) === 0;
+    const isTold = map?.test(block) === true;
+    if (!isSame) changed++;
+    if (isTold) told++;
+    if (!isSame && !isTold && map !== undefined) lost++;
+  }
+  map?.release();
+  await using cut = tracker.cut();
+  await tracker.acknowledge('torture', cut, { snapshot: 's', digest: 'd' });
+  copyFileSync(image, reference);
+  return { changed, told, lost, forgotten: map === undefined ? 1 : 0 };
+}
