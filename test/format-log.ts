@@ -60,6 +60,12 @@ export class LogContent {
     for (const { id } of state.condemned ?? []) this.condemned.add(id);
   }
 
+  #copy({ id, copyOf }: Json): void {
+    assert.match(copyOf, /^[0-9a-f]{32}$/);
+    assert.notEqual(copyOf, id);
+    this.#access.met('copy');
+  }
+
   #entry(entry: Json): void {
     const isStep = entry.type === 'generation';
     assert.equal(entry.sequence, this.sequence + 1);
@@ -71,6 +77,7 @@ export class LogContent {
     if (entry.type === 'snapshot') {
       const snapshot = this.#access.snapshot(entry.snapshot);
       this.snapshots.set(snapshot.id, snapshot);
+      if (snapshot.copyOf !== undefined) this.#copy(snapshot);
     }
     if (entry.type === 'forget') for (const id of entry.snapshots) this.snapshots.delete(id);
     if (entry.type === 'hold') {

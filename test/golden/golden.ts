@@ -5,9 +5,10 @@
 import { createHash } from 'node:crypto';
 import { type Env, nodeEnv } from '../../src/core/index.ts';
 import { memory } from '../../src/device/index.ts';
-import type { ObjectStore } from '../../src/objects/index.ts';
+import { memoryStore, type ObjectStore } from '../../src/objects/index.ts';
 import { Repository, type Snapshot } from '../../src/store/index.ts';
 import { backup } from '../../src/transfer/backup/index.ts';
+import { copy } from '../../src/transfer/copy/index.ts';
 
 export type GoldenVersion = { readonly volume: string; readonly bytes: Uint8Array };
 export type Golden = {
@@ -18,6 +19,8 @@ export type Golden = {
   readonly versions: readonly GoldenVersion[];
   /** Was made from these, of which some were forgotten and collected. */
   readonly written?: readonly (GoldenVersion & { readonly forgotten: boolean })[];
+  /** Is a copy of another repository, which is not kept. */
+  readonly isCopy?: boolean;
   /** Parts of the format that it must have, by the names of the reader in test/. */
   readonly parts: readonly string[];
 };
@@ -142,6 +145,13 @@ export const goldens: readonly Golden[] = [
     parts: ['plain', 'patch', 'several parents'],
   },
   {
+    name: 'copied-64k',
+    chunkBytes: 64 * KiB,
+    versions: versions(64 * KiB).slice(0, 3),
+    isCopy: true,
+    parts: ['plain', 'patch', 'copy'],
+  },
+  {
     name: 'encrypted-64k',
     chunkBytes: 64 * KiB,
     password: GOLDEN_PASSWORD,
@@ -162,6 +172,7 @@ export async function writeGolden(objects: ObjectStore, golden: Golden): Promise
   const key = password === undefined ? undefined : { password, kdf: { logN: 10, r: 8, p: 1 } };
   await Repository.init(env, objects, { chunkBytes, ...(key && { key }) });
   const repository = await openGolden(env, objects);
+  if (golden.isCopy === true) return copyGolden(env, golden, repository);
   const snapshots: Snapshot[] = [];
   for (const { volume, bytes } of golden.written ?? golden.versions) {
     await using device = memory(volume, bytes.byteLength);
@@ -184,5 +195,18 @@ export async function writeGolden(objects: ObjectStore, golden: Golden): Promise
   const orphan = 'ab'.repeat(32);
   await objects.putIfAbsent(`packs/ab/${orphan}`, new TextEncoder().encode('left over'));
   await repository.collectGarbage({ packTargetBytes: 20_000, waitMs: 0 });
+  return repository.snapshots();
+}
+
+/** Copies what another repository holds, tagged and held. */
+async function copyGolden(env: Env, golden: Golden, repository: Repository): Promise<Snapshot[]> {
+  const objects = memoryStore('original');
+  await writeGolden(objects, { ...golden, name: `${golden.name}, original`, isCopy: false });
+  const source = await openGolden(env, objects);
+  const [first] = source.snapshots();
+  await source.hold([first!], true);
+  await source.tag([first!], { added: ['golden'] });
+  const request = { packTargetBytes: 20_000 };
+  await copy(env, source, repository, source.snapshots(), request);
   return repository.snapshots();
 }
