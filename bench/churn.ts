@@ -1,4 +1,4 @@
-/** Thirty days of the same kind of change: what each stores, and what the last one takes to read. */
+/** Thirty days of one kind of change: what each stores, and what it takes to restore the last. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

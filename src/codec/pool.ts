@@ -1,5 +1,5 @@
 /** The worker pool: spreads jobs over threads, answers each with a promise. */
-import { type Env, siblingModule, type WorkerPort } from '../core/index.ts';
+import { type Env, siblingModule, type WorkerHandlers, type WorkerPort } from '../core/index.ts';
 import { CodecError, type CodecErrorCode } from './errors.ts';
 import { type Job, type JobResult, runJob } from './jobs.ts';
 import type { JobAnswer, JobRequest } from './worker.ts';
@@ -17,15 +17,21 @@ export interface CodecPool extends AsyncDisposable {
 type Waiting = { resolve(result: unknown): void; reject(error: CodecError): void };
 type Thread = { readonly port: WorkerPort; readonly waiting: Map<number, Waiting>; dead: boolean };
 
+/** Jobs work in memory of their own; what they make beside it is small, and dead at their end. */
+const YOUNG_MIB = 3;
+
 export function codecPool(env: Env, threads: number): CodecPool {
   const crew: Thread[] = [];
   let nextNumber = 0;
 
   function start(): Thread {
+    const handlers: WorkerHandlers = {
+      onMessage: (message) => answer(thread, message as JobAnswer),
+      onError: (error) => bury(thread, error),
+    };
     const thread: Thread = {
-      port: env.workers.start(siblingModule(import.meta.url, 'worker'), {
-        onMessage: (message) => answer(thread, message as JobAnswer),
-        onError: (error) => bury(thread, error),
+      port: env.workers.start(siblingModule(import.meta.url, 'worker'), handlers, {
+        youngMiB: YOUNG_MIB,
       }),
       waiting: new Map(),
       dead: false,

@@ -207,8 +207,13 @@ export interface Workers {
   /** How many can usefully run at once. */
   readonly parallelism: number;
   /** Starts a thread that imports `module` and calls its export `serve(port)`. */
-  start(module: URL, handlers: WorkerHandlers): WorkerPort;
+  start(module: URL, handlers: WorkerHandlers, options?: WorkerOptions): WorkerPort;
 }
+
+export type WorkerOptions = {
+  /** Memory for objects that die young; where many live at once, little of it means slow. */
+  readonly youngMiB?: number;
+};
 
 export interface WorkerHandlers {
   onMessage(message: unknown): void;

@@ -2,7 +2,7 @@
 import { getCompileCacheDir } from 'node:module';
 import os from 'node:os';
 import { dirname } from 'node:path';
-import type { WorkerHandlers, WorkerPort, Workers } from '../env.ts';
+import type { WorkerHandlers, WorkerOptions, WorkerPort, Workers } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { siblingModule } from '../sibling-module.ts';
 
@@ -10,11 +10,16 @@ export function nodeWorkers(): Workers {
   return { parallelism: os.availableParallelism(), start };
 }
 
-function start(module: URL, handlers: WorkerHandlers): WorkerPort {
+function start(module: URL, handlers: WorkerHandlers, options: WorkerOptions = {}): WorkerPort {
   // Not imported above: most commands never start a thread.
   const { Worker } = process.getBuiltinModule('node:worker_threads');
   const bootstrap = siblingModule(import.meta.url, 'worker-bootstrap');
-  const worker = new Worker(bootstrap, { workerData: module.href, ...withCompileCache() });
+  const { youngMiB } = options;
+  const worker = new Worker(bootstrap, {
+    workerData: module.href,
+    ...withCompileCache(),
+    ...(youngMiB !== undefined && { resourceLimits: { maxYoungGenerationSizeMb: youngMiB } }),
+  });
   let over = false;
 
   function fail(message: string, cause?: unknown): void {
