@@ -1,0 +1,64 @@
+/** What can go wrong between an agent and the replica of its volume. */
+import { FerryError } from '../../core/index.ts';
+
+export type ReplicateErrorCode =
+  /** The journal of a replica is damaged where it had been promised. */
+  | 'REPLICATE_JOURNAL'
+  /** The journal could not be written; nothing more is taken until it is opened again. */
+  | 'REPLICATE_JOURNAL_FAILED'
+  /** What came does not have the hash that it should have. */
+  | 'REPLICATE_HASH'
+  /** A reference names content that is not here. */
+  | 'REPLICATE_UNKNOWN_CONTENT'
+  /** The peer did what the protocol does not allow. */
+  | 'REPLICATE_PROTOCOL'
+  /** The epoch is told against another one than the replica has. */
+  | 'REPLICATE_BASE'
+  /** A writer with an older right to the volume. */
+  | 'REPLICATE_FENCED'
+  /** The volume belongs to another agent, or to a source of backups. */
+  | 'REPLICATE_VOLUME_TAKEN'
+  | 'REPLICATE_SIZE'
+  | 'REPLICATE_QUOTA'
+  | 'REPLICATE_LIMIT'
+  /** The snapshot below the journal is gone. */
+  | 'REPLICATE_BASE_GONE'
+  /** Both sides do not have the same content. */
+  | 'REPLICATE_DIGEST'
+  /** Another process serves this replica. */
+  | 'REPLICATE_BUSY'
+  /** Another session of the agent has taken the volume over. */
+  | 'REPLICATE_TAKEN_OVER'
+  /** The provider could not do what was asked; `remoteCode` says why. */
+  | 'REPLICATE_REFUSED'
+  /** The session with the provider is over. */
+  | 'REPLICATE_CLOSED'
+  | 'REPLICATE_STATE';
+
+export class ReplicateError extends FerryError<ReplicateErrorCode> {
+  override readonly name = 'ReplicateError';
+  /** The code in the provider's answer. */
+  readonly remoteCode: string | undefined;
+
+  constructor(
+    code: ReplicateErrorCode,
+    message: string,
+    options: { readonly hint: string; readonly cause?: unknown; readonly remoteCode?: string },
+  ) {
+    super(code, message, options);
+    this.remoteCode = options.remoteCode;
+  }
+}
+
+export function protocolBreach(message: string): ReplicateError {
+  return new ReplicateError('REPLICATE_PROTOCOL', message, {
+    hint: 'The peer is faulty or of another version; compare versions on both sides.',
+  });
+}
+
+export function damagedJournal(path: string, what: string, cause?: unknown): ReplicateError {
+  return new ReplicateError('REPLICATE_JOURNAL', `the journal ${path} is damaged: ${what}`, {
+    hint: 'Move its folder away: the replica begins anew from its newest snapshot.',
+    cause,
+  });
+}

@@ -1,0 +1,57 @@
+/** Every bound of a replication, with its reason. */
+import assert from 'node:assert/strict';
+import { FRAME_RAW_MAX } from '../../codec/index.ts';
+import { BODY_BYTES_MAX } from '../../wire/index.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** The unit in which content is offered and compared: that of the volume digest. */
+export const OFFER_BYTES = 64 * KIB;
+
+/** The longest record of a journal: a message's body as it came, or made anew from a patch. */
+export const JOURNAL_RECORD_BYTES_MAX = BODY_BYTES_MAX;
+
+/** What a journal's file begins with may say about its volume. */
+export const JOURNAL_HEADER_BYTES_MAX = 4 * KIB;
+
+/** Committed bytes in a journal that make a snapshot due, so that the next one begins empty. */
+export const JOURNAL_BYTES_DUE = 256 * MIB;
+
+/** Pieces that make it due as well: they are in memory, at about 150 bytes each. */
+export const JOURNAL_PIECES_DUE = 200_000;
+
+/** Pieces of one epoch; a volume of 1 TiB that is all new comes in a million. */
+export const EPOCH_PIECES_MAX = 4_000_000;
+
+/** Hashes by which what lies in the journal is found again: 16 GiB in whole chunks. */
+export const KNOWN_HASHES_MAX = 256 * KIB;
+
+/** Decoded records that are kept for the next read of their neighbourhood. */
+export const SECTION_CACHE_BYTES = 16 * MIB;
+
+/** Messages of an epoch that came before its EPOCH_CUT: no more than credit lets in. */
+export const EARLY_MESSAGES_MAX = 1_024;
+
+/** What an agent reads, hashes and sends as one message. */
+export const WINDOW_BYTES = FRAME_RAW_MAX;
+
+/** Windows that are read, offered or sent at the same time: 32 MiB, 5 Gbit/s at 50 ms. */
+export const WINDOWS_IN_FLIGHT = 32;
+
+/** Below this an epoch's data travels at once: a round trip costs more than the bytes. */
+export const OFFER_FROM_BYTES = 4 * MIB;
+
+/** Chunks whose hashes one answer holds: 256 KiB. */
+export const HASHES_PER_ANSWER = 8 * KIB;
+
+/** Requests that one session may have open. */
+export const REQUESTS_MAX = 64;
+
+/** Volumes that one session may have open. */
+export const SESSION_VOLUMES_MAX = 1_024;
+
+/** The JSON of a request or an answer. */
+export const REQUEST_BYTES_MAX = 16 * KIB;
+
+assert(WINDOW_BYTES % OFFER_BYTES === 0);

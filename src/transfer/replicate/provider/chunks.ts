@@ -1,0 +1,47 @@
+/** Chunks of the tenant's repository, by the SHA-256 of their plain bytes. */
+import { signer } from '../../../codec/index.ts';
+import { equalBytes, hasCode, sha256 } from '../../../core/index.ts';
+import { ChunkReader, type Repository } from '../../../store/index.ts';
+import { ReplicateError } from '../errors.ts';
+
+export class Chunks {
+  readonly #repository: Repository;
+  readonly #idOf: (hash: Uint8Array) => Uint8Array;
+  #reader: ChunkReader | undefined;
+
+  constructor(repository: Repository) {
+    this.#repository = repository;
+    this.#idOf = signer(repository.objects.sealer.chunkSigning).idOf;
+  }
+
+  /** How long the chunk is; undefined if it is not here, or will soon be gone. */
+  async find(hash: Uint8Array): Promise<number | undefined> {
+    const index = await this.#repository.index();
+    const found = await index.find(this.#idOf(hash));
+    if (found === undefined || index.isCondemned(found.pack)) return undefined;
+    return found.table.rawBytes[found.ordinal];
+  }
+
+  /** Verified. REPLICATE_UNKNOWN_CONTENT, or why it cannot be read. */
+  async read(hash: Uint8Array, lengthBytes: number): Promise<Uint8Array> {
+    const bytes = await this.#chunk(hash);
+    if (bytes.byteLength === lengthBytes && equalBytes(sha256(bytes), hash)) return bytes;
+    throw new ReplicateError('REPLICATE_UNKNOWN_CONTENT', 'a chunk is not what was referred to', {
+      hint: 'Run `ferry check --read-data` on the repository.',
+    });
+  }
+
+  async #chunk(hash: Uint8Array): Promise<Uint8Array> {
+    const id = this.#idOf(hash);
+    this.#reader ??= new ChunkReader(this.#repository.objects, await this.#repository.index());
+    try {
+      return await this.#reader.chunk(id);
+    } catch (error) {
+      if (!hasCode(error, 'STORE_MISSING')) throw error;
+      // Garbage collection may have moved it to another pack.
+      await this.#repository.refresh();
+      await this.#repository.index();
+      return await this.#reader.chunk(id);
+    }
+  }
+}

@@ -1,0 +1,283 @@
+/** Layers: what a replica is made of - a snapshot, and journals over it - and how that changes. */
+import { type Env, toHex } from '../../../core/index.ts';
+import type { Device } from '../../../device/index.ts';
+import type { Repository, Snapshot } from '../../../store/index.ts';
+import type { EpochCommit } from '../../../wire/index.ts';
+import { ReplicateError } from '../errors.ts';
+import { Contents } from './contents.ts';
+import { Journal } from './journal.ts';
+import { overlay, type Piece } from './pieces.ts';
+import { Replay } from './replay.ts';
+import {
+  originOf,
+  type ReplicaState,
+  readReplicaState,
+  writeReplicaState,
+} from './replica-state.ts';
+import { SectionCache } from './sections.ts';
+import { View } from './view.ts';
+
+export type LayersOptions = {
+  /** Exists; belongs to this volume alone. */
+  readonly directory: string;
+  readonly volume: string;
+  readonly owner: string;
+  readonly sizeBytes: number;
+  readonly repository: Repository;
+};
+
+/** One journal, and what of it is part of the state. */
+export type Layer = {
+  readonly number: number;
+  readonly journal: Journal;
+  pieces: readonly Piece[];
+};
+
+/** Journals that are to become a snapshot, and the epoch that they end with. */
+export type Frozen = {
+  readonly epoch: number;
+  readonly digest: Uint8Array | undefined;
+  readonly layers: readonly Layer[];
+};
+
+/** A device, for as long as this is not disposed. */
+export type Viewed = { readonly device: Device; [Symbol.dispose](): void };
+
+/** One call that changes it at a time; the caller sees to that. */
+export class Layers implements AsyncDisposable {
+  readonly contents: Contents;
+  readonly #env: Env;
+  readonly #options: LayersOptions;
+  readonly #sections = new SectionCache();
+  #state: ReplicaState;
+  #base: Device | undefined;
+  #pin: AsyncDisposable | undefined;
+  /** Oldest first; the last one is written to. */
+  #layers: Layer[] = [];
+  /** Below the journals. */
+  snapshot: Snapshot | undefined;
+  epoch = 0;
+  /** The highest number that an epoch had here. */
+  seen = 0;
+  /** Of the volume in this epoch, if its agent said so. */
+  digest: Uint8Array | undefined;
+
+  private constructor(env: Env, options: LayersOptions, state: ReplicaState) {
+    this.#env = env;
+    this.#options = options;
+    this.#state = state;
+    this.contents = new Contents(options.repository);
+  }
+
+  static async open(env: Env, options: LayersOptions): Promise<Layers> {
+    const known = await readReplicaState(env, options.directory);
+    const state = known ?? (await begin(env, options));
+    checkSame(state, options);
+    const layers = new Layers(env, options, state);
+    try {
+      await layers.#load();
+      return layers;
+    } catch (error) {
+      await layers[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get id(): string {
+    return this.#state.replica;
+  }
+
+  /** What is written to. */
+  get top(): Layer {
+    return this.#layers.at(-1)!;
+  }
+
+  /** No epoch has changed anything since the snapshot. */
+  get isAtSnapshot(): boolean {
+    return this.snapshot !== undefined && this.#layers.every(({ pieces }) => pieces.length === 0);
+  }
+
+  get journalBytes(): number {
+    return this.#layers.reduce((sum, { journal }) => sum + journal.sizeBytes, 0);
+  }
+
+  /** The epoch, whose commit is durable, is the state from here on. */
+  apply(commit: EpochCommit, pieces: readonly Piece[]): void {
+    this.top.pieces = overlay(this.top.pieces, pieces);
+    this.epoch = commit.epoch;
+    this.digest = digestOf(commit);
+  }
+
+  view(layers: readonly Layer[] = this.#layers): Viewed {
+    const { volume, sizeBytes } = this.#options;
+    const ends = layers.map(({ journal }) => journal.use());
+    const device = new View({
+      ...{ name: `replica:${volume}`, sizeBytes, base: this.#base, pieces: piecesOf(layers) },
+      ...{ sections: this.#sections, chunks: this.contents.chunks },
+    });
+    return {
+      device,
+      [Symbol.dispose]() {
+        for (const end of ends) end();
+      },
+    };
+  }
+
+  /** Puts a new journal behind the present ones, which nobody writes to any more. */
+  async freeze(): Promise<Frozen> {
+    const { epoch, digest } = this;
+    const frozen = { epoch, digest, layers: [...this.#layers] };
+    const number = this.top.number + 1;
+    const { volume, sizeBytes } = this.#options;
+    const journal = await Journal.create(this.#env, this.#pathOf(number), { volume, sizeBytes });
+    try {
+      await this.#save({ journals: [...this.#state.journals, number] });
+    } catch (error) {
+      await journal[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#layers.push({ number, journal, pieces: [] });
+    this.contents.startAnew();
+    return frozen;
+  }
+
+  /** The snapshot stands for the frozen layers from here on. */
+  async settle(snapshot: Snapshot, { epoch, layers: gone }: Frozen): Promise<void> {
+    const { repository } = this.#options;
+    const pin = await repository.pin([snapshot]);
+    try {
+      const base = await repository.device(snapshot);
+      const isGone = (number: number) => gone.some((layer) => layer.number === number);
+      const journals = this.#state.journals.filter((number) => !isGone(number));
+      await this.#save({ snapshot: snapshot.id, epoch, journals });
+      this.#base = base;
+    } catch (error) {
+      await pin[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#layers = this.#layers.filter((layer) => !gone.includes(layer));
+    this.snapshot = snapshot;
+    const before = this.#pin;
+    this.#pin = pin;
+    await before?.[Symbol.asyncDispose]();
+    for (const { number, journal } of gone) {
+      // Somebody may still read an older epoch; the file needs no name for that.
+      void journal[Symbol.asyncDispose]().catch(() => undefined);
+      await this.#env.files.remove(this.#pathOf(number));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { journal } of this.#layers) await journal[Symbol.asyncDispose]();
+    await this.#pin?.[Symbol.asyncDispose]();
+  }
+
+  async #save(change: Partial<ReplicaState>): Promise<void> {
+    const next = { ...this.#state, ...change };
+    await writeReplicaState(this.#env, this.#options.directory, next);
+    this.#state = next;
+  }
+
+  #pathOf(number: number): string {
+    return pathOf(this.#options.directory, number);
+  }
+
+  async #load(): Promise<void> {
+    const { volume, repository } = this.#options;
+    const { snapshot: id, epoch, journals } = this.#state;
+    const snapshot = repository.snapshots(volume).find((one) => one.id === id);
+    if (id !== null && snapshot === undefined) throw baseGone(volume, id);
+    this.#pin = await repository.pin(snapshot === undefined ? [] : [snapshot]);
+    if (snapshot !== undefined) this.#base = await repository.device(snapshot);
+    this.snapshot = snapshot;
+    this.epoch = epoch;
+    this.seen = epoch;
+    for (const number of journals) await this.#takeUp(number);
+    // Once more: what an earlier life could not make durable can be read, and lost later.
+    await this.#save({});
+    await this.#removeStrangers();
+  }
+
+  async #takeUp(number: number): Promise<void> {
+    const { volume, sizeBytes } = this.#options;
+    this.contents.startAnew();
+    const replay = new Replay({ sizeBytes, contents: this.contents, path: this.#pathOf(number) });
+    const journal = await replay.open(this.#env, volume);
+    this.#layers.push({ number, journal, pieces: replay.pieces });
+    this.seen = Math.max(this.seen, replay.seen);
+    if (replay.committed === undefined) return;
+    this.epoch = replay.committed.epoch;
+    this.digest = digestOf(replay.committed);
+  }
+
+  /** Files that a crash has left behind. */
+  async #removeStrangers(): Promise<void> {
+    const { directory } = this.#options;
+    const own = new Set(this.#state.journals.map((number) => `journal-${number}`));
+    for (const name of await this.#env.files.list(directory)) {
+      const isStrange = name.startsWith('journal-') || name.startsWith('replica.json.');
+      if (isStrange && !own.has(name)) await this.#env.files.remove(`${directory}/${name}`);
+    }
+  }
+}
+
+/** What all of them say together, the later ones over the earlier ones. */
+export function piecesOf(layers: readonly Layer[]): readonly Piece[] {
+  return layers.reduce<readonly Piece[]>(
+    (all, { pieces }) => (all.length === 0 ? pieces : overlay(all, pieces)),
+    [],
+  );
+}
+
+/** A new replica goes on from the newest snapshot of its name, if that is its own. */
+async function begin(env: Env, options: LayersOptions): Promise<ReplicaState> {
+  const { directory, volume, owner, sizeBytes, repository } = options;
+  const newest = repository.latest(volume);
+  if (newest !== undefined && newest.origin !== originOf(owner)) {
+    throw new ReplicateError('REPLICATE_VOLUME_TAKEN', `${volume} belongs to another source`, {
+      hint: 'Replicate under another name (--name).',
+    });
+  }
+  const id = new Uint8Array(16);
+  env.random.fill(id);
+  const journal = await Journal.create(env, pathOf(directory, 1), { volume, sizeBytes });
+  await journal[Symbol.asyncDispose]();
+  const state: ReplicaState = {
+    ...{ volume, owner, sizeBytes, epoch: 0, journals: [1], replica: toHex(id) },
+    snapshot: newest?.sizeBytes === sizeBytes ? newest.id : null,
+  };
+  await writeReplicaState(env, directory, state);
+  return state;
+}
+
+function pathOf(directory: string, number: number): string {
+  return `${directory}/journal-${number}`;
+}
+
+/** Undefined if its agent does not keep one. */
+function digestOf({ digest }: EpochCommit): Uint8Array | undefined {
+  return digest.some((byte) => byte !== 0) ? digest : undefined;
+}
+
+function checkSame(
+  state: ReplicaState,
+  { volume, owner, sizeBytes }: Pick<ReplicaState, 'volume' | 'owner' | 'sizeBytes'>,
+): void {
+  if (state.owner !== owner || state.volume !== volume) {
+    throw new ReplicateError('REPLICATE_VOLUME_TAKEN', `${volume} belongs to another agent`, {
+      hint: 'Replicate under another name (--name).',
+    });
+  }
+  if (state.sizeBytes === sizeBytes) return;
+  const sizes = `${state.sizeBytes} bytes at the provider, ${sizeBytes} at the agent`;
+  throw new ReplicateError('REPLICATE_SIZE', `${volume} has ${sizes}`, {
+    hint: 'A replica does not follow a resize yet; replicate under another name (--name).',
+  });
+}
+
+function baseGone(volume: string, id: string): ReplicateError {
+  const what = `${volume}@${id.slice(0, 8)}, on which the replica stands,`;
+  return new ReplicateError('REPLICATE_BASE_GONE', `${what} was forgotten`, {
+    hint: 'Move the folder of the replica away; it begins anew from the newest snapshot.',
+  });
+}

@@ -1,0 +1,335 @@
+/** One agent's session at the provider: each message has its effect, or an error that is told. */
+
+import { isZero } from '../../../codec/index.ts';
+import { FerryError, SHA256_BYTES, sha256 } from '../../../core/index.ts';
+import {
+  BLOCK_DATA,
+  BLOCK_REFERENCE,
+  decodeBlockData,
+  decodeBlockReference,
+  decodeEpochCommit,
+  decodeEpochCut,
+  decodeOffer,
+  EPOCH_COMMIT,
+  EPOCH_CUT,
+  encodeNeed,
+  type Incoming,
+  METADATA,
+  NEED,
+  OFFER,
+  PRIORITY_CONTROL,
+  type Session,
+  type SessionHandlers,
+} from '../../../wire/index.ts';
+import { protocolBreach, ReplicateError } from '../errors.ts';
+import {
+  EARLY_MESSAGES_MAX,
+  HASHES_PER_ANSWER,
+  OFFER_BYTES,
+  SESSION_VOLUMES_MAX,
+} from '../limits.ts';
+import {
+  type Answer,
+  decodeTold,
+  encodeTold,
+  type Request,
+  refusalOf,
+  type Told,
+  withoutPaths,
+} from '../requests.ts';
+import type { Provider } from './provider.ts';
+import type { Replica } from './replica.ts';
+
+type Answered = { readonly [field: string]: unknown; readonly hashes?: Uint8Array };
+
+/** A volume that the session has open, under the agent's number. */
+type Bound = {
+  readonly replica: Replica;
+  /** The epoch that has begun, and what came too early for it. */
+  epoch: number;
+  early: { readonly epoch: number; readonly message: Incoming }[];
+  commit: Incoming | undefined;
+};
+
+/** Failures after which the replica's files must be read anew. */
+const BROKEN = new Set(['REPLICATE_JOURNAL_FAILED', 'REPLICATE_JOURNAL']);
+
+export class ProviderSession implements SessionHandlers {
+  readonly agent: string;
+  readonly #provider: Provider;
+  readonly #session: Session;
+  readonly #bound = new Map<number, Bound>();
+  readonly #waiting: Uint8Array[] = [];
+  readonly #waitingNeeds: Uint8Array[] = [];
+  #working = 0;
+  #idle: PromiseWithResolvers<void> | undefined;
+  #isOver = false;
+
+  constructor(provider: Provider, session: Session, agent: string) {
+    this.#provider = provider;
+    this.#session = session;
+    this.agent = agent;
+  }
+
+  onMessage(message: Incoming): void {
+    this.#working += 1;
+    this.#take(message)
+      .catch((error: unknown) => this.#fail(message, error))
+      .finally(() => {
+        this.#working -= 1;
+        if (this.#working === 0) this.#idle?.resolve();
+      });
+  }
+
+  onRoom(): void {
+    this.#flush();
+  }
+
+  onClosed(): void {
+    this.#isOver = true;
+    this.#provider.ended(this);
+  }
+
+  /** Another session of the agent takes the volume over; nothing more is done for this one. */
+  async leave(volume: string): Promise<void> {
+    const name = `${volume} is taken over by another session of this agent`;
+    const error = new ReplicateError('REPLICATE_TAKEN_OVER', name, {
+      hint: 'One process replicates a volume; see which one runs.',
+    });
+    this.#session.fail(error);
+    await this.#settled();
+  }
+
+  /** Settles when nothing is under way any more. */
+  async stop(): Promise<void> {
+    this.#session.end('the provider stops');
+    await this.#settled();
+  }
+
+  async #settled(): Promise<void> {
+    this.#isOver = true;
+    if (this.#working === 0) return;
+    this.#idle ??= Promise.withResolvers();
+    await this.#idle.promise;
+  }
+
+  async #take(message: Incoming): Promise<void> {
+    if (this.#isOver) return;
+    if (message.type === METADATA) return await this.#onTold(message);
+    if (message.type === OFFER) return await this.#onOffer(message);
+    if (message.type === EPOCH_CUT) return await this.#onCut(message);
+    if (message.type === BLOCK_DATA) {
+      const data = decodeBlockData(message.body);
+      const bound = this.#boundOf(data.volume);
+      if (this.#isEarly(bound, data.epoch, message)) return;
+      await bound.replica.put(data);
+      await this.#taken(data.volume, message);
+    } else if (message.type === BLOCK_REFERENCE) {
+      const references = decodeBlockReference(message.body);
+      const bound = this.#boundOf(references.volume);
+      if (this.#isEarly(bound, references.epoch, message)) return;
+      await bound.replica.refer(references);
+      await this.#taken(references.volume, message);
+    } else if (message.type === EPOCH_COMMIT) return await this.#onCommit(message);
+    else throw protocolBreach(`a provider takes no messages of type ${message.type}`);
+  }
+
+  /** It is durable; it may have been the last one that the commit waited for. */
+  async #taken(volume: number, message: Incoming): Promise<void> {
+    message.done();
+    await this.#tryCommit(volume);
+  }
+
+  async #onTold(message: Incoming): Promise<void> {
+    const told = decodeTold(message.body);
+    message.done();
+    const { json } = told;
+    if (json.ask === undefined) throw protocolBreach('an answer that nobody asked for');
+    const { request } = json;
+    let answer: { json: Answer; hashes?: Uint8Array };
+    try {
+      const { hashes, ...fields } = await this.#answer(told, json);
+      answer = { json: { answer: request, ...fields }, ...(hashes && { hashes }) };
+    } catch (error) {
+      answer = { json: { answer: request, refusal: refusalOf(error) } };
+      this.#provider.tell({ event: 'failed', volume: told.name, error });
+    }
+    this.#send(encodeTold({ volume: told.volume, ...answer }));
+  }
+
+  async #answer(told: Told, request: Request): Promise<Answered> {
+    if (request.ask === 'open') return { ...(await this.#open(told)) };
+    const { replica } = this.#boundOf(told.volume);
+    if (request.ask === 'snapshot') {
+      const { id, digest, storedBytes } = await replica.assemble();
+      return { ...{ snapshot: id, digest, storedBytes } };
+    }
+    return { hashes: await hashesOf(replica, request) };
+  }
+
+  async #open({ volume, name, geometry }: Told) {
+    if (name === undefined || geometry === undefined) {
+      throw protocolBreach('a volume is opened without name or geometry');
+    }
+    if (this.#bound.size >= SESSION_VOLUMES_MAX) {
+      const message = `${SESSION_VOLUMES_MAX} volumes are open in this session`;
+      throw new ReplicateError('REPLICATE_LIMIT', message, { hint: 'Use another session.' });
+    }
+    const replica = await this.#provider.take(this, name, geometry.sizeBytes);
+    this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
+    const { id, epoch, seenEpoch } = replica;
+    return { replica: id, epoch, seenEpoch };
+  }
+
+  async #onOffer(message: Incoming): Promise<void> {
+    const { offer, volume, hashes } = decodeOffer(message.body);
+    const { replica } = this.#boundOf(volume);
+    const count = hashes.byteLength / SHA256_BYTES;
+    const list = Array.from({ length: count }, (_, at) =>
+      hashes.subarray(at * SHA256_BYTES, (at + 1) * SHA256_BYTES),
+    );
+    const wanted = new Uint8Array(Math.ceil(count / 8));
+    for (const [at, isKnown] of (await replica.knows(list)).entries()) {
+      if (!isKnown) wanted[at >> 3]! |= 1 << (at & 7);
+    }
+    message.done();
+    this.#waitingNeeds.push(encodeNeed({ offer, count, wanted }));
+    this.#flush();
+  }
+
+  async #onCut(message: Incoming): Promise<void> {
+    const cut = decodeEpochCut(message.body);
+    const bound = this.#boundOf(cut.volume);
+    await bound.replica.begin(cut);
+    bound.epoch = cut.epoch;
+    bound.commit = undefined;
+    message.done();
+    const { early } = bound;
+    bound.early = [];
+    for (const one of early) this.onMessage(one.message);
+  }
+
+  async #onCommit(message: Incoming): Promise<void> {
+    const commit = decodeEpochCommit(message.body);
+    const bound = this.#boundOf(commit.volume);
+    if (this.#isEarly(bound, commit.epoch, message)) return;
+    if (commit.epoch !== bound.epoch) {
+      message.done();
+      return;
+    }
+    bound.commit = message;
+    await this.#tryCommit(commit.volume);
+  }
+
+  /** Acknowledged once the epoch is durable: that is what the agent waits for. */
+  async #tryCommit(volume: number): Promise<void> {
+    const bound = this.#bound.get(volume);
+    const waiting = bound?.commit;
+    if (bound === undefined || waiting === undefined || this.#isOver) return;
+    try {
+      if (!(await bound.replica.commit(decodeEpochCommit(waiting.body)))) return;
+    } catch (error) {
+      if (bound.commit === waiting) bound.commit = undefined;
+      this.#fail(waiting, error);
+      return;
+    }
+    if (bound.commit !== waiting) return;
+    bound.commit = undefined;
+    waiting.done();
+    const { volume: name, epoch } = bound.replica;
+    this.#provider.tell({ event: 'epoch', volume: name, epoch });
+  }
+
+  /** What belongs to an epoch that has not begun here waits for its beginning. */
+  #isEarly(bound: Bound, epoch: number, message: Incoming): boolean {
+    if (epoch <= Math.max(bound.epoch, bound.replica.seenEpoch)) return false;
+    if (bound.early.length >= EARLY_MESSAGES_MAX) {
+      throw protocolBreach(`${EARLY_MESSAGES_MAX} messages came before their EPOCH_CUT`);
+    }
+    bound.early.push({ epoch, message });
+    return true;
+  }
+
+  #boundOf(volume: number): Bound {
+    const bound = this.#bound.get(volume);
+    if (bound === undefined) throw protocolBreach(`volume ${volume} was not opened`);
+    return bound;
+  }
+
+  /** What does not fit ends the epoch, not the session; a broken protocol or disk ends that too. */
+  #fail(message: Incoming, error: unknown): void {
+    if (this.#isOver) return;
+    if (!(error instanceof FerryError)) {
+      this.#session.fail(error);
+      this.#provider.tell({ event: 'failed', volume: undefined, error });
+      return;
+    }
+    const { code } = error;
+    if (code === 'REPLICATE_HASH' || code === 'REPLICATE_UNKNOWN_CONTENT') {
+      this.#provider.tell({ event: 'failed', volume: undefined, error });
+      message.done();
+      const text = withoutPaths(error.message);
+      this.#session.sendError({ code, text, sequence: message.sequence });
+      return;
+    }
+    this.#end(error);
+  }
+
+  #end(error: FerryError): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { code, hint } = error;
+    const replicas = [...this.#bound.values()].map(({ replica }) => replica);
+    this.#session.fail(new FerryError(code, withoutPaths(error.message), { hint, cause: error }));
+    for (const { volume } of replicas) {
+      this.#provider.tell({ event: 'failed', volume, error });
+      if (BROKEN.has(code)) this.#provider.drop(volume);
+    }
+  }
+
+  #send(body: Uint8Array): void {
+    this.#waiting.push(body);
+    this.#flush();
+  }
+
+  /** Requests are few, and offers bounded by what the agent may send: so are their answers. */
+  #flush(): void {
+    if (this.#session.state === 'closed') return;
+    for (const [type, list] of [
+      [METADATA, this.#waiting],
+      [NEED, this.#waitingNeeds],
+    ] as const) {
+      for (let body = list[0]; body !== undefined; body = list[0]) {
+        if (!this.#session.send({ type, parts: [body], priority: PRIORITY_CONTROL })) return;
+        list.shift();
+      }
+    }
+  }
+}
+
+/** SHA-256 after SHA-256, all zero where all bytes are; REPLICATE_BASE if the epoch has passed. */
+async function hashesOf(
+  replica: Replica,
+  { epoch, offsetBytes, count }: Extract<Request, { ask: 'hashes' }>,
+): Promise<Uint8Array> {
+  if (count > HASHES_PER_ANSWER || offsetBytes % OFFER_BYTES !== 0) {
+    throw protocolBreach(`${count} hashes from ${offsetBytes} on are asked for`);
+  }
+  if (replica.epoch !== epoch) {
+    throw new ReplicateError('REPLICATE_BASE', `epoch ${epoch} is not the present one`, {
+      hint: 'Compare again.',
+    });
+  }
+  using view = replica.view();
+  const { device } = view;
+  const hashes = new Uint8Array(count * SHA256_BYTES);
+  const bytes = new Uint8Array(OFFER_BYTES);
+  for (let at = 0; at < count; at += 1) {
+    const from = offsetBytes + at * OFFER_BYTES;
+    const part = bytes.subarray(0, Math.min(OFFER_BYTES, device.sizeBytes - from));
+    if (part.byteLength <= 0) throw protocolBreach('hashes behind the end are asked for');
+    await device.read(part, from);
+    if (!isZero(part)) hashes.set(sha256(part), at * SHA256_BYTES);
+  }
+  return hashes;
+}

@@ -1,0 +1,98 @@
+/** Replay: what a journal that was left behind says, record by record. */
+import type { Env } from '../../../core/index.ts';
+import {
+  decodeBlockData,
+  decodeBlockReference,
+  decodeEpochCommit,
+  decodeEpochCut,
+  type EpochCommit,
+} from '../../../wire/index.ts';
+import { damagedJournal } from '../errors.ts';
+import { Attempt } from './attempt.ts';
+import type { Contents } from './contents.ts';
+import { Journal } from './journal.ts';
+import * as record from './journal-record.ts';
+import { overlay, type Piece } from './pieces.ts';
+
+export type ReplayOptions = {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Learns what lies in it. */
+  readonly contents: Contents;
+};
+
+/** A piece of a journal that is not there yet gets it when all is read. */
+type Reader = (journal: Journal) => void | Promise<void>;
+
+export class Replay {
+  readonly #options: ReplayOptions;
+  /** What to do once the journal is open: references are looked up then, in their order. */
+  readonly #later: Reader[] = [];
+  pieces: readonly Piece[] = [];
+  /** The highest epoch that began in it. */
+  seen = 0;
+  /** The last epoch that is whole in it. */
+  committed: EpochCommit | undefined;
+  #attempt: Attempt | undefined;
+
+  constructor(options: ReplayOptions) {
+    this.#options = options;
+  }
+
+  async open(env: Env, volume: string): Promise<Journal> {
+    const { path, sizeBytes } = this.#options;
+    const facts = { volume, sizeBytes };
+    const journal = await Journal.open(env, path, facts, (type, payload, place) => {
+      this.#later.push(this.#read(type, payload, place));
+    });
+    for (const read of this.#later) await read(journal);
+    return journal;
+  }
+
+  #read(type: number, payload: Uint8Array, place: record.RecordPlace): Reader {
+    const { contents, sizeBytes, path } = this.#options;
+    if (type === record.RECORD_CUT) {
+      const cut = decodeEpochCut(payload);
+      return () => {
+        this.seen = Math.max(this.seen, cut.epoch);
+        this.#attempt = new Attempt(cut, sizeBytes);
+      };
+    }
+    if (type === record.RECORD_DATA) {
+      const whole = decodeBlockData(payload);
+      // Without the bytes of the frame, which stay on the disk.
+      const entries = whole.entries.map((entry) => ({ ...entry, hash: entry.hash?.slice() }));
+      const data = { ...whole, entries, frame: new Uint8Array(0) };
+      return (journal) => {
+        contents.learn(data, place);
+        this.#attemptOf(data.epoch)?.addData(data, journal, place);
+      };
+    }
+    if (type === record.RECORD_REFERENCES) {
+      const message = decodeBlockReference(payload);
+      return async (journal) => {
+        const own = this.#attemptOf(message.epoch);
+        own?.addReferences(message, await contents.resolve(message, journal));
+      };
+    }
+    if (type === record.RECORD_COMMIT) {
+      const commit = decodeEpochCommit(payload);
+      return () => this.#commit(commit);
+    }
+    throw damagedJournal(path, `records of type ${type} are not known`);
+  }
+
+  #attemptOf(epoch: number): Attempt | undefined {
+    return this.#attempt?.cut.epoch === epoch ? this.#attempt : undefined;
+  }
+
+  #commit(commit: EpochCommit): void {
+    const attempt = this.#attemptOf(commit.epoch);
+    if (attempt === undefined || !attempt.isComplete(commit)) {
+      throw damagedJournal(this.#options.path, `epoch ${commit.epoch} is not whole in it`);
+    }
+    this.pieces = overlay(this.pieces, attempt.pieces());
+    this.committed = commit;
+    this.#attempt = undefined;
+  }
+}

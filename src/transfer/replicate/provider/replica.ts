@@ -1,0 +1,304 @@
+/** Replica: a volume at the provider; always some epoch whole, over a snapshot and journals. */
+import { type Env, type Extent, type FileLock, toHex } from '../../../core/index.ts';
+import type { Device } from '../../../device/index.ts';
+import type { Snapshot } from '../../../store/index.ts';
+import {
+  type BlockData,
+  type BlockReference,
+  type EpochCommit,
+  type EpochCut,
+  encodeBlockReference,
+  encodeEpochCommit,
+  encodeEpochCut,
+} from '../../../wire/index.ts';
+import { protocolBreach, ReplicateError } from '../errors.ts';
+import { JOURNAL_BYTES_DUE, JOURNAL_PIECES_DUE } from '../limits.ts';
+import { Attempt } from './attempt.ts';
+import * as record from './journal-record.ts';
+import { type Frozen, Layers, type LayersOptions, piecesOf, type Viewed } from './layers.ts';
+import { LiveDevice } from './live-device.ts';
+import { originOf } from './replica-state.ts';
+import { prove } from './sections.ts';
+
+/** Stores what a device holds as a snapshot of the volume, and answers with it. */
+export type MakeSnapshot = (
+  device: Device,
+  since: { readonly parent: Snapshot; readonly changed: readonly Extent[] } | undefined,
+  of: { readonly volume: string; readonly origin: string },
+) => Promise<Snapshot>;
+
+export type ReplicaOptions = LayersOptions & {
+  readonly makeSnapshot: MakeSnapshot;
+  /** Tests make it small. */
+  readonly journalBytesDue?: number;
+};
+
+export class Replica implements AsyncDisposable {
+  readonly volume: string;
+  readonly owner: string;
+  readonly sizeBytes: number;
+  readonly #options: ReplicaOptions;
+  readonly #lock: FileLock;
+  readonly #layers: Layers;
+  #attempt: Attempt | undefined;
+  /** Changes of the state, one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #assembling: Promise<Snapshot> | undefined;
+  /** Somebody waits for a snapshot of the epoch that is on its way. */
+  #wish: PromiseWithResolvers<Snapshot> | undefined;
+  #live: Device | undefined;
+  #isClosed = false;
+
+  /** Takes a replica up, or begins one. REPLICATE_*; what the repository says. */
+  static async open(env: Env, options: ReplicaOptions): Promise<Replica> {
+    const { directory, volume } = options;
+    const lock = await env.files.lock(`${directory}/lock`);
+    if (lock === undefined) {
+      throw new ReplicateError('REPLICATE_BUSY', `the replica of ${volume} is in use`, {
+        hint: 'Another `ferry serve` has it; one process serves a state directory.',
+      });
+    }
+    try {
+      return new Replica(options, lock, await Layers.open(env, options));
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  private constructor(options: ReplicaOptions, lock: FileLock, layers: Layers) {
+    this.volume = options.volume;
+    this.owner = options.owner;
+    this.sizeBytes = options.sizeBytes;
+    this.#options = options;
+    this.#lock = lock;
+    this.#layers = layers;
+  }
+
+  /** Tells this replica from one of the same name that began anew. */
+  get id(): string {
+    return this.#layers.id;
+  }
+
+  /** The epoch whose state this is; 0 before the first. */
+  get epoch(): number {
+    return this.#layers.epoch;
+  }
+
+  /** The highest number that was ever used here; a new epoch needs a higher one. */
+  get seenEpoch(): number {
+    return this.#layers.seen;
+  }
+
+  /** The volume digest of the present epoch, if its agent said so. */
+  get digest(): Uint8Array | undefined {
+    return this.#layers.digest;
+  }
+
+  /** Of the newest snapshot that was made of it. */
+  get snapshot(): Snapshot | undefined {
+    return this.#layers.snapshot;
+  }
+
+  get journalBytes(): number {
+    return this.#layers.journalBytes;
+  }
+
+  /** The present state, as a device that follows it: each read sees one epoch. */
+  live(): Device {
+    this.#live ??= new LiveDevice(`replica:${this.volume}`, this.sizeBytes, () => this.view());
+    return this.#live;
+  }
+
+  /** The present epoch, for as long as the answer is not disposed. */
+  view(): Viewed {
+    return this.#layers.view();
+  }
+
+  /** Begins an epoch; one that was on its way is given up. REPLICATE_BASE, REPLICATE_PROTOCOL. */
+  begin(cut: EpochCut): Promise<void> {
+    return this.#inTurn(async () => {
+      if (cut.epoch <= this.#layers.seen) {
+        throw protocolBreach(`epoch ${cut.epoch} begins after ${this.#layers.seen}`);
+      }
+      if (cut.base !== this.epoch) {
+        const what = `${this.volume}: epoch ${cut.epoch} is told against ${cut.base}`;
+        throw new ReplicateError('REPLICATE_BASE', `${what}, the replica has ${this.epoch}`, {
+          hint: 'The agent compares its volume with the replica, and goes on from there.',
+        });
+      }
+      this.#layers.seen = cut.epoch;
+      this.#attempt = new Attempt(cut, this.sizeBytes);
+      this.#layers.top.journal.append(record.RECORD_CUT, [encodeEpochCut(cut)]);
+    });
+  }
+
+  /** Which of these hashes need not be sent. */
+  knows(hashes: readonly Uint8Array[]): Promise<boolean[]> {
+    return this.#layers.contents.knows(hashes);
+  }
+
+  /** Settles when it is durable. REPLICATE_HASH, REPLICATE_PROTOCOL: the epoch must be given up. */
+  async put(data: BlockData): Promise<void> {
+    const attempt = this.#attemptOf(data.epoch);
+    if (attempt === undefined) return;
+    await this.#taking(attempt, async () => {
+      attempt.check(data.entries);
+      const proven = await prove(data, (offset, length) => this.#present(offset, length));
+      if (attempt !== this.#attempt) return;
+      const layer = this.#layers.top;
+      const place = layer.journal.append(record.RECORD_DATA, proven.parts);
+      attempt.addData(proven.data, layer.journal, place);
+      await layer.journal.durable();
+      if (layer === this.#layers.top) this.#layers.contents.learn(proven.data, place);
+    });
+  }
+
+  /** As `put`; REPLICATE_UNKNOWN_CONTENT. */
+  async refer(message: BlockReference): Promise<void> {
+    const attempt = this.#attemptOf(message.epoch);
+    if (attempt === undefined) return;
+    await this.#taking(attempt, async () => {
+      attempt.check(message.references);
+      const { journal } = this.#layers.top;
+      const contents = await this.#layers.contents.resolve(message, journal);
+      if (attempt !== this.#attempt) return;
+      journal.append(record.RECORD_REFERENCES, [encodeBlockReference(message)]);
+      attempt.addReferences(message, contents);
+      await journal.durable();
+    });
+  }
+
+  /** Makes the epoch the state, if all of it is here: false otherwise. Settles when durable. */
+  commit(commit: EpochCommit): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const attempt = this.#attemptOf(commit.epoch);
+      // Once more, after an answer that was lost.
+      if (attempt === undefined) return commit.epoch <= this.epoch;
+      if (attempt.failure !== undefined) throw attempt.failure;
+      if (!attempt.isComplete(commit)) return false;
+      const pieces = attempt.pieces();
+      const { journal } = this.#layers.top;
+      journal.append(record.RECORD_COMMIT, [encodeEpochCommit(commit)]);
+      await journal.durable();
+      this.#layers.apply(commit, pieces);
+      this.#attempt = undefined;
+      this.#afterCommit();
+      return true;
+    });
+  }
+
+  /** The present epoch as a snapshot; the newest one if nothing came since. */
+  async assemble(): Promise<Snapshot> {
+    // A failure is told to whoever asked for that one.
+    while (this.#assembling !== undefined) await this.#assembling.catch(() => undefined);
+    const begun = await this.#inTurn(async () => {
+      // An epoch on its way lies in the journal that would be closed: it ends first.
+      if (this.#attempt === undefined) return await this.#beginAssembly();
+      this.#wish ??= Promise.withResolvers();
+      return { done: this.#wish.promise };
+    });
+    return await begun.done;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    await this.#turn.catch(() => undefined);
+    await this.#assembling?.catch(() => undefined);
+    await this.#close();
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => undefined); // Told to whoever asked for it.
+    return mine;
+  }
+
+  /** Undefined for what belongs to an epoch that was given up. */
+  #attemptOf(epoch: number): Attempt | undefined {
+    return this.#attempt?.cut.epoch === epoch ? this.#attempt : undefined;
+  }
+
+  /** Counts what is under way; a failure is the attempt's too. */
+  async #taking(attempt: Attempt, work: () => Promise<void>): Promise<void> {
+    attempt.pending += 1;
+    try {
+      await work();
+    } catch (error) {
+      attempt.fail(error);
+      throw error;
+    } finally {
+      attempt.pending -= 1;
+    }
+  }
+
+  async #present(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    using view = this.view();
+    const bytes = new Uint8Array(lengthBytes);
+    await view.device.read(bytes, offsetBytes);
+    return bytes;
+  }
+
+  #afterCommit(): void {
+    const wish = this.#wish;
+    this.#wish = undefined;
+    if (wish !== undefined) this.assemble().then(wish.resolve, wish.reject);
+    // Tried again after the next commit; who asks for a snapshot is told why there is none.
+    else if (this.#isDue()) this.assemble().catch(() => undefined);
+  }
+
+  #isDue(): boolean {
+    if (this.#assembling !== undefined) return false;
+    const { journalBytesDue = JOURNAL_BYTES_DUE } = this.#options;
+    const { journal, pieces } = this.#layers.top;
+    return journal.sizeBytes >= journalBytesDue || pieces.length >= JOURNAL_PIECES_DUE;
+  }
+
+  /** In turn, and while no epoch is on its way: what comes next goes to a new journal. */
+  async #beginAssembly(): Promise<{ readonly done: Promise<Snapshot> }> {
+    const { snapshot, isAtSnapshot } = this.#layers;
+    if (this.#assembling !== undefined)
+      return { done: this.#assembling.then(() => this.assemble()) };
+    if (isAtSnapshot) return { done: Promise.resolve(snapshot!) };
+    const frozen = await this.#layers.freeze();
+    const done = this.#assemble(frozen).finally(() => {
+      this.#assembling = undefined;
+    });
+    done.catch(() => undefined); // Told to whoever waits for it.
+    this.#assembling = done;
+    return { done };
+  }
+
+  async #assemble(frozen: Frozen): Promise<Snapshot> {
+    const { volume, owner } = this;
+    const parent = this.#layers.snapshot;
+    using view = this.#layers.view(frozen.layers);
+    const since = parent && { parent, changed: piecesOf(frozen.layers) };
+    const of = { volume, origin: originOf(owner) };
+    const snapshot = await this.#options.makeSnapshot(view.device, since, of);
+    if (frozen.digest !== undefined && snapshot.digest !== toHex(frozen.digest)) {
+      const what = `${volume}@${snapshot.id.slice(0, 8)}: epoch ${frozen.epoch}`;
+      throw new ReplicateError('REPLICATE_DIGEST', `${what} is not what its agent has`, {
+        hint: 'Compare both sides anew (`ferry replicate --once`), and report this.',
+      });
+    }
+    await this.#inTurn(() => this.#layers.settle(snapshot, frozen));
+    return snapshot;
+  }
+
+  async #close(): Promise<void> {
+    this.#isClosed = true;
+    this.#wish?.reject(closed(this.volume));
+    try {
+      await this.#layers[Symbol.asyncDispose]();
+    } finally {
+      await this.#lock.release();
+    }
+  }
+}
+
+function closed(volume: string): ReplicateError {
+  return new ReplicateError('REPLICATE_CLOSED', `the replica of ${volume} is being closed`, {
+    hint: 'Connect again.',
+  });
+}

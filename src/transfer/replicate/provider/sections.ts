@@ -1,0 +1,171 @@
+/** Sections: the plain bytes of a data message's records, verified, one after the other. */
+import {
+  CodecError,
+  decodePatch,
+  encodeFrame,
+  FRAME_STORED_MAX,
+  type Frame,
+  parseFrame,
+  plainRecord,
+  plainSection,
+} from '../../../codec/index.ts';
+import { crc32, equalBytes, sha256 } from '../../../core/index.ts';
+import {
+  type BlockData,
+  decodeBlockData,
+  type Entry,
+  encodeBlockData,
+  hasRecord,
+  KIND_DATA,
+  KIND_PATCH,
+} from '../../../wire/index.ts';
+import { protocolBreach, ReplicateError } from '../errors.ts';
+import { SECTION_CACHE_BYTES } from '../limits.ts';
+import type { Journal } from './journal.ts';
+import type { RecordPlace } from './journal-record.ts';
+
+/** What a patch was made against: what the volume has there now. */
+export type ParentOf = (offsetBytes: number, lengthBytes: number) => Promise<Uint8Array>;
+
+/** A message whose content is proven, in the form in which the journal keeps it. */
+export type Proven = {
+  readonly data: BlockData;
+  readonly parts: readonly Uint8Array[];
+};
+
+/**
+ * Verifies each record by its hash. Patches are decoded, and the message made anew without them: a
+ * journal stands on nothing that may be overwritten. REPLICATE_HASH, REPLICATE_PROTOCOL.
+ */
+export async function prove(data: BlockData, parentOf: ParentOf): Promise<Proven> {
+  const entries = data.entries.filter(({ kind }) => hasRecord(kind));
+  if (entries.length === 0) return { data, parts: encodeBlockData(data) };
+  const frame = framed(data, entries.length);
+  const plain = reading(() => plainSection(frame)).slice();
+  const records: Uint8Array[] = [];
+  let hasPatches = false;
+  for (const [index, record] of frame.records.entries()) {
+    const entry = entries[index]!;
+    checkLength(entry, record.rawBytes);
+    const isPatch = record.parents.length > 0;
+    if (isPatch !== (entry.kind === KIND_PATCH)) throw protocolBreach('a patch that is none');
+    const bytes = isPatch
+      ? await patched(frame, index, entry, parentOf)
+      : plainRecord(plain, record);
+    hasPatches ||= isPatch || record.storedBytes !== record.rawBytes;
+    if (!equalBytes(sha256(bytes), entry.hash!)) throw wrongHash(entry);
+    records.push(bytes);
+  }
+  if (!hasPatches) return { data, parts: encodeBlockData(data) };
+  return remade(data, records);
+}
+
+async function patched(
+  frame: Frame,
+  index: number,
+  { offsetBytes, lengthBytes }: Entry,
+  parentOf: ParentOf,
+): Promise<Uint8Array> {
+  const { parents, at, storedBytes } = frame.records[index]!;
+  const [reference, ...more] = parents;
+  if (reference === undefined || more.length > 0) throw protocolBreach('a patch of several');
+  const parent = await parentOf(offsetBytes, lengthBytes);
+  if (!equalBytes(referenceOf(parent), reference)) {
+    const where = `${lengthBytes} bytes at ${offsetBytes}`;
+    throw new ReplicateError('REPLICATE_HASH', `a patch of ${where} is against other content`, {
+      hint: 'Nothing was applied; the agent sends them whole.',
+    });
+  }
+  const patch = frame.bytes.subarray(at, at + storedBytes);
+  return reading(() => decodePatch(patch, [parent], lengthBytes)).slice();
+}
+
+/** Names content that a patch stands on: CRC-32, and the beginning of the SHA-256. */
+export function referenceOf(bytes: Uint8Array): Uint8Array {
+  const reference = new Uint8Array(12);
+  new DataView(reference.buffer).setUint32(0, crc32(bytes), true);
+  reference.set(sha256(bytes).subarray(0, 8), 4);
+  return reference;
+}
+
+function remade(data: BlockData, records: readonly Uint8Array[]): Proven {
+  const target = new Uint8Array(FRAME_STORED_MAX);
+  const inputs = records.map((bytes) => ({ kind: 'plain', bytes }) as const);
+  const compression = { algorithm: 'zstd', level: 1 } as const;
+  const frame = target.slice(0, encodeFrame(inputs, compression, target));
+  const entries = data.entries.map((entry) =>
+    hasRecord(entry.kind) ? { ...entry, kind: KIND_DATA } : entry,
+  );
+  const whole = { ...data, entries, frame };
+  return { data: whole, parts: encodeBlockData(whole) };
+}
+
+function framed(data: BlockData, recordCount: number): Frame {
+  const frame = reading(() => parseFrame(data.frame));
+  if (frame.records.length !== recordCount) {
+    throw protocolBreach(`a frame of ${frame.records.length} records for ${recordCount} entries`);
+  }
+  return frame;
+}
+
+/** A frame that does not decode is as good as one with other content. */
+function reading<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof CodecError)) throw error;
+    throw new ReplicateError('REPLICATE_HASH', `a frame does not decode: ${error.message}`, {
+      hint: 'Nothing was applied; the agent sends it again.',
+      cause: error,
+    });
+  }
+}
+
+function checkLength({ lengthBytes, offsetBytes }: Entry, rawBytes: number): void {
+  if (lengthBytes === rawBytes) return;
+  throw protocolBreach(`a record of ${rawBytes} bytes for ${lengthBytes} at ${offsetBytes}`);
+}
+
+function wrongHash({ offsetBytes, lengthBytes }: Entry): ReplicateError {
+  const where = `${lengthBytes} bytes at ${offsetBytes}`;
+  return new ReplicateError('REPLICATE_HASH', `${where} do not have the hash that was sent`, {
+    hint: 'Nothing of it was applied; the agent sends it again.',
+  });
+}
+
+/** Decoded sections of journals, the newest ones kept. */
+export class SectionCache {
+  readonly #sections = new Map<string, Uint8Array>();
+  #bytes = 0;
+
+  /** All records of the data message at `place`, verified again. REPLICATE_JOURNAL. */
+  async section(journal: Journal, place: RecordPlace): Promise<Uint8Array> {
+    const name = `${journal.path}:${place.atBytes}`;
+    const known = this.#sections.get(name);
+    if (known !== undefined) {
+      this.#sections.delete(name);
+      this.#sections.set(name, known);
+      return known;
+    }
+    const section = sectionOf(decodeBlockData(await journal.read(place)));
+    this.#sections.set(name, section);
+    this.#bytes += section.byteLength;
+    for (const [oldest, { byteLength }] of this.#sections) {
+      if (this.#bytes <= SECTION_CACHE_BYTES || oldest === name) break;
+      this.#sections.delete(oldest);
+      this.#bytes -= byteLength;
+    }
+    return section;
+  }
+}
+
+function sectionOf(data: BlockData): Uint8Array {
+  const entries = data.entries.filter(({ kind }) => hasRecord(kind));
+  const frame = framed(data, entries.length);
+  const section = reading(() => plainSection(frame)).slice();
+  for (const [index, { at, rawBytes }] of frame.records.entries()) {
+    const bytes = section.subarray(at, at + rawBytes);
+    if (!equalBytes(sha256(bytes), entries[index]!.hash!)) throw wrongHash(entries[index]!);
+  }
+  return section;
+}

@@ -1,0 +1,130 @@
+/** Requests and their answers: JSON in METADATA, beside the facts that they are about. */
+import { FerryError } from '../../core/index.ts';
+import {
+  decodeMetadata,
+  encodeMetadata,
+  FACT_BLOCKS,
+  FACT_GEOMETRY,
+  FACT_NAME,
+  FACT_REQUEST,
+  type Fact,
+  type Geometry,
+  geometryFact,
+  geometryOf,
+  nameFact,
+  nameOf,
+} from '../../wire/index.ts';
+import { protocolBreach } from './errors.ts';
+import { REQUEST_BYTES_MAX } from './limits.ts';
+
+/** Of the agent. `request` is its choice; the answer repeats it. */
+export type Request =
+  /** With FACT_NAME and FACT_GEOMETRY: opens a volume under the message's number. */
+  | { readonly request: number; readonly ask: 'open' }
+  /** The hashes of chunks of OFFER_BYTES in an epoch that is the present one. */
+  | {
+      readonly request: number;
+      readonly ask: 'hashes';
+      readonly epoch: number;
+      readonly offsetBytes: number;
+      readonly count: number;
+    }
+  /** A snapshot of the present epoch. */
+  | { readonly request: number; readonly ask: 'snapshot' };
+
+export type Refusal = { readonly code: string; readonly message: string; readonly hint: string };
+
+export type OpenAnswer = {
+  readonly replica: string;
+  readonly epoch: number;
+  readonly seenEpoch: number;
+};
+
+export type SnapshotAnswer = {
+  readonly snapshot: string;
+  readonly digest: string;
+  readonly storedBytes: number;
+};
+
+export type Answer = {
+  readonly answer: number;
+  readonly ask?: undefined;
+  readonly refusal?: Refusal;
+  readonly [field: string]: unknown;
+};
+
+export type Told = {
+  readonly volume: number;
+  readonly json: Request | Answer;
+  readonly name: string | undefined;
+  readonly geometry: Geometry | undefined;
+  readonly hashes: Uint8Array | undefined;
+};
+
+export type TellOptions = {
+  readonly volume: number;
+  readonly json: Request | Answer;
+  readonly name?: string;
+  readonly geometry?: Geometry;
+  readonly hashes?: Uint8Array;
+};
+
+export function encodeTold({ volume, json, name, geometry, hashes }: TellOptions): Uint8Array {
+  const bytes = new TextEncoder().encode(JSON.stringify(json));
+  const facts: Fact[] = [{ tag: FACT_REQUEST, bytes }];
+  if (name !== undefined) facts.push(nameFact(name));
+  if (geometry !== undefined) facts.push(geometryFact(geometry));
+  if (hashes !== undefined) facts.push({ tag: FACT_BLOCKS, bytes: hashes });
+  return encodeMetadata({ volume, epoch: 0, facts });
+}
+
+/** REPLICATE_PROTOCOL if there is no request or answer in it. */
+export function decodeTold(body: Uint8Array): Told {
+  const { volume, facts } = decodeMetadata(body);
+  const find = (tag: number) => facts.find((fact) => fact.tag === tag);
+  const request = find(FACT_REQUEST);
+  if (request === undefined || request.bytes.byteLength > REQUEST_BYTES_MAX) {
+    throw protocolBreach('METADATA without a request that can be read');
+  }
+  const name = find(FACT_NAME);
+  const geometry = find(FACT_GEOMETRY);
+  return {
+    volume,
+    json: jsonOf(request.bytes),
+    name: name && nameOf(name),
+    geometry: geometry && geometryOf(geometry),
+    hashes: find(FACT_BLOCKS)?.bytes.slice(),
+  };
+}
+
+/** For whoever asked: what went wrong, without paths of this host. */
+export function refusalOf(error: unknown): Refusal {
+  if (!(error instanceof FerryError)) throw error;
+  const { code, hint } = error;
+  return { code, message: withoutPaths(error.message), hint };
+}
+
+/** Paths say nothing to the other side, and something about this one. */
+export function withoutPaths(text: string): string {
+  return text.replace(/(^|\s)\/\S+/g, '$1(a file)');
+}
+
+function jsonOf(bytes: Uint8Array): Request | Answer {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    throw protocolBreach('a request is not JSON');
+  }
+  if (typeof value !== 'object' || value === null) throw protocolBreach('a request is no object');
+  const { answer, request, ask } = value as Record<string, unknown>;
+  if (Number.isSafeInteger(answer)) return value as Answer;
+  if (!Number.isSafeInteger(request)) throw protocolBreach('a request has no number');
+  if (ask === 'open' || ask === 'snapshot') return { request, ask } as Request;
+  const { epoch, offsetBytes, count } = value as Record<string, unknown>;
+  const isWhole = [epoch, offsetBytes, count].every(
+    (number) => Number.isSafeInteger(number) && (number as number) >= 0,
+  );
+  if (ask === 'hashes' && isWhole) return { request, ask, epoch, offsetBytes, count } as Request;
+  throw protocolBreach(`a request asks for ${JSON.stringify(ask)?.slice(0, 40)}`);
+}
