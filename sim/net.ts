@@ -1,5 +1,6 @@
 /** A simulated network: addresses, listeners and connections; what flows is in stream.ts. */
 import { type Address, EnvError, type Listener, type Net, type Stream } from '../src/core/index.ts';
+import { SimulatedDatagrams } from './datagrams.ts';
 import type { SimulatedProcess } from './process.ts';
 import { Connection } from './stream.ts';
 
@@ -13,6 +14,7 @@ type Accepting = {
 };
 
 export class SimulatedNet {
+  readonly datagrams = new SimulatedDatagrams();
   readonly #listeners = new Map<string, Accepting>();
   readonly #breaks: number[] = [];
   #nextPort = FIRST_FREE_PORT;
@@ -27,6 +29,7 @@ export class SimulatedNet {
     return {
       listen: (address, onStream) => this.#listen(process, address, onStream),
       connect: (address, timeoutMs) => this.#connect(process, address, timeoutMs),
+      openDatagrams: async (options, handlers) => this.datagrams.open(process, options, handlers),
       tls: () => {
         throw failure('ENV_UNSUPPORTED', 'TLS');
       },

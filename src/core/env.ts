@@ -5,9 +5,11 @@
  * itself; it is handed an Env. `node-env.ts` is the real one, `sim/` holds the simulated one, in
  * which a whole run repeats under a seed, with faults. Every failure is an EnvError.
  */
+import type { DatagramHandlers, DatagramOptions, DatagramSocket } from './datagrams.ts';
 import type { EnvError } from './errors.ts';
 import type { Tls, TlsOptions } from './tls.ts';
 
+export type * from './datagrams.ts';
 export type * from './tls.ts';
 
 export interface Env {
@@ -139,6 +141,8 @@ export interface Net {
   /** TCP port 0 picks a free one; the listener tells. A stale unix socket file is replaced. */
   listen(address: Address, onStream: (stream: Stream) => void): Promise<Listener>;
   connect(address: Address, timeoutMs: number): Promise<Stream>;
+  /** A UDP socket. ENV_ADDRESS_IN_USE, ENV_INVALID as for `listen`. */
+  openDatagrams(options: DatagramOptions, handlers: DatagramHandlers): Promise<DatagramSocket>;
   /** Credentials made ready for use; fails with ENV_TLS if they are unusable. */
   tls(options: TlsOptions): Tls;
   /**
@@ -174,6 +178,8 @@ export interface StreamHandlers {
 export interface Stream {
   /** Names the peer in logs. */
   readonly peer: string;
+  /** The peer's address in numbers; undefined where it has none. */
+  readonly remoteHost?: string | undefined;
   /** Must be called once, in the tick in which the stream was handed over. */
   start(handlers: StreamHandlers): void;
   /**

@@ -3,14 +3,16 @@ import type { Env, SecureStream, Stream, Timer } from '../core/index.ts';
 import { BufferPool } from './buffers.ts';
 import { protocolError, WireError } from './errors.ts';
 import { exchange, makeHello, readHello } from './hello-exchange.ts';
+import { LaneChooser, type LaneMode } from './lane-chooser.ts';
 import * as limits from './limits.ts';
 import * as m from './messages/index.ts';
 import { Session } from './session.ts';
 import type { SessionHandlers } from './session-types.ts';
 import { StreamLane } from './stream-lane.ts';
+import { openUdpLane } from './udp/udp-doors.ts';
 
 export type DialOptions = {
-  readonly env: Pick<Env, 'clock' | 'random'>;
+  readonly env: Pick<Env, 'clock' | 'random' | 'net'>;
   readonly pool?: BufferPool;
   /** A new connection, on which the peer has proven who it is; `dialTls` makes one. */
   dial(): Promise<Stream>;
@@ -22,12 +24,27 @@ export type DialOptions = {
   readonly handlers: SessionHandlers;
   /** Further connections that carry data, as far as the host offers them. */
   readonly streamLanes?: number;
+  /** Which lanes carry data; `auto` tries those that come about. */
+  readonly lane?: LaneMode;
+  /** Where datagrams go, in numbers; by default to where the connection leads. */
+  readonly udpHost?: string;
+};
+
+export type DialledSession = {
+  readonly session: Session;
+  readonly chooser: LaneChooser;
 };
 
 /** Settles once the host has said hello; from then on losses of the connection are mended. */
-export async function dialSession(options: DialOptions): Promise<Session> {
+export async function dialSession(options: DialOptions): Promise<DialledSession> {
   return await new Dialler(options).open();
 }
+
+/** Between two tries to open a UDP lane. */
+const UDP_PAUSE_FIRST_MS = 10_000;
+const UDP_PAUSE_MAX_MS = 600_000;
+
+type MaybeSecure = Stream & Partial<Pick<SecureStream, 'peerCertificate' | 'exportKey'>>;
 
 class Dialler {
   readonly #options: DialOptions;
@@ -35,16 +52,21 @@ class Dialler {
   #session: Session | undefined;
   #pauseMs = limits.REDIAL_FIRST_MS;
   #timer: Timer | undefined;
+  #udpTimer: Timer | undefined;
+  #udpPauseMs = 0;
   #laneCount = 0;
+  #chooser: LaneChooser | undefined;
+  /** The control lane's connection, out of which keys come. */
+  #stream: MaybeSecure | undefined;
 
   constructor(options: DialOptions) {
     this.#options = options;
     this.#pool = options.pool ?? new BufferPool();
   }
 
-  async open(): Promise<Session> {
+  async open(): Promise<DialledSession> {
     await this.#connect();
-    return this.#session!;
+    return { session: this.#session!, chooser: this.#chooser! };
   }
 
   async #connect(): Promise<void> {
@@ -70,6 +92,7 @@ class Dialler {
             const answer = readHello(body, capabilities);
             this.#session = this.#meet(stream, answer);
             this.#laneCount = 0;
+            this.#stream = stream;
             this.#session.attach(messages, answer);
             resolve();
           } catch (error) {
@@ -106,11 +129,20 @@ class Dialler {
         onLaneOffer: (offer) => {
           handlers.onLaneOffer?.(offer);
           if (offer.kind === m.LANE_STREAM) void this.#openLane(offer);
+          else this.#planUdp(offer);
         },
       },
-      onGone: () => this.#timer?.cancel(),
+      onGone: () => {
+        this.#timer?.cancel();
+        this.#udpTimer?.cancel();
+        this.#chooser?.stop();
+      },
     });
     session.meet(hello);
+    session.onLaneGone = ({ kind }) => {
+      if (kind === 'tls') this.#laneCount -= 1;
+    };
+    this.#chooser = new LaneChooser(env.clock, session, this.#options.lane ?? 'auto');
     return session;
   }
 
@@ -126,13 +158,42 @@ class Dialler {
     });
   }
 
+  /** At once at first; where UDP is blocked, ever more rarely. */
+  #planUdp(offer: m.LaneOffer): void {
+    const { env, lane = 'auto' } = this.#options;
+    if (lane !== 'auto' && lane !== 'udp') return;
+    this.#udpTimer?.cancel();
+    this.#udpTimer = env.clock.after(this.#udpPauseMs, () => {
+      this.#udpPauseMs = Math.min(UDP_PAUSE_MAX_MS, 2 * this.#udpPauseMs + UDP_PAUSE_FIRST_MS);
+      void this.#openUdp(offer);
+    });
+  }
+
+  async #openUdp(offer: m.LaneOffer): Promise<void> {
+    const session = this.#session!;
+    const stream = this.#stream;
+    const host = this.#options.udpHost ?? stream?.remoteHost;
+    const exportKey = stream?.exportKey?.bind(stream);
+    if (session.state !== 'open' || host === undefined || exportKey === undefined) return;
+    const { env } = this.#options;
+    const pool = this.#pool;
+    try {
+      const onProven = () => {
+        this.#udpPauseMs = UDP_PAUSE_FIRST_MS;
+      };
+      await openUdpLane({ env, pool, session, offer, exportKey, host, onProven });
+    } catch {
+      // No socket for it: data goes by the other lanes.
+    }
+  }
+
   /** A lane that does not come about is done without. */
   async #openLane({ laneId, token }: m.LaneOffer): Promise<void> {
     const session = this.#session!;
     if (this.#laneCount >= (this.#options.streamLanes ?? 0)) return;
     this.#laneCount += 1;
     const { env } = this.#options;
-    const { sessionToken } = { sessionToken: session.token };
+    const sessionToken = session.token;
     try {
       const stream = await this.#options.dial();
       exchange(stream, {
@@ -143,11 +204,11 @@ class Dialler {
             messages.destroy();
             return;
           }
-          const lane = new StreamLane(laneId, 'tls', messages, session);
-          session.addLane(lane);
-          session.useLanes([...session.lanes.filter(({ kind }) => kind === 'tls')]);
+          session.addLane(new StreamLane(laneId, 'tls', messages, session));
         },
-        onFailed: () => {},
+        onFailed: () => {
+          this.#laneCount -= 1;
+        },
       });
     } catch {
       this.#laneCount -= 1;

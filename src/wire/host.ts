@@ -1,5 +1,6 @@
 /** The side that is dialled: turns connections into sessions and lanes, or refuses them. */
 import {
+  type DatagramAddress,
   type Env,
   equalSecrets,
   type PeerCertificate,
@@ -11,12 +12,14 @@ import { BufferPool } from './buffers.ts';
 import { closedError, WireError } from './errors.ts';
 import { HalfOpen } from './half-open.ts';
 import { exchange, type First, makeHello, readHello } from './hello-exchange.ts';
+import { type LaneChoice, LaneChooser, type LaneMode } from './lane-chooser.ts';
 import { LaneDoor } from './lane-door.ts';
 import { SESSIONS_MAX, TLS_TIMEOUT_MS } from './limits.ts';
 import type { MessageStream } from './message-stream.ts';
 import * as m from './messages/index.ts';
 import { Session } from './session.ts';
 import type { SessionHandlers } from './session-types.ts';
+import { UdpHost } from './udp/udp-doors.ts';
 
 export type Knock = {
   /** Undefined without TLS, or if the peer showed none. */
@@ -39,18 +42,22 @@ export type Admission = {
 };
 
 export type HostOptions = {
-  readonly env: Pick<Env, 'clock' | 'random'>;
+  readonly env: Pick<Env, 'clock' | 'random' | 'net'>;
   /** Undefined: connections are trusted as they are (a unix socket, a test). */
   readonly tls?: Tls | undefined;
   readonly pool?: BufferPool;
   readonly capabilities?: readonly string[];
   /** Further connections that each session may open. */
   readonly streamLanes?: number;
+  /** Where to listen for datagrams (`listenUdp`); none: no session has a UDP lane. */
+  readonly lane?: LaneMode;
   /** Refuses by throwing a WireError, which the peer is told. */
   admit(knock: Knock): Admission | Promise<Admission>;
   /** A connection came to nothing. */
   onRefused?(error: unknown, peer: string): void;
 };
+
+type MaybeSecure = Stream & Partial<Pick<SecureStream, 'peerCertificate' | 'exportKey'>>;
 
 export class SessionHost {
   readonly #options: HostOptions;
@@ -58,12 +65,15 @@ export class SessionHost {
   readonly #halfOpen = new HalfOpen();
   readonly #sessions = new Map<string, Session>();
   readonly #doors: LaneDoor;
+  readonly #udp: UdpHost;
+  readonly #choosers = new WeakMap<Session, LaneChooser>();
   #isClosed = false;
 
   constructor(options: HostOptions) {
     this.#options = options;
     this.#pool = options.pool ?? new BufferPool();
-    this.#doors = new LaneDoor(options.env, options.streamLanes ?? 0);
+    this.#udp = new UdpHost(options.env, this.#pool);
+    this.#doors = new LaneDoor(options.env, options.streamLanes ?? 0, this.#udp);
   }
 
   get halfOpenCount(): number {
@@ -72,6 +82,17 @@ export class SessionHost {
 
   get sessions(): readonly Session[] {
     return [...this.#sessions.values()];
+  }
+
+  /** Opens a port for the datagrams of all sessions, in numbers: `0.0.0.0`, 7007. */
+  async listenUdp(host: string, port: number): Promise<DatagramAddress> {
+    await this.#udp.listen(host, port);
+    return this.#udp.address!;
+  }
+
+  /** Which lanes this side sends data by, and why. */
+  choiceOf(session: Session): LaneChoice | undefined {
+    return this.#choosers.get(session)?.choice;
   }
 
   /** Takes an accepted connection; must be called in the tick in which it was handed over. */
@@ -89,6 +110,7 @@ export class SessionHost {
     this.#isClosed = true;
     this.#halfOpen.clear();
     for (const session of this.#sessions.values()) session.end(reason, againAfterMs);
+    this.#udp.close();
   }
 
   async #greet(stream: Stream): Promise<void> {
@@ -105,7 +127,7 @@ export class SessionHost {
     exchange(secured, {
       ...{ clock: env.clock, pool: this.#pool, expected: [m.HELLO, m.LANE_JOIN] },
       onFirst: (first) => {
-        void this.#answer(stream, secured as Partial<SecureStream> & Stream, first);
+        void this.#answer(stream, secured, first);
       },
       onFailed: (error) => this.#refused(stream, error),
     });
@@ -113,13 +135,13 @@ export class SessionHost {
 
   async #answer(
     stream: Stream,
-    secured: Partial<SecureStream> & Stream,
+    secured: MaybeSecure,
     { messages, type, body }: First,
   ): Promise<void> {
     try {
       const certificate = secured.peerCertificate;
       if (type === m.LANE_JOIN) this.#join(m.decodeLaneJoin(body), certificate, messages);
-      else await this.#hello(readHello(body, this.#options.capabilities), certificate, messages);
+      else await this.#hello(readHello(body, this.#options.capabilities), secured, messages);
       this.#halfOpen.remove(stream);
     } catch (error) {
       messages.fail(error);
@@ -133,12 +155,9 @@ export class SessionHost {
     this.#doors.join(session, join, messages);
   }
 
-  async #hello(
-    hello: m.Hello,
-    certificate: PeerCertificate | undefined,
-    messages: MessageStream,
-  ): Promise<void> {
+  async #hello(hello: m.Hello, secured: MaybeSecure, messages: MessageStream): Promise<void> {
     const { peer } = messages;
+    const certificate = secured.peerCertificate;
     const admission = await this.#options.admit({ certificate, hello, peer });
     const found = await this.#find(hello, admission, certificate);
     if (messages.isClosed) throw closedError();
@@ -152,9 +171,11 @@ export class SessionHost {
     if (isNew) {
       this.#sessions.set(keyOf(session.token), session);
       session.handlers = admission.open(session);
+      const { env, lane = 'auto' } = this.#options;
+      this.#choosers.set(session, new LaneChooser(env.clock, session, lane));
     }
     session.attach(messages, hello);
-    this.#doors.offer(session);
+    this.#doors.offer(session, secured.exportKey?.bind(secured));
   }
 
   async #find(
@@ -186,6 +207,7 @@ export class SessionHost {
       onGone: () => {
         this.#sessions.delete(keyOf(token));
         this.#doors.forget(session);
+        this.#choosers.get(session)?.stop();
       },
     });
     return { session, isNew: true };

@@ -1,6 +1,6 @@
 /** wire: the session between two nodes, its lanes and its messages; see README.md. */
 export { BufferPool } from './buffers.ts';
-export { type DialOptions, dialSession } from './dial.ts';
+export { type DialledSession, type DialOptions, dialSession } from './dial.ts';
 export { type DialTlsOptions, dialTls } from './dial-tls.ts';
 export { WireError, type WireErrorCode } from './errors.ts';
 export {
@@ -21,6 +21,7 @@ export { OneTimeTokens, type OneTimeTokensOptions } from './identity/one-time-to
 export { checkPinned, checkShown } from './identity/trust.ts';
 export { Incoming } from './incoming.ts';
 export type { Lane, LaneKind } from './lane.ts';
+export { type LaneChoice, LaneChooser, type LaneMode, type LaneSet } from './lane-chooser.ts';
 export * from './limits.ts';
 export * from './messages/index.ts';
 export { Session, type SessionState } from './session.ts';

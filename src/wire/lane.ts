@@ -7,6 +7,8 @@ export type LaneKind = 'control' | 'tls' | 'udp';
 export interface Lane {
   readonly id: number;
   readonly kind: LaneKind;
+  /** Whether it can carry data now. */
+  readonly isReady: boolean;
   /** Sends as long as it can and its owner has something. */
   pump(): void;
   /** Ends at once; `onLaneClosed` follows. */
@@ -24,5 +26,7 @@ export interface LaneOwner {
   nextMessage(lane: Lane): Outgoing | undefined;
   admit(lane: Lane, header: Header): boolean;
   onMessage(lane: Lane, header: Header, body: Uint8Array, buffer: Uint8Array | undefined): void;
+  /** `isReady` has become true. */
+  onLaneReady(lane: Lane): void;
   onLaneClosed(lane: Lane, error: unknown): void;
 }

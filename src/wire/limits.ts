@@ -45,7 +45,7 @@ export const POOL_BUFFER_BYTES_MIN = 16 * KIB;
 export const QUEUE_BYTES_MAX = 8 * MIB;
 export const QUEUE_MESSAGES_MAX = 4 * KIB;
 /** Bytes that a lane hands to its socket and the kernel has not taken. */
-export const LANE_QUEUED_BYTES_MAX = MIB;
+export const LANE_QUEUED_BYTES_MAX = 512 * KIB;
 /** Messages are gathered up to this into one call. */
 export const GATHERED_BYTES_MAX = 256 * KIB;
 

@@ -31,6 +31,7 @@ const CONTROL_BODY_BYTES_MAX = 4 * 1024;
 type Queue = { again: Outgoing[]; readonly fresh: Fifo<Outgoing> };
 
 export class Outbound {
+  readonly #onSettled: (message: Outgoing) => void;
   readonly #queues: readonly (readonly Queue[])[] = [makeQueues(), makeQueues()];
   readonly #waitingBytes = new Array<number>(PRIORITIES).fill(0);
   readonly #waitingCount = new Array<number>(PRIORITIES).fill(0);
@@ -40,6 +41,10 @@ export class Outbound {
   unacknowledgedBytes = 0;
   /** Bytes of bodies sent for a second time or more. */
   resentBytes = 0;
+
+  constructor(onSettled: (message: Outgoing) => void = () => {}) {
+    this.#onSettled = onSettled;
+  }
 
   /** The lowest number that may still be sent. */
   get firstNumber(): number {
@@ -137,6 +142,7 @@ export class Outbound {
       queue.again = queue.again.filter((other) => other !== message);
       this.#wait(message, -1);
     }
+    this.#onSettled(message);
     message.onAcknowledged?.();
     return message.bodyBytes;
   }

@@ -1,7 +1,8 @@
 /** Bodies that are compressed on the way: those of facts and lists, not of blocks. */
 import { compress, decompress } from '../codec/index.ts';
 import { ByteReader, ByteWriter } from '../core/index.ts';
-import { decoding, formatError } from './errors.ts';
+import { decoding, formatError, limitError } from './errors.ts';
+import { FLAG_COMPRESSED } from './header.ts';
 import { BODY_BYTES_MAX } from './limits.ts';
 import { BLOCK_REFERENCE, METADATA, NEED } from './messages/index.ts';
 
@@ -11,7 +12,7 @@ const PACKED_BYTES_MIN = 256;
 const packedTypes = new Set([METADATA, BLOCK_REFERENCE, NEED]);
 
 /** Undefined if it is not worth it. */
-export function packed(type: number, body: Uint8Array): Uint8Array | undefined {
+function packed(type: number, body: Uint8Array): Uint8Array | undefined {
   if (!packedTypes.has(type) || body.byteLength < PACKED_BYTES_MIN) return undefined;
   const { algorithm, stored } = compress(body, { algorithm: 'zstd', level: 1 });
   if (stored.byteLength > body.byteLength - body.byteLength / 8) return undefined;
@@ -20,6 +21,15 @@ export function packed(type: number, body: Uint8Array): Uint8Array | undefined {
   writer.varint(body.byteLength);
   writer.put(stored);
   return writer.view();
+}
+
+/** A body as it is sent: compressed where that pays, and never too long. */
+export function preparedBody(type: number, parts: readonly Uint8Array[], flags: number) {
+  const small = parts.length === 1 ? packed(type, parts[0]!) : undefined;
+  const body = small === undefined ? parts : [small];
+  const bodyBytes = body.reduce((sum, part) => sum + part.byteLength, 0);
+  if (bodyBytes > BODY_BYTES_MAX) throw limitError(`a body of ${bodyBytes} bytes`);
+  return { parts: body, bodyBytes, flags: small === undefined ? flags : flags | FLAG_COMPRESSED };
 }
 
 export function unpacked(body: Uint8Array): Uint8Array {

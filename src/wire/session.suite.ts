@@ -1,13 +1,24 @@
 /** Two ends of a session in a simulated world, for tests. */
 import { World } from '../../sim/index.ts';
-import type { Address, Stream } from '../core/index.ts';
+import { type Address, hmac, type Stream } from '../core/index.ts';
 import { dialSession } from './dial.ts';
 import { type HostOptions, SessionHost } from './host.ts';
 import type { Incoming } from './incoming.ts';
+import type { LaneChooser, LaneMode } from './lane-chooser.ts';
 import type { Session } from './session.ts';
 import type { SessionHandlers } from './session-types.ts';
 
 export const address: Address = { kind: 'tcp', host: 'provider', port: 7007 };
+
+export const udpHost = '10.0.0.1';
+
+/** What TLS would derive, from a secret that is none. */
+function exportKey(lengthBytes: number, label: string, context: Uint8Array): Uint8Array {
+  const parts = [1, 2].map((part) =>
+    hmac(new Uint8Array(32), new TextEncoder().encode(label), context, Uint8Array.of(part)),
+  );
+  return Uint8Array.from(Buffer.concat(parts)).subarray(0, lengthBytes);
+}
 
 /** Collects what a side is told; `onMessage` decides when a message is done. */
 export class Recorder implements SessionHandlers {
@@ -50,6 +61,7 @@ export type Pair = {
   readonly world: World;
   readonly host: SessionHost;
   readonly client: Session;
+  readonly chooser: LaneChooser;
   readonly server: Session;
   readonly atClient: Recorder;
   readonly atServer: Recorder;
@@ -59,7 +71,9 @@ export type PairOptions = {
   readonly seed?: number;
   readonly lanes?: number;
   readonly host?: Partial<HostOptions>;
-  readonly wrap?: (stream: Stream) => Stream;
+  /** Opens the host's port for datagrams, with keys that stand in for those of TLS. */
+  readonly udp?: boolean;
+  readonly lane?: LaneMode;
 };
 
 /** Runs `task` with both ends connected. */
@@ -67,7 +81,8 @@ export async function withPair(
   options: PairOptions,
   task: (pair: Pair) => Promise<void>,
 ): Promise<World> {
-  const { seed = 1, lanes = 0, wrap = (stream: Stream) => stream } = options;
+  const { seed = 1, lanes = 0, udp = false, lane = 'auto' } = options;
+  const wrap = (stream: Stream) => (udp ? Object.assign(stream, { exportKey }) : stream);
   const world = new World(seed, {});
   await world.run(async () => {
     const atServer = new Recorder();
@@ -75,7 +90,7 @@ export async function withPair(
     const opened = Promise.withResolvers<Session>();
     const host = new SessionHost({
       env: world.env,
-      streamLanes: lanes,
+      ...{ streamLanes: lanes, lane },
       admit: () => ({
         identity: 'agent',
         open(session) {
@@ -85,16 +100,19 @@ export async function withPair(
       }),
       ...options.host,
     });
-    const listener = await world.env.net.listen(address, (stream) => host.accept(stream));
-    const client = await dialSession({
+    const listener = await world.env.net.listen(address, (stream) => {
+      host.accept(wrap(stream));
+    });
+    if (udp) await host.listenUdp(udpHost, 7007);
+    const { session: client, chooser } = await dialSession({
       env: world.env,
       identity: 'provider',
       streamLanes: lanes,
-      handlers: atClient,
+      ...{ handlers: atClient, lane, udpHost },
       dial: async () => wrap(await world.env.net.connect(address, 1_000)),
     });
     const server = await opened.promise;
-    await task({ world, host, client, server, atClient, atServer });
+    await task({ world, host, client, chooser, server, atClient, atServer });
     client.end();
     host.close('the test is over');
     await listener.close();

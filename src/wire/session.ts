@@ -1,7 +1,6 @@
 /** Session: messages between two nodes, over one connection after another, none lost or doubled. */
 import assert from 'node:assert/strict';
 import type { Clock, Timer } from '../core/index.ts';
-import { Credit } from './credit.ts';
 import {
   closedError,
   limitError,
@@ -11,29 +10,21 @@ import {
   unsupported,
   WireError,
 } from './errors.ts';
-import { FLAG_COMPRESSED, FLAG_MANDATORY, FLAGS_KNOWN, type Header, PRIORITIES } from './header.ts';
+import { FLAG_MANDATORY, FLAGS_KNOWN, type Header, PRIORITIES } from './header.ts';
 import { Inbound } from './inbound.ts';
 import type { Lane, LaneOwner, Notice } from './lane.ts';
+import { CONTROL_ID, LaneTable } from './lane-table.ts';
 import * as limits from './limits.ts';
 import type { MessageStream } from './message-stream.ts';
 import * as m from './messages/index.ts';
 import { costOf, Outbound, type Outgoing, ROUTE_CONTROL, ROUTE_DATA } from './outbound.ts';
-import { packed } from './packed-body.ts';
+import { preparedBody } from './packed-body.ts';
 import { RoundTrip } from './round-trip.ts';
 import type { SendOptions, SessionHandlers, SessionOptions } from './session-types.ts';
 import { StreamLane } from './stream-lane.ts';
 
-/** A lane and what both sides have told each other about its credit. */
-type LaneState = {
-  readonly lane: Lane;
-  readonly credit: Credit;
-  sentBytes: number;
-  limitBytes: number;
-};
-
 export type SessionState = 'open' | 'broken' | 'closed';
 
-const CONTROL_ID = 0;
 const NOTICES_MAX = 64;
 
 export class Session implements LaneOwner {
@@ -43,13 +34,14 @@ export class Session implements LaneOwner {
   handlers: SessionHandlers;
   readonly #clock: Clock;
   readonly #onGone: (() => void) | undefined;
-  readonly #outbound = new Outbound();
+  readonly #outbound: Outbound;
   readonly #inbound: Inbound;
   #state: SessionState = 'broken';
   #roundTrip: RoundTrip;
-  #lanes = new Map<number, LaneState>();
-  /** Those that carry data now; none: the control lane does. */
-  #dataLanes: readonly Lane[] = [];
+  readonly #lanes = new LaneTable();
+  /** Told whenever lanes come, become ready, or go. */
+  onLanesChanged: (() => void) | undefined;
+  onLaneGone: ((lane: Lane) => void) | undefined;
   #peer: m.Hello | undefined;
   #notices: Notice[] = [];
   #isAckDue = false;
@@ -69,6 +61,10 @@ export class Session implements LaneOwner {
     this.fingerprint = fingerprint;
     this.handlers = handlers;
     this.#clock = env.clock;
+    this.#outbound = new Outbound(({ laneId, bodyBytes }) => {
+      const state = this.#lanes.byId(laneId);
+      if (state !== undefined) state.acknowledgedBytes += bodyBytes;
+    });
     this.#inbound = new Inbound({
       ...{ pool, received },
       onMessage: (message) => this.handlers.onMessage(message),
@@ -109,7 +105,7 @@ export class Session implements LaneOwner {
   }
 
   get lanes(): readonly Lane[] {
-    return [...this.#lanes.values()].map(({ lane }) => lane);
+    return this.#lanes.all;
   }
 
   get peerHello(): m.Hello | undefined {
@@ -121,23 +117,14 @@ export class Session implements LaneOwner {
     const { type, parts, priority, optional = false, onAcknowledged } = options;
     assert(type >= m.NUMBERED_MIN && priority >= 0 && priority < PRIORITIES);
     if (this.#state === 'closed') throw closedError();
-    let flags = optional ? 0 : FLAG_MANDATORY;
-    let body = parts;
-    const small = parts.length === 1 ? packed(type, parts[0]!) : undefined;
-    if (small !== undefined) {
-      body = [small];
-      flags |= FLAG_COMPRESSED;
-    }
-    const bodyBytes = body.reduce((sum, part) => sum + part.byteLength, 0);
-    if (bodyBytes > limits.BODY_BYTES_MAX) throw limitError(`a body of ${bodyBytes} bytes`);
+    const body = preparedBody(type, parts, optional ? 0 : FLAG_MANDATORY);
+    const { bodyBytes } = body;
     if (!this.#outbound.hasRoom(priority, bodyBytes)) {
       this.#wantsRoom = true;
       return false;
     }
     const place = { sequence: 0, laneId: -1, sentCount: 0 };
-    this.#outbound.push({
-      ...{ type, flags, priority, parts: body, bodyBytes, onAcknowledged, ...place },
-    });
+    this.#outbound.push({ ...body, type, priority, onAcknowledged, ...place });
     this.pump();
     return true;
   }
@@ -160,7 +147,7 @@ export class Session implements LaneOwner {
 
   /** Takes in what the peer's hello says of the past; an older connection is given up. */
   meet(hello: m.Hello): void {
-    this.#dropLanes(undefined);
+    this.#lanes.clear(undefined);
     this.#outbound.resend(undefined);
     this.#outbound.skipTo(m.lastOf(hello.received) + 1);
     this.#outbound.acknowledge(hello.received);
@@ -188,21 +175,25 @@ export class Session implements LaneOwner {
 
   /** A further lane; it carries nothing until `useLanes` names it. */
   addLane(lane: Lane): void {
-    if (this.#lanes.size >= limits.LANES_MAX) throw limitError(`${limits.LANES_MAX} lanes`);
-    const limitBytes = this.#peer!.creditBytes;
-    this.#lanes.set(lane.id, { lane, credit: new Credit(), sentBytes: 0, limitBytes });
+    this.#lanes.add(lane, this.#peer!.creditBytes);
+    if (lane.isReady) this.onLaneReady(lane);
   }
 
   /** Data goes by these lanes from now on; by none of them: by the control lane. */
   useLanes(lanes: readonly Lane[]): void {
-    this.#dataLanes = lanes.filter((lane) => this.#lanes.get(lane.id)?.lane === lane);
+    this.#lanes.use(lanes);
     this.pump();
+  }
+
+  /** Bytes of bodies that went by this lane and are acknowledged. */
+  acknowledgedBytesOf(lane: Lane): number {
+    return this.#lanes.of(lane)?.acknowledgedBytes ?? 0;
   }
 
   pump(): void {
     if (this.#state !== 'open') return;
-    this.#lanes.get(CONTROL_ID)?.lane.pump();
-    for (const lane of this.#dataLanes) lane.pump();
+    this.#lanes.control?.pump();
+    for (const lane of this.#lanes.carriers) lane.pump();
     if (!this.#wantsRoom) return;
     this.#wantsRoom = false;
     this.handlers.onRoom?.();
@@ -211,7 +202,7 @@ export class Session implements LaneOwner {
   /** Says goodbye and ends; what was not acknowledged may be resumed by the same token. */
   end(reason = 'done', againAfterMs = 0): void {
     if (this.#state === 'closed') return;
-    const control = this.#lanes.get(CONTROL_ID)?.lane;
+    const control = this.#lanes.control;
     if (this.#state === 'open' && control instanceof StreamLane) {
       this.notify(m.GOODBYE, m.encodeGoodbye({ reason, againAfterMs }));
       control.end();
@@ -222,8 +213,8 @@ export class Session implements LaneOwner {
   /** Tells the peer why, and ends. */
   fail(error: unknown): void {
     if (this.#state === 'closed') return;
-    const control = this.#lanes.get(CONTROL_ID)?.lane;
-    this.#lanes.delete(CONTROL_ID);
+    const control = this.#lanes.control;
+    if (control !== undefined) this.#lanes.remove(control);
     if (control instanceof StreamLane) control.fail(error);
     this.#close(error);
   }
@@ -236,7 +227,7 @@ export class Session implements LaneOwner {
     this.#beatTimer?.cancel();
     this.#ackTimer?.cancel();
     this.#ackTimer = undefined;
-    this.#dropLanes(error);
+    this.#lanes.clear(error);
     this.#outbound.resend(undefined);
     this.#expiry = this.#clock.after(limits.RESUME_MS, () => {
       this.#close(timeoutError(`the peer did not come back within ${limits.RESUME_MS} ms`));
@@ -245,7 +236,7 @@ export class Session implements LaneOwner {
   }
 
   nextNotice(lane: Lane): Notice | undefined {
-    if (lane.id !== CONTROL_ID || this.#lanes.get(CONTROL_ID)?.lane !== lane) return undefined;
+    if (this.#lanes.control !== lane) return undefined;
     const notice = this.#notices.shift();
     if (notice !== undefined) return notice;
     if (this.#isAckDue) {
@@ -259,10 +250,10 @@ export class Session implements LaneOwner {
   }
 
   nextMessage(lane: Lane): Outgoing | undefined {
-    const state = this.#lanes.get(lane.id);
-    if (this.#state !== 'open' || state === undefined || state.lane !== lane) return undefined;
+    const state = this.#lanes.of(lane);
+    if (this.#state !== 'open' || state === undefined) return undefined;
     const isControl = lane.id === CONTROL_ID;
-    const carriesData = isControl ? this.#dataLanes.length === 0 : this.#dataLanes.includes(lane);
+    const carriesData = this.#lanes.carries(lane);
     const urgent = isControl ? this.#outbound.peek(ROUTE_CONTROL) : undefined;
     const data = carriesData ? this.#outbound.peek(ROUTE_DATA) : undefined;
     const message = data && urgent && urgent.priority <= data.priority ? urgent : (data ?? urgent);
@@ -276,8 +267,8 @@ export class Session implements LaneOwner {
 
   admit(lane: Lane, header: Header): boolean {
     const { type, flags, bodyBytes } = header;
-    const state = this.#lanes.get(lane.id);
-    if (state?.lane !== lane) throw closedError();
+    const state = this.#lanes.of(lane);
+    if (state === undefined) throw closedError();
     if ((flags & ~FLAGS_KNOWN) !== 0) throw unsupported(`flags ${flags}`);
     if (type < m.NUMBERED_MIN) {
       if (bodyBytes > limits.HELLO_BYTES_MAX) throw limitError(`a notice of ${bodyBytes} bytes`);
@@ -292,26 +283,28 @@ export class Session implements LaneOwner {
     this.#heardAtMs = this.#clock.monotonicMs();
     try {
       if (header.type < m.NUMBERED_MIN) this.#onNotice(header, body);
-      else this.#inbound.onMessage(header, body, buffer, this.#lanes.get(lane.id)!.credit);
+      else this.#inbound.onMessage(header, body, buffer, this.#lanes.of(lane)!.credit);
     } catch (error) {
       this.fail(error);
     }
   }
 
+  onLaneReady(_lane: Lane): void {
+    this.onLanesChanged?.();
+  }
+
   onLaneClosed(lane: Lane, error: unknown): void {
-    if (this.#lanes.get(lane.id)?.lane !== lane) return;
+    if (this.#lanes.of(lane) === undefined) return;
+    this.#lanes.remove(lane);
     if (lane.id === CONTROL_ID) {
-      this.#lanes.delete(CONTROL_ID);
       // What does not parse or breaks the rules would do so again.
       if (error instanceof WireError && error.code !== 'WIRE_TIMEOUT') this.#close(error);
       else this.drop(error ?? closedError());
       return;
     }
-    this.#lanes.delete(lane.id);
-    this.#dataLanes = this.#dataLanes.filter((other) => other !== lane);
     this.#outbound.resend(lane.id);
-    this.handlers.onLaneClosed?.(lane, error);
-    this.pump();
+    this.notify(m.LANE_CLOSE, m.encodeLaneClose({ laneId: lane.id }));
+    this.#laneGone(lane, error);
   }
 
   #onNotice({ type, flags }: Header, body: Uint8Array): void {
@@ -319,11 +312,18 @@ export class Session implements LaneOwner {
     else if (type === m.HEARTBEAT) {
       if (!this.#roundTrip.hear(m.decodeHeartbeat(body))) return;
       this.#isHeartbeatDue = true;
-      this.#lanes.get(CONTROL_ID)?.lane.pump();
+      this.#lanes.control?.pump();
     } else if (type === m.ERROR) this.#onError(m.decodeError(body));
     else if (type === m.GOODBYE) {
       m.decodeGoodbye(body);
       this.#close(undefined);
+    } else if (type === m.LANE_CLOSE) {
+      const lane = this.#lanes.byId(m.decodeLaneClose(body).laneId)?.lane;
+      if (lane === undefined || lane.id === CONTROL_ID) return;
+      this.#lanes.remove(lane);
+      this.#outbound.resend(lane.id);
+      lane.destroy();
+      this.#laneGone(lane, undefined);
     } else if (type === m.LANE_OFFER) this.handlers.onLaneOffer?.(m.decodeLaneOffer(body));
     else if (m.isKnownType(type)) throw protocolError(`${m.nameOfType(type)} out of its turn`);
     else if ((flags & FLAG_MANDATORY) !== 0) throw unsupported(`messages of type ${type}`);
@@ -331,10 +331,7 @@ export class Session implements LaneOwner {
 
   #onAck({ received, credits }: m.Ack): void {
     this.acknowledgedBytes += this.#outbound.acknowledge(received);
-    for (const { laneId, limitBytes } of credits) {
-      const state = this.#lanes.get(laneId);
-      if (state !== undefined) state.limitBytes = Math.max(state.limitBytes, limitBytes);
-    }
+    this.#lanes.grant(credits);
     this.pump();
   }
 
@@ -349,7 +346,7 @@ export class Session implements LaneOwner {
   #ack(): Uint8Array {
     this.#ackTimer?.cancel();
     this.#ackTimer = undefined;
-    const credits = new Map([...this.#lanes].map(([id, { credit }]) => [id, credit]));
+    const { credits } = this.#lanes;
     return this.#inbound.ack(credits, this.#clock.monotonicMs(), this.#roundTrip.milliseconds);
   }
 
@@ -357,7 +354,7 @@ export class Session implements LaneOwner {
     if (this.#state !== 'open' || this.#isAckDue) return;
     if (isUrgent) {
       this.#isAckDue = true;
-      this.#lanes.get(CONTROL_ID)?.lane.pump();
+      this.#lanes.control?.pump();
       return;
     }
     this.#ackTimer ??= this.#clock.after(limits.ACK_DELAY_MS, () => {
@@ -377,22 +374,22 @@ export class Session implements LaneOwner {
       }
       this.#isHeartbeatDue = true;
       this.#beat();
-      this.#lanes.get(CONTROL_ID)?.lane.pump();
+      this.#lanes.control?.pump();
     });
   }
 
-  #dropLanes(error: unknown): void {
-    const lanes = this.#lanes;
-    this.#lanes = new Map();
-    this.#dataLanes = [];
-    for (const { lane } of lanes.values()) lane.destroy(error);
+  #laneGone(lane: Lane, error: unknown): void {
+    this.handlers.onLaneClosed?.(lane, error);
+    this.onLaneGone?.(lane);
+    this.onLanesChanged?.();
+    this.pump();
   }
 
   #close(error: unknown): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     for (const timer of [this.#beatTimer, this.#ackTimer, this.#expiry]) timer?.cancel();
-    this.#dropLanes(error);
+    this.#lanes.clear(error);
     this.#onGone?.();
     this.handlers.onClosed(error);
   }

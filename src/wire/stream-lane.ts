@@ -7,6 +7,7 @@ import { headerOf, type MessageStream, type Receiver } from './message-stream.ts
 export class StreamLane implements Lane, Receiver {
   readonly id: number;
   readonly kind: LaneKind;
+  readonly isReady = true;
   readonly #messages: MessageStream;
   readonly #owner: LaneOwner;
   #isPumping = false;

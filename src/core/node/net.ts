@@ -11,6 +11,7 @@ import {
 import { dirname } from 'node:path';
 import type { Address, Listener, Net, Stream } from '../env.ts';
 import { EnvError } from '../errors.ts';
+import { openDatagrams } from './datagrams.ts';
 import { posixName, toEnvError } from './posix-error.ts';
 import {
   adoptSocket,
@@ -32,6 +33,7 @@ export function nodeNet(): Net {
   return {
     listen,
     connect,
+    openDatagrams,
     tls: nodeTls,
     handOver: takeSocket,
     adopt: adoptSocket,

@@ -240,6 +240,10 @@ class SocketStream implements Stream {
     if (this.#reader.punctuality.answered(nowMs)) wakefulness.keepUp(nowMs + WAIT_MAX_MS);
   }
 
+  get remoteHost(): string | undefined {
+    return this.socket.remoteAddress;
+  }
+
   get queuedBytes(): number {
     return this.socket.writableLength;
   }

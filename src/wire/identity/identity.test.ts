@@ -137,7 +137,7 @@ async function served(
   const opened: Session[] = [];
   const dial: Dial = async (own, hostPins) => {
     const atClient = new Recorder();
-    const session = await dialSession({
+    const { session } = await dialSession({
       ...{ env, identity: 'provider', handlers: atClient, streamLanes: 2 },
       dial: () => dialTls(env, { address: listener.address, identity: own, pins: hostPins }),
     });

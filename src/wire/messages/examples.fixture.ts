@@ -54,6 +54,7 @@ export const examples: readonly Example[] = [
   example(m.LANE_JOIN, m.encodeLaneJoin, m.decodeLaneJoin, {
     ...{ sessionToken: count(16, 1), laneId: 2, token: count(32, 0x20) },
   }),
+  example(m.LANE_CLOSE, m.encodeLaneClose, m.decodeLaneClose, { laneId: 300 }),
   example(m.METADATA, m.encodeMetadata, m.decodeMetadata, {
     ...{ volume: 2, epoch: 9 },
     facts: [

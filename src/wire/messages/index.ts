@@ -12,6 +12,7 @@ export * from './error.ts';
 export * from './goodbye.ts';
 export * from './heartbeat.ts';
 export * from './hello.ts';
+export * from './lane-close.ts';
 export * from './lane-join.ts';
 export * from './lane-offer.ts';
 export * from './metadata.ts';

@@ -7,6 +7,7 @@ export const ERROR = 4;
 export const GOODBYE = 5;
 export const LANE_OFFER = 6;
 export const LANE_JOIN = 7;
+export const LANE_CLOSE = 8;
 
 /** From here on messages have a number, use credit, and are sent again until acknowledged. */
 export const NUMBERED_MIN = 16;
@@ -30,6 +31,7 @@ const names: Readonly<Record<number, string>> = {
   [GOODBYE]: 'GOODBYE',
   [LANE_OFFER]: 'LANE_OFFER',
   [LANE_JOIN]: 'LANE_JOIN',
+  [LANE_CLOSE]: 'LANE_CLOSE',
   [METADATA]: 'METADATA',
   [BLOCK_DATA]: 'BLOCK_DATA',
   [BLOCK_REFERENCE]: 'BLOCK_REFERENCE',

@@ -1,0 +1,214 @@
+/** Chooses the lanes that carry data: tries them with real data, and again on another link. */
+import type { Clock, Timer } from '../core/index.ts';
+import type { Lane } from './lane.ts';
+import type { Session } from './session.ts';
+
+export type LaneMode = 'auto' | 'control' | 'tls' | 'udp';
+export type LaneSet = 'control' | 'tls' | 'udp';
+
+export type LaneChoice = {
+  readonly lanes: LaneSet;
+  /** For people: why these. */
+  readonly reason: string;
+  readonly sinceMs: number;
+  /** What each set carried when it was tried last, in bytes per second. */
+  readonly measured: ReadonlyMap<LaneSet, number>;
+};
+
+const TICK_MS = 100;
+/** A trial takes this long, or so many round trips; the first part of it is not counted. */
+const TRIAL_MS = 1_500;
+const TRIAL_ROUND_TRIPS = 16;
+const TRIAL_MS_MAX = 4_000;
+const SETTLING_SHARE = 0.5;
+/** Another set must be so much better, as measurements differ from one to the next. */
+const BETTER_MIN = 1.1;
+/** While the choice stays the same, it is doubted ever more rarely. */
+const DOUBT_FIRST_MS = 30_000;
+const DOUBT_MAX_MS = 600_000;
+/** The rate has fallen to less than this for so long: the link is another one. */
+const FALLEN_SHARE = 0.6;
+const FALLEN_MS = 3_000;
+
+type Trial = {
+  readonly set: LaneSet;
+  readonly startMs: number;
+  countedFromMs: number;
+  bytes: number;
+};
+
+export class LaneChooser {
+  readonly #clock: Clock;
+  readonly #session: Session;
+  readonly #mode: LaneMode;
+  readonly #measured = new Map<LaneSet, number>();
+  #set: LaneSet = 'control';
+  #reason = 'no other lane is open yet';
+  #sinceMs: number;
+  #untried: LaneSet[] = [];
+  #trial: Trial | undefined;
+  #timer: Timer | undefined;
+  #known = '';
+  #doubtAtMs = 0;
+  #doubtMs = DOUBT_FIRST_MS;
+  #fallenSinceMs = 0;
+  #lastBytes = 0;
+  #recentRate = 0;
+
+  constructor(clock: Clock, session: Session, mode: LaneMode) {
+    this.#clock = clock;
+    this.#session = session;
+    this.#mode = mode;
+    this.#sinceMs = clock.monotonicMs();
+    session.onLanesChanged = () => this.#lanesChanged();
+  }
+
+  get choice(): LaneChoice {
+    return {
+      lanes: this.#set,
+      reason: this.#reason,
+      sinceMs: this.#sinceMs,
+      measured: this.#measured,
+    };
+  }
+
+  /** Ends its timer; the choice stays. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#session.onLanesChanged = undefined;
+  }
+
+  #available(): LaneSet[] {
+    const ready = this.#session.lanes.filter((lane) => lane.isReady);
+    const has = (kind: string) => ready.some((lane) => lane.kind === kind);
+    const sets = (['udp', 'tls'] as const).filter((set) => has(set));
+    if (this.#mode === 'auto') return sets.length > 0 ? sets : ['control'];
+    return sets.filter((set) => set === this.#mode);
+  }
+
+  #lanesChanged(): void {
+    const available = this.#available();
+    const known = available.join();
+    if (known === this.#known) {
+      // One lane more, or one fewer, of the set in use.
+      this.#session.useLanes(this.#lanesOf(this.#set));
+      return;
+    }
+    this.#known = known;
+    this.#trial = undefined;
+    this.#doubtMs = DOUBT_FIRST_MS;
+    if (available.length <= 1) {
+      this.#untried = [];
+      this.#use(available[0] ?? 'control', this.#onlyReason(available[0]));
+      return;
+    }
+    if (!available.includes(this.#set)) this.#use(available[0]!, 'the first one that is open');
+    this.#untried = available;
+    this.#tick();
+  }
+
+  #onlyReason(set: LaneSet | undefined): string {
+    if (this.#mode !== 'auto') return set === undefined ? `${this.#mode} is not open` : 'as wished';
+    return set === 'control' ? 'no other lane is open' : 'the only one that is open';
+  }
+
+  #lanesOf(set: LaneSet): readonly Lane[] {
+    return this.#session.lanes.filter((lane) => lane.kind === set && lane.isReady);
+  }
+
+  #use(set: LaneSet, reason: string): void {
+    if (set !== this.#set) this.#sinceMs = this.#clock.monotonicMs();
+    this.#set = set;
+    this.#reason = reason;
+    this.#session.useLanes(set === 'control' ? [] : this.#lanesOf(set));
+  }
+
+  #tick(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#session.state === 'closed') return;
+    if (this.#session.state === 'open') this.#look(this.#clock.monotonicMs());
+    this.#timer = this.#clock.after(TICK_MS, () => this.#tick());
+  }
+
+  #bytesOf(set: LaneSet): number {
+    let bytes = 0;
+    for (const lane of this.#lanesOf(set)) bytes += this.#session.acknowledgedBytesOf(lane);
+    return bytes;
+  }
+
+  #look(nowMs: number): void {
+    const isBusy = this.#session.waitingBytes > 0;
+    if (this.#trial !== undefined) this.#goOn(this.#trial, nowMs, isBusy);
+    else if (this.#untried.length > 0) {
+      if (isBusy) this.#begin(this.#untried.shift()!, nowMs);
+    } else this.#doubt(nowMs, isBusy);
+  }
+
+  #begin(set: LaneSet, nowMs: number): void {
+    this.#trial = { set, startMs: nowMs, countedFromMs: 0, bytes: 0 };
+    this.#use(set, 'being tried');
+  }
+
+  #goOn(trial: Trial, nowMs: number, isBusy: boolean): void {
+    if (!isBusy) {
+      // What is not asked for cannot be measured: tried again with the next work.
+      this.#untried.unshift(trial.set);
+      this.#trial = undefined;
+      return;
+    }
+    const wantedMs = Math.min(
+      TRIAL_MS_MAX,
+      Math.max(TRIAL_MS, TRIAL_ROUND_TRIPS * this.#session.roundTripMs),
+    );
+    const passedMs = nowMs - trial.startMs;
+    if (trial.countedFromMs === 0 && passedMs >= SETTLING_SHARE * wantedMs) {
+      trial.countedFromMs = nowMs;
+      trial.bytes = this.#bytesOf(trial.set);
+    }
+    if (passedMs < wantedMs) return;
+    const bytes = this.#bytesOf(trial.set) - trial.bytes;
+    this.#measured.set(trial.set, (1000 * bytes) / (nowMs - trial.countedFromMs));
+    this.#trial = undefined;
+    if (this.#untried.length === 0) this.#decide(nowMs);
+    else this.#begin(this.#untried.shift()!, nowMs);
+  }
+
+  #decide(nowMs: number): void {
+    const available = this.#available();
+    const rateOf = (set: LaneSet) => this.#measured.get(set) ?? 0;
+    const best = available.reduce((a, b) => (rateOf(b) > rateOf(a) * BETTER_MIN ? b : a));
+    const told = available.map((set) => `${set} ${megabits(rateOf(set))}`).join(', ');
+    this.#doubtMs = best === this.#set ? Math.min(2 * this.#doubtMs, DOUBT_MAX_MS) : DOUBT_FIRST_MS;
+    this.#doubtAtMs = nowMs + this.#doubtMs;
+    this.#lastBytes = this.#bytesOf(best);
+    this.#recentRate = rateOf(best);
+    this.#use(best, `${told}`);
+  }
+
+  /** Tries again after a while, or as soon as the lane in use carries much less than it did. */
+  #doubt(nowMs: number, isBusy: boolean): void {
+    if (this.#available().length < 2) return;
+    const bytes = this.#bytesOf(this.#set);
+    const rate = (1000 * Math.max(0, bytes - this.#lastBytes)) / TICK_MS;
+    this.#lastBytes = bytes;
+    if (!isBusy) {
+      this.#fallenSinceMs = 0;
+      return;
+    }
+    this.#recentRate += (rate - this.#recentRate) / 8;
+    const isFallen = this.#recentRate < FALLEN_SHARE * (this.#measured.get(this.#set) ?? 0);
+    if (!isFallen) this.#fallenSinceMs = 0;
+    else if (this.#fallenSinceMs === 0) this.#fallenSinceMs = nowMs;
+    const hasFallen = isFallen && nowMs - this.#fallenSinceMs >= FALLEN_MS;
+    if (!hasFallen && nowMs < this.#doubtAtMs) return;
+    if (hasFallen) this.#doubtMs = DOUBT_FIRST_MS;
+    this.#fallenSinceMs = 0;
+    this.#untried = this.#available();
+  }
+}
+
+function megabits(bytesPerS: number): string {
+  return `${((8 * bytesPerS) / 1e6).toFixed(1)} Mbit/s`;
+}
