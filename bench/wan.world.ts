@@ -1,7 +1,7 @@
 /** Two network namespaces and a link between them, whose rate, delay and loss are chosen. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -96,21 +96,33 @@ export class Link {
   }
 
   #configure(congestionControl: string): void {
-    const allowed = '/proc/sys/net/ipv4/tcp_available_congestion_control';
-    const available = readFileSync(allowed, 'utf8').trim().split(' ');
-    if (!available.includes(congestionControl)) {
-      throw new Error(`TCP has no ${congestionControl} here, only ${available.join(', ')}`);
-    }
+    allow(congestionControl);
     for (const end of [0, 1] as const) {
       const inside = (...words: string[]) => run(...this.at(end, words));
       inside('ip', 'link', 'set', 'lo', 'up');
-      inside('ip', 'link', 'set', 'link', 'txqueuelen', '1000', 'mtu', '1500', 'up');
+      inside('ip', 'link', 'set', 'dev', 'link', 'txqueuelen', '1000', 'mtu', '1500', 'up');
       const [own, other] = [Link.host(end), Link.host(end === 0 ? 1 : 0)];
       inside('ip', 'address', 'add', own, 'peer', other, 'dev', 'link');
       const setting = `net.ipv4.tcp_congestion_control=${congestionControl}`;
       inside('sysctl', '--quiet', '--write', setting);
     }
   }
+}
+
+const CONTROLS = '/proc/sys/net/ipv4/tcp_available_congestion_control';
+const ALLOWED = '/proc/sys/net/ipv4/tcp_allowed_congestion_control';
+
+/** Namespaces may choose what the host allows; it is told back at the end. */
+function allow(congestionControl: string): void {
+  const words = (path: string) => readFileSync(path, 'utf8').trim().split(' ');
+  if (words(ALLOWED).includes(congestionControl)) return;
+  const available = words(CONTROLS);
+  if (!available.includes(congestionControl)) {
+    throw new Error(`TCP has no ${congestionControl} here, only ${available.join(', ')}`);
+  }
+  const before = words(ALLOWED);
+  process.once('exit', () => writeFileSync(ALLOWED, before.join(' ')));
+  writeFileSync(ALLOWED, [...before, congestionControl].join(' '));
 }
 
 let built: string | undefined;

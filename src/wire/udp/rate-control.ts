@@ -13,6 +13,9 @@ const WINDOW_GAIN = 2;
 /** Startup ends when the rate grew by less than a quarter in three rounds. */
 const GROWTH_MIN = 1.25;
 const FLAT_ROUNDS_MAX = 3;
+/** Without any queue, or loss, a round without growth shows a late timer rather than a full path. */
+const FLAT_ROUNDS_WITHOUT_QUEUE_MAX = 10;
+const LOSS_OF_FULL_PATH = 0.05;
 const RATE_ROUNDS = 10;
 /** The smallest round trip is looked for anew, with half the packets under way, now and then. */
 const ROUND_TRIP_VALID_MS = 10_000;
@@ -104,9 +107,13 @@ export class RateControl {
           : this.mode === 'steady'
             ? PHASE_GAINS[this.#phase]!
             : 1;
-    const hasQueue = this.#smoothedMs > QUEUE_RATIO * this.#smallestMs + SLACK_MS;
-    const lost = hasQueue ? 0 : Math.min(this.#lossShare, LOSS_MADE_UP_MAX);
-    return (gain * this.rateBytesPerMs) / (1 - lost);
+    const lost = this.#hasQueue ? 0 : Math.min(this.#lossShare, LOSS_MADE_UP_MAX);
+    const floor = WINDOW_BYTES_MIN / Math.max(1, this.smallestRoundTripMs);
+    return Math.max(floor, (gain * this.rateBytesPerMs) / (1 - lost));
+  }
+
+  get #hasQueue(): boolean {
+    return this.#smoothedMs > QUEUE_RATIO * this.#smallestMs + SLACK_MS;
   }
 
   get windowBytes(): number {
@@ -170,7 +177,9 @@ export class RateControl {
       return;
     }
     this.#flatRounds += 1;
-    if (this.#flatRounds >= FLAT_ROUNDS_MAX) this.mode = 'drain';
+    const isFull = this.#hasQueue || this.#lossShare > LOSS_OF_FULL_PATH;
+    const flatMax = isFull ? FLAT_ROUNDS_MAX : FLAT_ROUNDS_WITHOUT_QUEUE_MAX;
+    if (this.#flatRounds >= flatMax) this.mode = 'drain';
   }
 
   #settle(nowMs: number): void {

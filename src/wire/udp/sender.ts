@@ -21,7 +21,8 @@ import { RateControl } from './rate-control.ts';
 /** Packets of one call to the socket. */
 const BURST_PACKETS_MAX = 64;
 /** Unused right to send is kept for so long: a timer that comes late must not cost rate. */
-const BURST_MS = 8;
+const BURST_MS = 20;
+const BURST_BYTES_MIN = 16 * DATAGRAM_BYTES_MAX;
 const OVERHEAD_BYTES = 28;
 /** Packets that are sent again when nothing was heard; the second time it is all of them. */
 const PROBE_PACKETS = 2;
@@ -113,7 +114,7 @@ export class Sender {
   #accrue(nowMs: number): void {
     const pace = this.rate.pacingBytesPerMs;
     const gained = (nowMs - this.#allowedAtMs) * pace;
-    const most = Math.max(pace * BURST_MS, 2 * DATAGRAM_BYTES_MAX);
+    const most = Math.max(pace * BURST_MS, BURST_BYTES_MIN);
     this.#allowedBytes = Math.min(most, this.#allowedBytes + gained);
     this.#allowedAtMs = nowMs;
   }
