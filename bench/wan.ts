@@ -10,7 +10,7 @@ import { createIdentity, type LaneMode } from '../src/wire/index.ts';
 import type { Bench } from './main.ts';
 import type { Report } from './report.ts';
 import type { EndOptions, EndResult } from './wan.end.ts';
-import { Link, type LinkOptions, linkProblem } from './wan.world.ts';
+import { atExit, Link, type LinkOptions, linkProblem } from './wan.world.ts';
 
 const PORT = 7007;
 const SECONDS = 8;
@@ -58,7 +58,7 @@ export const bench: Bench = {
     const problem = linkProblem();
     if (problem !== undefined) report.absent('every case but loopback', problem);
     const folder = mkdtempSync(join(tmpdir(), 'ferry-wan-'));
-    process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+    atExit(() => rmSync(folder, { recursive: true, force: true }));
     const identities = writeIdentities(folder);
     for (const [index, one] of cases.entries()) {
       if (values.case !== undefined && Number(values.case) !== index + 1) continue;
@@ -118,7 +118,7 @@ function startEnd(wire: Link | undefined, end: 0 | 1, options: EndOptions) {
   const words = [process.execPath, script, JSON.stringify(options)];
   const [program = '', ...rest] = wire === undefined ? words : wire.at(end, words);
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'inherit'] });
-  process.once('exit', () => child.kill('SIGKILL'));
+  atExit(() => child.kill('SIGKILL'));
   let output = '';
   child.stdout.on('data', (text) => {
     output += text;

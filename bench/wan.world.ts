@@ -14,6 +14,16 @@ export type LinkOptions = {
   readonly seed: number;
 };
 
+const atExitActs: (() => void)[] = [];
+process.once('exit', () => {
+  for (const act of atExitActs.reverse()) act();
+});
+
+/** One listener for all that has to be undone, also after an error. */
+export function atExit(act: () => void): void {
+  atExitActs.push(act);
+}
+
 /** A router's buffer. */
 const QUEUE_MS = 50;
 const READY_WITHIN_MS = 5_000;
@@ -57,14 +67,14 @@ export class Link {
   static async open(options: LinkOptions): Promise<Link> {
     const names = [`ferry-a-${process.pid}`, `ferry-b-${process.pid}`] as const;
     for (const name of names) ip('netns', 'add', name);
-    process.once('exit', () => removeNamespaces(names));
+    atExit(() => removeNamespaces(names));
     const words = [
       ...names,
       ...[(options.roundTripMs * 1000) / 2, options.megabits * 1e6],
       ...[options.lossPercent * 10_000, QUEUE_MS * 1000, options.seed],
     ];
     const box = spawn(program(), words.map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
-    process.once('exit', () => box.kill('SIGKILL'));
+    atExit(() => box.kill('SIGKILL'));
     const link = new Link(box, names);
     await Promise.race([
       once(box.stdout!, 'data'),
@@ -121,7 +131,7 @@ function allow(congestionControl: string): void {
     throw new Error(`TCP has no ${congestionControl} here, only ${available.join(', ')}`);
   }
   const before = words(ALLOWED);
-  process.once('exit', () => writeFileSync(ALLOWED, before.join(' ')));
+  atExit(() => writeFileSync(ALLOWED, before.join(' ')));
   writeFileSync(ALLOWED, [...before, congestionControl].join(' '));
 }
 
@@ -130,7 +140,7 @@ let built: string | undefined;
 function program(): string {
   if (built !== undefined) return built;
   const folder = mkdtempSync(join(tmpdir(), 'ferry-link-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  atExit(() => rmSync(folder, { recursive: true, force: true }));
   built = join(folder, 'link');
   run('gcc', '-O2', '-Wall', '-o', built, join(import.meta.dirname, 'wan.link.c'));
   return built;

@@ -24,5 +24,15 @@ export type { Lane, LaneKind } from './lane.ts';
 export { type LaneChoice, LaneChooser, type LaneMode, type LaneSet } from './lane-chooser.ts';
 export * from './limits.ts';
 export * from './messages/index.ts';
+export {
+  played,
+  RECORDED_END,
+  RECORDED_IN,
+  RECORDED_OUT,
+  type RecordedChunk,
+  type RecordingOptions,
+  readRecording,
+  recorded,
+} from './recording.ts';
 export { Session, type SessionState } from './session.ts';
 export type { SendOptions, SessionHandlers } from './session-types.ts';

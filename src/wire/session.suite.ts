@@ -1,6 +1,6 @@
 /** Two ends of a session in a simulated world, for tests. */
 import { World } from '../../sim/index.ts';
-import { type Address, hmac, type Stream } from '../core/index.ts';
+import { type Address, type Clock, hmac, type Stream } from '../core/index.ts';
 import { dialSession } from './dial.ts';
 import { type HostOptions, SessionHost } from './host.ts';
 import type { Incoming } from './incoming.ts';
@@ -74,6 +74,9 @@ export type PairOptions = {
   /** Opens the host's port for datagrams, with keys that stand in for those of TLS. */
   readonly udp?: boolean;
   readonly lane?: LaneMode;
+  /** Sees what goes through the host's connections. */
+  readonly tapHost?: (stream: Stream, clock: Clock) => Stream;
+  readonly tapDialler?: (stream: Stream, clock: Clock) => Stream;
 };
 
 /** Runs `task` with both ends connected. */
@@ -101,7 +104,8 @@ export async function withPair(
       ...options.host,
     });
     const listener = await world.env.net.listen(address, (stream) => {
-      host.accept(wrap(stream));
+      const { tapHost = (whole: Stream) => whole } = options;
+      host.accept(tapHost(wrap(stream), world.env.clock));
     });
     if (udp) await host.listenUdp(udpHost, 7007);
     const { session: client, chooser } = await dialSession({
@@ -109,7 +113,10 @@ export async function withPair(
       identity: 'provider',
       streamLanes: lanes,
       ...{ handlers: atClient, lane, udpHost },
-      dial: async () => wrap(await world.env.net.connect(address, 1_000)),
+      dial: async () => {
+        const { tapDialler = (whole: Stream) => whole } = options;
+        return tapDialler(wrap(await world.env.net.connect(address, 1_000)), world.env.clock);
+      },
     });
     const server = await opened.promise;
     await task({ world, host, client, chooser, server, atClient, atServer });

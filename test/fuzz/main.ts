@@ -8,8 +8,9 @@ import { target as fs } from './fs.suite.ts';
 import { target as nbd } from './nbd.suite.ts';
 import { target as nbdDecoders } from './nbd-decoders.suite.ts';
 import type { FuzzTarget } from './target.ts';
+import { target as wire } from './wire.suite.ts';
 
-const targets: Readonly<Record<string, FuzzTarget>> = { nbd, 'nbd-decoders': nbdDecoders, fs };
+const targets: Readonly<Record<string, FuzzTarget>> = { nbd, 'nbd-decoders': nbdDecoders, wire, fs };
 
 type Total = { seconds: number; trials: number; nextSeed: number };
 
