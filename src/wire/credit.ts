@@ -14,8 +14,9 @@ export class Credit {
     return this.#limitBytes;
   }
 
-  get windowBytes(): number {
-    return this.#windowBytes;
+  /** By how much the window is larger than at first. */
+  get grownBytes(): number {
+    return this.#windowBytes - CREDIT_BYTES_INITIAL;
   }
 
   /** False: the peer sends more than it may. */
@@ -32,13 +33,14 @@ export class Credit {
 
   /**
    * Raises the limit by what is free, and the window while the peer uses more than half of it in a
-   * round trip: then bandwidth times delay is about to exceed it.
+   * round trip: then bandwidth times delay is about to exceed it. `leftBytes` is what all windows
+   * of the session may still grow by.
    */
-  renew(nowMs: number, roundTripMs: number, windowBytesMax: number): void {
+  renew(nowMs: number, roundTripMs: number, leftBytes: number): void {
     if (nowMs - this.#roundStartMs >= Math.max(1, roundTripMs)) {
       const usedBytes = this.#receivedBytes - this.#roundStartBytes;
       if (this.#roundStartMs > 0 && 2 * usedBytes > this.#windowBytes) {
-        this.#windowBytes = Math.min(2 * this.#windowBytes, windowBytesMax);
+        if (this.#windowBytes <= leftBytes) this.#windowBytes *= 2;
       }
       this.#roundStartMs = nowMs;
       this.#roundStartBytes = this.#receivedBytes;

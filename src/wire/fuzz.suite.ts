@@ -1,6 +1,6 @@
 /** What the fuzzer needs from inside: recordings of both sides, and packets with genuine tags. */
 import { Draws, simulatedEnv } from '../../sim/index.ts';
-import { type DatagramAddress, sha256, type Stream } from '../core/index.ts';
+import { type DatagramAddress, type Stream, sha256 } from '../core/index.ts';
 import { BufferPool } from './buffers.ts';
 import type { Lane, LaneOwner } from './lane.ts';
 import { BLOCK_DATA } from './messages/index.ts';
@@ -60,11 +60,7 @@ export function udpTrial(seed: number): void {
   lane.destroy();
 }
 
-function randomPacket(
-  draws: Draws,
-  number: number,
-  keys: ReturnType<typeof laneKeys>,
-): Uint8Array {
+function randomPacket(draws: Draws, number: number, keys: ReturnType<typeof laneKeys>): Uint8Array {
   const lengthBytes = 22 + draws.below(draws.pick([8, 40, packets.DATAGRAM_BYTES_MAX - 22]));
   const packet = new Uint8Array(lengthBytes);
   draws.fill(packet);

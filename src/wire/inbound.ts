@@ -89,10 +89,13 @@ export class Inbound {
   /** The body of an ACK, and with it more credit for the lanes. */
   ack(credits: ReadonlyMap<number, Credit>, nowMs: number, roundTripMs: number): Uint8Array {
     this.#undoneMessages = 0;
-    const windowBytesMax = RECEIVE_BYTES_MAX / Math.max(1, credits.size);
+    let grownBytes = 0;
+    for (const { grownBytes: bytes } of credits.values()) grownBytes += bytes;
     const told: m.Credit[] = [];
     for (const [laneId, credit] of credits) {
-      credit.renew(nowMs, roundTripMs, windowBytesMax);
+      const before = credit.grownBytes;
+      credit.renew(nowMs, roundTripMs, RECEIVE_BYTES_MAX - grownBytes);
+      grownBytes += credit.grownBytes - before;
       told.push({ laneId, limitBytes: credit.limitBytes });
     }
     return m.encodeAck({ received: this.#done.snapshot(), credits: told });

@@ -51,7 +51,7 @@ export const GATHERED_BYTES_MAX = 256 * KIB;
 
 /** What a lane may send before the first ACK: two of the largest messages. */
 export const CREDIT_BYTES_INITIAL = 2 * BODY_BYTES_MAX;
-/** What all lanes of a session may have sent that is not done with: 1 Gbit/s at 250 ms. */
+/** By how much the windows of all lanes of a session may grow together: 1 Gbit/s at 250 ms. */
 export const RECEIVE_BYTES_MAX = 32 * MIB;
 /** Messages are done with for so long, at most, before an ACK says so. */
 export const ACK_DELAY_MS = 5;

@@ -45,6 +45,26 @@ test('facts are compressed on the way', async () => {
   });
 });
 
+test('a session with all its lanes grants whole bytes to each', async () => {
+  for (const lanes of [2, 9]) {
+    await withPair({ lanes, lane: 'tls' }, async ({ world, client, chooser }) => {
+      await until(world, () => client.lanes.length === lanes + 1);
+      const parts = [new Uint8Array(400_000)];
+      const fill = () => {
+        while (client.acknowledgedBytes < 10e6) {
+          if (!client.send({ type: BLOCK_DATA, parts, priority: PRIORITY })) break;
+        }
+      };
+      while (client.acknowledgedBytes < 10e6) {
+        fill();
+        await pause(world, 10);
+      }
+      assert.equal(chooser.choice.lanes, 'tls');
+      assert.equal(client.state, 'open');
+    });
+  }
+});
+
 test('the more urgent message overtakes those that wait', async () => {
   await withPair({}, async ({ world, client, atServer }) => {
     const parts = [new Uint8Array(1_000_000)];

@@ -10,7 +10,12 @@ import { target as nbdDecoders } from './nbd-decoders.suite.ts';
 import type { FuzzTarget } from './target.ts';
 import { target as wire } from './wire.suite.ts';
 
-const targets: Readonly<Record<string, FuzzTarget>> = { nbd, 'nbd-decoders': nbdDecoders, wire, fs };
+const targets: Readonly<Record<string, FuzzTarget>> = {
+  nbd,
+  'nbd-decoders': nbdDecoders,
+  wire,
+  fs,
+};
 
 type Total = { seconds: number; trials: number; nextSeed: number };
 

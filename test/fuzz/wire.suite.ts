@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { Draws, simulatedEnv, type World } from '../../sim/index.ts';
 import { FerryError, type Stream } from '../../src/core/index.ts';
+import { recordSession, udpTrial } from '../../src/wire/fuzz.suite.ts';
 import { dialSession, RECORDED_IN, type RecordedChunk, SessionHost } from '../../src/wire/index.ts';
 import { examples } from '../../src/wire/messages/examples.fixture.ts';
-import { recordSession, udpTrial } from '../../src/wire/fuzz.suite.ts';
 import { Recorder } from '../../src/wire/session.suite.ts';
 import { fragments, mutated } from './mutation.suite.ts';
 import type { FuzzTarget } from './target.ts';

@@ -13,7 +13,7 @@ const WINDOW_GAIN = 2;
 /** Startup ends when the rate grew by less than a quarter in three rounds. */
 const GROWTH_MIN = 1.25;
 const FLAT_ROUNDS_MAX = 3;
-/** Without any queue, or loss, a round without growth shows a late timer rather than a full path. */
+/** Without a queue, or loss, a round without growth shows a late timer rather than a full path. */
 const FLAT_ROUNDS_WITHOUT_QUEUE_MAX = 10;
 const LOSS_OF_FULL_PATH = 0.05;
 const RATE_ROUNDS = 10;
