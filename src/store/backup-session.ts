@@ -15,6 +15,7 @@ import type { SealedObjects } from './sealer.ts';
 import type { Session } from './session.ts';
 import {
   checkTag,
+  originalId,
   SNAPSHOT_ID_BYTES,
   type Snapshot,
   treeOf,
@@ -186,6 +187,7 @@ export class BackupSession implements AsyncDisposable {
       ...original,
     };
     await log.append(async (state) => {
+      if (original !== undefined) checkFirst(state, volume, original);
       await this.#settle(state, snapshot);
       const added = this.#added();
       checkSession(state, this.#session, added);
@@ -258,6 +260,17 @@ export class BackupSession implements AsyncDisposable {
     }
     await this.#session[Symbol.asyncDispose]();
     this.#ended();
+  }
+}
+
+/** Two runs at the same time may copy the same snapshot: one of the copies is enough. */
+function checkFirst({ snapshots }: LogState, volume: string, { copyOf }: Original): void {
+  for (const snapshot of snapshots.values()) {
+    if (snapshot.volume !== volume || originalId(snapshot) !== copyOf) continue;
+    const name = `${volume}@${copyOf.slice(0, 8)}`;
+    throw new StoreError('STORE_COPY_EXISTS', `${name} was copied by another run meanwhile`, {
+      hint: 'Nothing is left to be done for it.',
+    });
   }
 }
 

@@ -7,6 +7,8 @@ export type StoreErrorCode =
   | 'STORE_VERSION'
   /** Bytes that the log names and that are not what was written. */
   | 'STORE_DAMAGED'
+  /** Another run has copied the same snapshot meanwhile. */
+  | 'STORE_COPY_EXISTS'
   /** A snapshot's content is not that of its digest. */
   | 'STORE_DIGEST'
   /** An object that the log names and that is not there. */

@@ -13,7 +13,7 @@ import {
   kinds,
   open,
 } from './backup/model-repository.fixture.ts';
-import { copy } from './copy/index.ts';
+import { copy, select } from './copy/index.ts';
 import { copyAll, env, verifyCopies } from './copy.fixture.ts';
 
 type Filled = { readonly objects: ObjectStore; readonly expected: Expected };
@@ -234,4 +234,27 @@ test('without the password of the source nothing is copied', async () => {
     hasCode(error, 'STORE_NO_PASSWORD'),
   );
   assert.equal(target.snapshots().length, 0);
+});
+
+test('two runs at the same time make one copy of each snapshot', async () => {
+  const source = await filled(3);
+  const target = await empty('plain');
+  const reports = await Promise.all([
+    copyAll(source.objects, target),
+    copyAll(source.objects, target),
+  ]);
+  assert.deepEqual(await verifyCopies(target, source.expected), [...source.expected.keys()]);
+  const sum = reports.reduce((all, each) => all + each.copied.length + each.presentCount, 0);
+  assert.equal(sum, 6);
+});
+
+test('a copy whose origin a program did not keep is known by its facts', async () => {
+  const source = await filled(2);
+  const target = await empty('plain');
+  await copyAll(source.objects, target);
+  const destination = await open(env, target);
+  const { snapshots } = destination.log.state;
+  for (const [id, { copyOf: _lost, ...facts }] of snapshots) snapshots.set(id, facts);
+  const selection = select(await open(env, source.objects), destination, []);
+  assert.deepEqual([selection.wanted, selection.presentCount], [[], 2]);
 });

@@ -116,10 +116,11 @@ function warnOfOrder(output: Output, { late }: Selection): void {
 }
 
 function outcome(
-  { copied, refused }: CopyReport,
-  { presentCount, older }: Selection,
+  { copied, refused, presentCount: meanwhile }: CopyReport,
+  { presentCount: before, older }: Selection,
   tookMs: number,
 ) {
+  const presentCount = before + meanwhile;
   const sum = (of: (done: SnapshotCopy) => number) => copied.reduce((all, one) => all + of(one), 0);
   const fields = {
     ...{ copied: copied.length, refused: refused.length, present: presentCount },

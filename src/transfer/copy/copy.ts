@@ -1,6 +1,6 @@
 /** Copies snapshots from one repository to another, oldest first. */
 import { type Env, hasCode } from '../../core/index.ts';
-import type { Repository, Snapshot } from '../../store/index.ts';
+import { originalId, type Repository, type Snapshot } from '../../store/index.ts';
 import { checkInterrupted } from '../errors.ts';
 import {
   type CopyPlaces,
@@ -27,6 +27,8 @@ export type Refusal = {
 export type CopyReport = {
   readonly copied: readonly SnapshotCopy[];
   readonly refused: readonly Refusal[];
+  /** How many another run had copied by the time that it was their turn. */
+  readonly presentCount: number;
 };
 
 /**
@@ -43,6 +45,7 @@ export async function copy(
   source.checkReadable('what is to be copied');
   const copied: SnapshotCopy[] = [];
   const refused: Refusal[] = [];
+  let presentCount = 0;
   const histories = new Map<string, History>();
   for (const snapshot of snapshots) {
     checkInterrupted(request.signal);
@@ -51,7 +54,8 @@ export async function copy(
     histories.set(volume, history);
     const places = { source, destination, history };
     const done = await copyOrRefuse(env, places, snapshot, request);
-    if ('copy' in done) {
+    if (done === 'present') presentCount++;
+    else if ('copy' in done) {
       history.add(done.copy);
       copied.push(done);
       request.onCopied?.(done);
@@ -60,7 +64,7 @@ export async function copy(
       request.onRefused?.(done);
     }
   }
-  return { copied, refused };
+  return { copied, refused, presentCount };
 }
 
 async function copyOrRefuse(
@@ -68,8 +72,10 @@ async function copyOrRefuse(
   places: CopyPlaces,
   snapshot: Snapshot,
   request: CopyRequest,
-): Promise<SnapshotCopy | Refusal> {
+): Promise<SnapshotCopy | Refusal | 'present'> {
   const { source, destination } = places;
+  await destination.refresh();
+  if (isThere(destination, snapshot)) return 'present';
   for (let { history } = places; ; ) {
     try {
       const now = { ...places, history };
@@ -77,6 +83,7 @@ async function copyOrRefuse(
       if (!(done instanceof SourceDamage)) return done;
       return { snapshot, reason: 'damaged', error: done.error };
     } catch (error) {
+      if (hasCode(error, 'STORE_COPY_EXISTS')) return 'present';
       // Beside a run that removes snapshots there may be fewer of them by now.
       if (!hasCode(error, 'STORE_SNAPSHOT_GONE')) throw error;
       const { snapshots } = source.log.state;
@@ -87,4 +94,9 @@ async function copyOrRefuse(
       history = left;
     }
   }
+}
+
+function isThere(destination: Repository, snapshot: Snapshot): boolean {
+  const id = originalId(snapshot);
+  return destination.snapshots(snapshot.volume).some((each) => originalId(each) === id);
 }
