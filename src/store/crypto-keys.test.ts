@@ -58,6 +58,9 @@ test('derivation costs what it must, and never more than the limits', () => {
     { logN: 40, r: 8, p: 1 },
     { logN: 30, r: 8, p: 1 },
     { logN: 18, r: 1024, p: 1 },
+    // The library would throw at these.
+    { logN: 16, r: 1, p: 1 },
+    { logN: 2, r: 2 ** 18, p: 4 },
     { logN: 1, r: 8, p: 2 ** 30 },
     { logN: 16, r: 8, p: 64 },
     { logN: 0, r: 8, p: 1 },

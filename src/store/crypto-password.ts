@@ -26,8 +26,11 @@ export type Wrapping = {
 /** FormatError if deriving with these would cost more than any honest writer asks for. */
 export function checkKdf({ logN, r, p }: KdfParameters): void {
   const steps = 2 ** logN * r * p;
-  const memoryBytes = 128 * r * (2 ** logN + p);
-  if (logN < 1 || logN > 30 || r < 1 || p < 1 || steps > KDF_STEPS_MAX) {
+  // As OpenSSL counts it: two blocks more than RFC 7914 asks for.
+  const memoryBytes = 128 * r * (2 ** logN + p + 2);
+  // RFC 7914 has no N of 2^(16 r) and more.
+  const isLogN = logN >= 1 && logN <= 30 && logN < 16 * r;
+  if (!isLogN || r < 1 || p < 1 || steps > KDF_STEPS_MAX) {
     throw new FormatError(`scrypt with 2^${logN}, ${r}, ${p} is beyond the limit`);
   }
   if (memoryBytes > KDF_MEMORY_BYTES_MAX) {
