@@ -6,9 +6,11 @@ import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
 import type { IndexChange } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
 import { readPackTable } from './pack-file.ts';
+import { checkSession } from './reliance.ts';
 import type { Repository } from './repository.ts';
 import { type SealedObjects, unsealJsonObject } from './sealer.ts';
-import { packFingerprints, readSegment, type SegmentPack, writeSegment } from './segment.ts';
+import { packFingerprints, readSegment, type SegmentPack, writeSegments } from './segment.ts';
+import { Session } from './session.ts';
 
 /** All that the log and its segments name; `complete` unless a segment cannot be read. */
 export async function namedPacks(
@@ -55,15 +57,30 @@ export type RebuiltIndex = {
   readonly unreadable: readonly string[];
 };
 
-/** With `dropped`, these packs are named no more afterwards; `added` are new. */
-export async function rebuildIndex(
+export type IndexRepair = {
+  /** Packs that are named no more afterwards. */
+  readonly dropped?: ReadonlySet<string>;
+  /** Packs that are new. */
+  readonly added?: readonly string[];
+  readonly lossy?: boolean;
+};
+
+/** STORE_FENCED if garbage collection took a step meanwhile: what it dropped must not come back. */
+export async function rebuildIndex(env: Env, repository: Repository): Promise<RebuiltIndex> {
+  const { objects, log } = repository;
+  await log.refresh();
+  await using session = await Session.begin(env, objects, '', log.state.generation);
+  const rebuilt = await rebuildIn(session, env, repository, {});
+  await session.end();
+  return rebuilt;
+}
+
+/** The session keeps what is new from being taken for left over. */
+export async function rebuildIn(
+  session: Session,
   env: Env,
   repository: Repository,
-  change: {
-    readonly dropped?: ReadonlySet<string>;
-    readonly added?: readonly string[];
-    readonly lossy?: boolean;
-  } = {},
+  change: IndexRepair,
 ): Promise<RebuiltIndex> {
   const { objects, log } = repository;
   await log.refresh();
@@ -76,6 +93,7 @@ export async function rebuildIndex(
   }
   for (const pack of change.added ?? []) packs.add(pack);
   for (const pack of change.dropped ?? []) packs.delete(pack);
+  const before = { segments: [...log.state.segments.keys()] };
   const covered: SegmentPack[] = [];
   const unreadable: string[] = [];
   for (const pack of [...packs].sort()) {
@@ -87,19 +105,30 @@ export async function rebuildIndex(
       if (complete || log.state.loosePacks.has(pack)) unreadable.push(pack);
     }
   }
-  const segment = await writeSegment(objects, env.random, covered);
-  const before = { segments: [...log.state.segments.keys()] };
+  const segments = await writeSegments(objects, env.random, covered);
   const done = new Set(covered.map(({ packId }) => packId));
-  const { dropped = new Set(), lossy } = change;
+  const { dropped = new Set(), added = [], lossy } = change;
   await repository.commitIndex(
-    (state) => replaced(state, { segment, before, done, unreadable, dropped }),
+    (state) => {
+      checkUntouched(state, session, [...added, ...segments.map(({ id }) => id)]);
+      return replaced(state, { segments, before, done, unreadable, dropped });
+    },
     lossy === undefined ? {} : { lossy },
   );
-  return { packs: covered.length, records: segment.records, unreadable };
+  const records = segments.reduce((sum, segment) => sum + segment.records, 0);
+  return { packs: covered.length, records, unreadable };
+}
+
+/** Packs were looked at in the generation of the session: later ones may have dropped some. */
+function checkUntouched(state: LogState, session: Session, fresh: readonly string[]): void {
+  checkSession(state, session, fresh);
+  if (state.generation === session.generation) return;
+  const message = 'nothing was committed: garbage collection changed which packs there are';
+  throw new StoreError('STORE_FENCED', message, { hint: 'Run the command again.' });
 }
 
 type Replacing = {
-  readonly segment: IndexChange['segments'][number];
+  readonly segments: IndexChange['segments'];
   readonly before: { readonly segments: readonly string[] };
   readonly done: ReadonlySet<string>;
   readonly unreadable: readonly string[];
@@ -108,11 +137,11 @@ type Replacing = {
 
 /** What others have added meanwhile stays as they have said it. */
 function replaced(state: LogState, change: Replacing): IndexChange {
-  const { segment, before, done, unreadable, dropped } = change;
+  const { segments, before, done, unreadable, dropped } = change;
   return {
     packs: unreadable.filter((pack) => !state.loosePacks.has(pack)),
     packsDropped: [...state.loosePacks].filter((pack) => done.has(pack) || dropped.has(pack)),
-    segments: [segment],
+    segments,
     segmentsDropped: before.segments.filter((id) => state.segments.has(id)),
   };
 }

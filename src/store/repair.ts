@@ -14,11 +14,12 @@ import { packKey, readPackTable } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { eachChunk, leaves } from './pieces.ts';
 import { quarantine } from './quarantine.ts';
-import { listedPacks, rebuildIndex } from './rebuild-index.ts';
+import { listedPacks, rebuildIn } from './rebuild-index.ts';
 import { type RepairNote, takePack } from './repair-base.ts';
 import type { Repository } from './repository.ts';
 import { isWholeFrame, PackSink, salvagePack } from './salvage.ts';
 import { segmentKey } from './segment.ts';
+import { Session } from './session.ts';
 import { treeOf } from './snapshot.ts';
 import { fetchTree, loadTree } from './tree-loader.ts';
 import { TreeReader } from './tree-reader.ts';
@@ -46,11 +47,11 @@ export async function repair(
   repository: Repository,
   options: RepairOptions,
 ): Promise<boolean> {
-  const run = new RepairRun(env, repository, options);
-  return run.all();
+  await using run = new RepairRun(env, repository, options);
+  return await run.all();
 }
 
-class RepairRun {
+class RepairRun implements AsyncDisposable {
   readonly #env: Env;
   readonly #repository: Repository;
   readonly #options: RepairOptions;
@@ -58,11 +59,14 @@ class RepairRun {
   readonly #dropped = new Set<string>();
   readonly #added: string[] = [];
   #lossy = false;
+  #session: Session | undefined;
+  readonly #generation: number;
 
   constructor(env: Env, repository: Repository, options: RepairOptions) {
     this.#env = env;
     this.#repository = repository;
     this.#options = options;
+    this.#generation = repository.log.state.generation;
     const { pool, onProgress, signal } = options;
     this.#check = new CheckRun(repository, {
       readData: true,
@@ -78,7 +82,8 @@ class RepairRun {
     const { named } = await checkPacks(this.#check);
     const missingIndex = this.#check.badSegments.size > 0;
     if (missingIndex || adoptsListed) await this.#adopt(named);
-    await using sink = new PackSink(this.#repository.objects, this.#env.random);
+    const announce = async (pack: string) => (await this.#ownSession()).add(pack);
+    await using sink = new PackSink(this.#repository.objects, this.#env.random, announce);
     for (const [packId, damage] of [...this.#check.damaged]) {
       this.#options.signal?.throwIfAborted();
       await this.#pack(packId, damage, sink);
@@ -88,7 +93,24 @@ class RepairRun {
     this.#added.push(...sink.sealed.map(({ id }) => id));
     if (missingIndex || this.#dropped.size > 0 || this.#added.length > 0) await this.#commit();
     await this.#checkpoints();
+    await this.#session?.end();
     return notes.length > before;
+  }
+
+  /** In the generation in which packs were looked at: a later one may have dropped some. */
+  async #ownSession(): Promise<Session> {
+    this.#session ??= await Session.begin(
+      this.#env,
+      this.#repository.objects,
+      '',
+      this.#generation,
+    );
+    return this.#session;
+  }
+
+  /** What was not committed is removed by whoever finds the session dead. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session?.[Symbol.asyncDispose]();
   }
 
   #note(action: RepairNote['action'], object: string, what: string): void {
@@ -270,7 +292,7 @@ class RepairRun {
       added: this.#added,
       ...(this.#lossy && { lossy: true }),
     };
-    await rebuildIndex(this.#env, this.#repository, change);
+    await rebuildIn(await this.#ownSession(), this.#env, this.#repository, change);
     const old = [...this.#dropped].map(packKey);
     for (const segment of segments) {
       if (this.#check.badSegments.has(segment)) old.push(segmentKey(segment));

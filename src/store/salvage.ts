@@ -1,6 +1,5 @@
 /** Writes what is whole of a damaged pack into new packs, frame by frame as they are. */
 import {
-  type Compression,
   defaultCompression,
   FRAME_RAW_MAX,
   FRAME_RAW_TARGET,
@@ -28,11 +27,14 @@ type PlainChunk = {
   readonly checksum: number;
 };
 
+/** Called before a pack becomes visible. */
+export type AnnouncePack = (packId: string) => Promise<void>;
+
 /** Packs that are written from frames and records as they come; each sealed when it is full. */
 export class PackSink implements AsyncDisposable {
   readonly #objects: SealedObjects;
   readonly #random: Random;
-  readonly #compression: Compression;
+  readonly #announcePack: AnnouncePack;
   #pack: PackWriter | undefined;
   /** Numbers of the open pack's records, by their ids. */
   #ordinals = new Map<string, number>();
@@ -43,10 +45,10 @@ export class PackSink implements AsyncDisposable {
   /** Sealed: durable, and named by nobody yet. */
   readonly sealed: { readonly id: string; readonly table: PackTable }[] = [];
 
-  constructor(objects: SealedObjects, random: Random, compression = defaultCompression) {
+  constructor(objects: SealedObjects, random: Random, announcePack: AnnouncePack) {
     this.#objects = objects;
     this.#random = random;
-    this.#compression = compression;
+    this.#announcePack = announcePack;
   }
 
   /** Whether stored frames mean the same in every pack: those that are sealed belong to theirs. */
@@ -100,7 +102,7 @@ export class PackSink implements AsyncDisposable {
     const number = pack.numberFrame();
     const ordinalOf = (value: Uint8Array) => this.#ordinals.get(toHex(value));
     const { seal } = pack.table;
-    const stored = seal.encodeTree(record, ordinalOf, this.#compression, number);
+    const stored = seal.encodeTree(record, ordinalOf, defaultCompression, number);
     const firstRecord = this.#announce(RECORD_TREE, id, checksum, stored.rawBytes);
     await pack.appendFrame(stored.bytes, { firstRecord, number, hash: stored.hash });
     await this.#sealIfFull();
@@ -128,7 +130,7 @@ export class PackSink implements AsyncDisposable {
         choices: [],
       })),
       plan: { frames: [], steps: [], ids: new Uint8Array(0), checksums: new Uint32Array(0) },
-      compression: this.#compression,
+      compression: defaultCompression,
       target: { memory: output, at: 0, lengthBytes: output.byteLength },
       place: pack.table.seal.place(number),
     });
@@ -145,6 +147,7 @@ export class PackSink implements AsyncDisposable {
   async #seal(): Promise<void> {
     const pack = this.#pack;
     if (pack === undefined || pack.table.count === 0) return;
+    await this.#announcePack(pack.id);
     await pack.seal();
     this.sealed.push({ id: pack.id, table: pack.table });
     this.#pack = undefined;

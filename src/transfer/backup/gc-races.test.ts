@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { codecPool } from '../../codec/index.ts';
 import { equalBytes, hasCode } from '../../core/index.ts';
+import { rebuildIndex, repairAll } from '../../store/index.ts';
 import { env, filled, forget, gc, noneLeftOver, PACK_BYTES, sizeOf } from './gc.fixture.ts';
 import { type SharedStore, sharedStore } from './gc-processes.fixture.ts';
 import {
@@ -227,4 +228,54 @@ test('a snapshot that came to need condemned packs all the same makes them spare
   assert(report.sparedPacks > 0, JSON.stringify(report));
   await verifyAll(env, shared.inner, expected);
   await noneLeftOver(shared.inner);
+});
+
+/** Stands still just before its entry is put, and is then taken for dead. */
+async function stoppedAtEntry<T>(process: ReturnType<SharedStore['start']>, run: () => Promise<T>) {
+  process.stopAtPut('log/');
+  const result = run();
+  result.catch(() => undefined); // Looked at when it has gone on.
+  while (!process.isStopped) await turn();
+  process.loseLocks();
+  return { result };
+}
+
+test('an index that is made while gc drops packs brings none of them back', async () => {
+  const { objects, expected } = await filled(6);
+  const shared = sharedStore('shared');
+  await fill(shared.inner, await dump(objects));
+  await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
+  const process = shared.start();
+  const repository = await open(env, process.objects);
+  const { result } = await stoppedAtEntry(process, () => rebuildIndex(env, repository));
+  assert((await gc(shared.start().objects)).droppedPacks > 0);
+  process.resume();
+  await assert.rejects(result, { code: 'STORE_FENCED' });
+  await verifyAll(env, shared.inner, expected);
+  await gc(shared.start().objects);
+  await noneLeftOver(shared.inner);
+});
+
+test('what a repair has rescued is not named after gc took it for left over', async () => {
+  const { objects } = await filled(3);
+  const damaged = await dump(objects);
+  const key = [...damaged.keys()].find((name) => name.startsWith('packs/'))!;
+  damaged.get(key)![100]! ^= 1;
+  await using pool = codecPool(env, 0);
+  const alone = await repairAll(env, await fill(sharedStore('alone').inner, damaged), {
+    pool,
+    dryRun: false,
+  });
+  const shared = sharedStore('shared');
+  await fill(shared.inner, damaged);
+  const process = shared.start();
+  const { result } = await stoppedAtEntry(process, () =>
+    repairAll(env, process.objects, { pool, dryRun: false }),
+  );
+  // It refuses to go further, as something is missing, but has cleared up before.
+  await gc(shared.start().objects).catch((error) => assert(hasCode(error, 'STORE_MISSING')));
+  process.resume();
+  await assert.rejects(result, { code: 'STORE_FENCED' });
+  const again = await repairAll(env, shared.start().objects, { pool, dryRun: false });
+  assert.deepEqual(again.check?.problems, alone.check?.problems);
 });
