@@ -3,10 +3,14 @@ import { type FerryError, hasCode } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { missingObject, StoreError } from './errors.ts';
+import type { SegmentInfo } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import type { SealedObjects } from './sealer.ts';
-import { addSegment, readSegment, SegmentMemory, segmentKey } from './segment.ts';
+import { addSegment, readSegment, SegmentMemory, segmentKey, segmentRoom } from './segment.ts';
+
+/** 24 MiB: what segments may claim before anybody looks how large they are. */
+const CLAIMED_RECORDS_MAX = 1 << 20;
 
 export class IndexSync {
   readonly #objects: SealedObjects;
@@ -28,7 +32,7 @@ export class IndexSync {
     const { index } = this;
     const { unreadable } = index;
     const fresh = [...state.segments.values()].filter(({ id }) => !this.#segments.has(id));
-    index.reserve(fresh.reduce((sum, { records }) => sum + records, 0));
+    index.reserve(await this.#expected(fresh));
     const memory = new SegmentMemory();
     for (const { id: segment } of fresh) {
       await tryIndex(unreadable, segmentKey(segment), async () => {
@@ -49,6 +53,26 @@ export class IndexSync {
     await Promise.all(missing.map(load));
     if (this.#generation !== state.generation) this.#dropGone(state);
     index.setCondemned(state.condemned.keys());
+  }
+
+  /** Records of these segments. A large claim takes memory only if the object is as large. */
+  async #expected(segments: readonly SegmentInfo[]): Promise<number> {
+    let sum = 0;
+    for (const { id, records } of segments) {
+      const isLarge = sum + records > CLAIMED_RECORDS_MAX;
+      sum += isLarge ? Math.min(records, await this.#roomOf(id)) : records;
+    }
+    return sum;
+  }
+
+  /** What is wrong with the segment shows when it is read. */
+  async #roomOf(segment: string): Promise<number> {
+    try {
+      return await segmentRoom(this.#objects, segment);
+    } catch (error) {
+      if (error instanceof StoreError || error instanceof ObjectError) return 0;
+      throw error;
+    }
   }
 
   /** All packs that the log names, as far as its segments can be read. */

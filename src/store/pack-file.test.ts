@@ -4,8 +4,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CodecError } from '../codec/index.ts';
 import { equalBytes, FormatError, hasCode, nodeEnv, sha256 } from '../core/index.ts';
+import { ChunkIndex } from './chunk-index.ts';
 import { objectKinds, seal, sealJson, unseal, unsealJson } from './envelope.ts';
 import { StoreError } from './errors.ts';
+import { IndexSync } from './index-sync.ts';
+import { LogState } from './log-state.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { plainPack } from './pack-seal.ts';
 import { decodeTable, encodeTable, PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
@@ -196,4 +199,19 @@ test('a segment comes back as it was; hostile ones are refused', async () => {
       });
     }),
   );
+});
+
+test('a log that claims records without end takes no memory for them', async () => {
+  const objects = plainMemory('a');
+  const table = tableOf([{ kind: 0, depth: 0, touched: 1, rawBytes: 5, byte: 1 }], 1);
+  const packs = [packFingerprints('ab'.repeat(32), table)];
+  const { id } = await writeSegment(objects, nodeEnv().random, packs);
+  const state = new LogState();
+  for (const claimed of [id, 'cd'.repeat(32)]) {
+    state.segments.set(claimed, { id: claimed, records: 2 ** 52 });
+  }
+  const index = new ChunkIndex(objects);
+  await new IndexSync(objects, index).to(state);
+  assert.equal(index.recordCount, 1);
+  assert.deepEqual([...index.unreadable.keys()], [segmentKey('cd'.repeat(32))]);
 });

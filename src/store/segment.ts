@@ -106,6 +106,17 @@ export class SegmentMemory {
   }
 }
 
+/** How many records the object has room for, whatever the log says. */
+export async function segmentRoom(objects: SealedObjects, id: string): Promise<number> {
+  return Math.floor((await sizeOf(objects, segmentKey(id))) / FINGERPRINT_BYTES);
+}
+
+async function sizeOf(objects: SealedObjects, key: string): Promise<number> {
+  const sizeBytes = await objects.size(key);
+  if (sizeBytes <= LARGE_OBJECT_BYTES_MAX) return sizeBytes;
+  throw damagedObject(key, `${sizeBytes} bytes are more than any segment has`);
+}
+
 /** The packs' fingerprints lie in `memory`, if it is passed. STORE_MISSING, STORE_DAMAGED. */
 export async function readSegment(
   objects: SealedObjects,
@@ -114,11 +125,7 @@ export async function readSegment(
 ): Promise<SegmentPack[]> {
   const key = segmentKey(id);
   try {
-    const sizeBytes = await objects.size(key);
-    if (sizeBytes > LARGE_OBJECT_BYTES_MAX) {
-      throw damagedObject(key, `${sizeBytes} bytes are more than any segment has`);
-    }
-    const bytes = memory.take(sizeBytes);
+    const bytes = memory.take(await sizeOf(objects, key));
     await objects.getRange(key, bytes, 0);
     return parse(unsealObject(objects.sealer, 'segment', key, bytes));
   } catch (error) {
