@@ -58,6 +58,8 @@ export type StoreParts = {
   readonly log: CommitLog;
   readonly reader: TreeReader;
   readonly chunkBytes: number;
+  /** That of the log when the index was loaded: others may have read on in it since. */
+  readonly generation: number;
 };
 
 export class BackupSession implements AsyncDisposable {
@@ -90,9 +92,9 @@ export class BackupSession implements AsyncDisposable {
     this.#session = session;
     this.#adopted = adopted;
     this.#ended = ended;
-    const { generation, snapshots } = parts.log.state;
+    const { snapshots } = parts.log.state;
     const forgotten = options.parent !== undefined && !snapshots.has(options.parent.id);
-    this.#generation = forgotten ? UNKNOWN : generation;
+    this.#generation = forgotten ? UNKNOWN : parts.generation;
     const geometry: Geometry = { sizeBytes: options.sizeBytes, chunkBytes };
     const parent = options.parent && treeOf(options.parent);
     const tree = new TreeWriter({

@@ -235,6 +235,7 @@ export class Repository implements AsyncDisposable {
 
   /** What a writer needs. A lost pack is no hindrance: what was in it is stored again. */
   async #parts(): Promise<StoreParts> {
+    const { generation } = this.#log.state;
     const index = await this.index();
     await this.#index.noticeLostPacks();
     for (const [key, error] of index.unreadable) {
@@ -249,6 +250,7 @@ export class Repository implements AsyncDisposable {
       log: this.#log,
       reader: this.reader,
       chunkBytes: this.superblock.chunkBytes,
+      generation,
     };
   }
 
