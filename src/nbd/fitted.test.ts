@@ -1,4 +1,4 @@
-/** Goal: what is no whole blocks changes exactly what was asked for, on devices that have blocks. */
+/** Goal: what is no whole blocks changes exactly what was asked for on devices that have blocks. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DeviceError, FAST_ZERO, FUA } from '../device/index.ts';
