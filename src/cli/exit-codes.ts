@@ -2,6 +2,7 @@
 import type { CodecErrorCode } from '../codec/index.ts';
 import { FerryError } from '../core/index.ts';
 import type { StoreErrorCode } from '../store/index.ts';
+import type { TrackErrorCode } from '../track/index.ts';
 import type { TransferErrorCode } from '../transfer/index.ts';
 import type { CliErrorCode } from './errors.ts';
 
@@ -26,7 +27,7 @@ export const exitStatus = {
   terminated: 143,
 } as const;
 
-type Code = CliErrorCode | CodecErrorCode | StoreErrorCode | TransferErrorCode;
+type Code = CliErrorCode | CodecErrorCode | StoreErrorCode | TrackErrorCode | TransferErrorCode;
 
 /** Codes that are not here mean `failed`. */
 const statusByCode: Readonly<Partial<Record<Code, number>>> = {
@@ -40,6 +41,7 @@ const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   CLI_PASSWORD: exitStatus.wrongPassword,
   STORE_BUSY: exitStatus.locked,
   STORE_OWNED: exitStatus.locked,
+  TRACK_BUSY: exitStatus.locked,
   STORE_DAMAGED: exitStatus.damage,
   STORE_MISSING: exitStatus.damage,
   STORE_ROLLED_BACK: exitStatus.damage,

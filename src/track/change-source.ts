@@ -107,6 +107,8 @@ export type CannotSay = {
    * device; what is committed of it is what the source can answer about the next time.
    */
   readonly view?: Device;
+  /** What it would have said, if it is not believed or not wanted; read once. */
+  readonly claimed?: ChangeSet['changed'];
   /** There if it prepares for the next time: what is committed now is its beginning. */
   readonly finish?: Finish;
 };
@@ -130,7 +132,7 @@ export function cannotSay(
   source: ChangeSourceName,
   reason: CannotSayReason,
   why: string,
-  more: Pick<CannotSay, 'view' | 'finish'> = {},
+  more: Pick<CannotSay, 'view' | 'claimed' | 'finish'> = {},
 ): CannotSay {
   return { kind: 'cannot-say', source, reason, why, ...more };
 }

@@ -1,4 +1,5 @@
 /** track: where change sets come from - sources, the ladder that chooses; see README.md. */
+export { type AuditReport, audit, auditWords, confidence, ToldUnits } from './audit.ts';
 export {
   type CannotSay,
   type CannotSayReason,
@@ -24,6 +25,7 @@ export {
   findChanges,
   type LadderOptions,
 } from './ladder.ts';
+export { AUDIT_BYTES, AUDIT_SHARE } from './limits.ts';
 export {
   BLOCK_BYTES,
   type Cursor,
@@ -47,3 +49,4 @@ export {
   toldUpTo,
   tracked,
 } from './tracker/index.ts';
+export { Trust } from './trust.ts';

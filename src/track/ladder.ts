@@ -90,8 +90,9 @@ function inOrder(sources: readonly ChangeSource[]): ChangeSource[] {
 /** Its moment is kept: what is committed of it is where the source goes on from. */
 function unused(answer: ChangeSet | Everything, reason: CannotSayReason, why: string): CannotSay {
   const { source, finish } = answer;
-  const view = answer.kind === 'changes' ? answer.view : undefined;
-  return cannotSay(source, reason, why, { finish, ...(view && { view }) });
+  if (answer.kind === 'everything') return cannotSay(source, reason, why, { finish });
+  const { view, changed: claimed } = answer;
+  return cannotSay(source, reason, why, { finish, claimed, ...(view && { view }) });
 }
 
 /** Which answer's moment is read, if it is not the device as it is: the latest that was offered. */

@@ -140,15 +140,37 @@ test('without room for what is overwritten the backup fails, and the export goes
   const error = await here.failure(1, 'backup', 'vm');
   isOver = true;
   await writing;
-  assert.equal(error.code, 'TRACK_ROOM');
+  assert.equal(error.code, 'TRACK_ROOM', error.message);
   assert.match(error.message, /overwritten before they were read/);
   assert.match(await here.ok('ls'), /no snapshots yet/);
+});
+
+test('what is written beside the export is found by an audit, healed, and not forgotten', async () => {
+  await using here = await prepared();
+  const server = await here.serve('export', 'disk.img', '--name', 'vm');
+  await backUp(here, 'vm');
+  const [honest] = (await here.json(0, 'audit', 'vm', '--audit', '100%')) as [Line];
+  const report = honest.audit as unknown as Line;
+  assert.deepEqual([honest.source, report.sampled, report.untoldCount], ['tracker', 256, 0]);
+  await overwrite(here.path('disk.img'), 9 * CHUNK, noise(BLOCK, 5));
+  await here.json(21, 'audit', 'vm', '--audit', '100%');
+  assert.ok((await restoredOf(here, 'vm@latest')).equals(await readFile(here.path('disk.img'))));
+  const doubted = await backUp(here, 'vm');
+  const [passed] = doubted.passed as unknown as [Line];
+  assert.deepEqual(
+    [doubted.source, passed.code, doubted.oneMoment],
+    ['checksum', 'untrusted', true],
+  );
+  const trusted = await backUp(here, 'vm');
+  assert.equal(trusted.source, 'tracker');
+  server.kill('SIGTERM');
+  await server.finished();
 });
 
 test('a volume is exported once, and one without a name is not tracked', async () => {
   await using here = await prepared();
   await here.serve('export', 'disk.img', '--name', 'vm');
-  const error = await here.failure(1, 'export', 'disk.img', '--name', 'vm');
+  const error = await here.failure(11, 'export', 'disk.img', '--name', 'vm');
   assert.equal(error.code, 'TRACK_BUSY');
   const other = await here.serve('export', 'disk.img');
   other.kill('SIGTERM');

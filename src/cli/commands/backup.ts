@@ -1,7 +1,7 @@
 /** `ferry backup`: takes a snapshot of a source and tells what that took. */
 import { codecPool } from '../../codec/index.ts';
 import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
-import type { Identity } from '../../track/index.ts';
+import { auditWords, type Identity } from '../../track/index.ts';
 import {
   backupChanges,
   backupThreads,
@@ -17,13 +17,14 @@ import { repositoryOf, snapshotFields, snapshotName } from '../repository.ts';
 import { formatDuration, formatRate, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { backupSpec } from '../table/backup.ts';
+import { auditFields, trustOf, warnOfTrust } from '../trust.ts';
 
 /** More unreadable places than these are only counted; `ferry show` lists them all. */
 const UNREADABLE_SHOWN_MAX = 20;
 
 export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, output, signal } = context;
-  const { source, name, tag, changes, compression } = values;
+  const { source, name, tag, audit, changes, compression } = values;
   await using from = await openBackupSource(context, source);
   const { device } = from;
   // Its threads come up while the repository is being opened.
@@ -42,6 +43,8 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
       origin,
       sources: from.changeSources(repository, volume),
       choice: changes,
+      trust: await trustOf(context, volume),
+      auditShare: audit,
       tags: tag,
       compression,
       pool,
@@ -64,6 +67,7 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
     const name = snapshotName(result.damagedParent);
     output.warn(`${name} is damaged and was not compared with; run \`ferry check\``);
   }
+  warnOfTrust(output, result);
   warnOfSize(output, source, result);
   const after = await from.identify();
   if (!result.isOneMoment && isWritten(before, after)) {
@@ -74,6 +78,7 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
     output.warn(`the snapshot is there, but its source of changes did not take note of it: ${why}`);
   }
   tell(output, result, env.clock.monotonicMs() - startMs);
+  if (result.untoldBy !== undefined) return exitStatus.untoldChange;
   if (result.snapshot.unreadable.length === 0) return exitStatus.done;
   warnOfUnreadable(context, source, result.snapshot);
   return exitStatus.partial;
@@ -89,6 +94,7 @@ function tell(output: Output, result: ChangesResult, tookMs: number): void {
     `${snapshotName(snapshot)}: ${formatSize(sizeBytes)} backed up in ${formatDuration(tookMs)}`,
     `  source   ${reason}`,
     ...(result.isOneMoment ? ['  moment   as the volume was when the export was asked'] : []),
+    ...(result.audit === undefined ? [] : [`  audit    ${auditWords(result.audit)}`]),
     ...passed.map((source) => `  passed   ${source.source}: ${source.why}`),
     `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,
     ...sizeLines(sizeBytes, parent),
@@ -105,6 +111,7 @@ function tell(output: Output, result: ChangesResult, tookMs: number): void {
       parent: parent?.id ?? null,
       parentSizeBytes: parent?.sizeBytes ?? null,
       reason,
+      ...auditFields(result),
       oneMoment: result.isOneMoment,
       passed: result.passed.map(({ source, reason: code, why }) => ({ source, code, why })),
       readBytes,

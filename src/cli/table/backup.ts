@@ -2,7 +2,7 @@
 
 import type { ChangeChoice } from '../../track/index.ts';
 import { compressionOption } from '../compression.ts';
-import { argument, choice, entry, flag, type TableEntry, text } from '../spec.ts';
+import { argument, choice, entry, flag, type OptionSpec, type TableEntry, text } from '../spec.ts';
 import { words } from './retention.ts';
 
 /** Written out: every command loads this file, and need not load what is behind them. */
@@ -10,6 +10,20 @@ const changeChoices = [
   ...(['auto', 'tracker', 'qemu', 'snapshot', 'extents', 'journal'] as const),
   ...(['checksum', 'full'] as const),
 ] satisfies readonly ChangeChoice[];
+
+const auditOption: OptionSpec<number | undefined> = {
+  help: 'how much of what is called unchanged is read again; 0 for nothing',
+  placeholder: 'N%',
+  defaultText: '0.5%, at most 256 MiB',
+  parse(texts) {
+    const written = texts.at(-1);
+    if (written === undefined) return undefined;
+    const percent = /^(\d{1,3}(?:\.\d{1,6})?)%?$/.exec(written)?.[1];
+    const part = Number(percent) / 100;
+    if (part >= 0 && part <= 1 && (part === 0 || written.endsWith('%'))) return part;
+    throw new Error(`expected 0 or a share such as 0.5%, at most 100%, not '${written}'`);
+  },
+};
 
 export const backupSpec = {
   name: 'backup',
@@ -21,7 +35,9 @@ export const backupSpec = {
     'source could not be read: the snapshot is there, and they are zeroes in it.',
     'What changed is told by the best source that can be trusted, each one that cannot say is',
     'named with its reason; --changes asks one source only: checksum reads and compares every',
-    'block, full reads every block and compares nothing.',
+    'block, full reads every block and compares nothing. What a source calls unchanged is doubted:',
+    'a random part of it is read all the same (--audit). A change that was not told makes the',
+    'whole volume be compared, the source not be believed any more, and the exit status 21.',
   ].join('\n'),
   arguments: {
     source: argument(
@@ -35,6 +51,7 @@ export const backupSpec = {
       short: 'n',
     }),
     tag: words('TAG', 'give the snapshot this tag; may be given several times'),
+    audit: auditOption,
     changes: choice(changeChoices, 'how to find what changed', 'auto'),
     compression: compressionOption,
   },
@@ -63,7 +80,27 @@ export const restoreSpec = {
   ],
 } as const;
 
+export const auditSpec = {
+  name: 'audit',
+  summary: 'doubt what the source of changes says of a volume',
+  details: [
+    'Reads a random part of what is called unchanged since the last snapshot, and compares.',
+    'Nothing is committed if all is as told. Otherwise the whole volume is compared, a right',
+    'snapshot is made, the source is not believed any more until a comparison finds nothing',
+    'untold, and the exit status is 21.',
+  ].join('\n'),
+  arguments: {
+    source: argument('VOL', 'a volume that is exported by ferry, or its file', 'file'),
+  },
+  options: {
+    name: text('VOL', "the volume's name; by default the export's, or the file's", { short: 'n' }),
+    audit: auditOption,
+  },
+  examples: ['ferry audit vm', 'ferry audit vm.img --name vm --audit 10%'],
+} as const;
+
 export const backupCommands: readonly TableEntry[] = [
   entry(backupSpec, () => import('../commands/backup.ts')),
+  entry(auditSpec, () => import('../commands/audit.ts')),
   entry(restoreSpec, () => import('../commands/restore.ts')),
 ];

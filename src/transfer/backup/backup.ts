@@ -36,6 +36,8 @@ export type BackupRequest = {
   readonly since?: Since;
   /** False: nothing is compared with, as if the volume had no snapshot. */
   readonly compare?: boolean;
+  /** Called when everything is read and stored; if it throws, nothing is committed. */
+  readonly beforeCommit?: () => Promise<void>;
   readonly tags?: readonly string[];
   /** How what is new is stored; zstd 3 by default. */
   readonly compression?: Compression | undefined;
@@ -141,6 +143,7 @@ async function backupSince(
   const run = new BackupRun(device, writer, repository.superblock.chunkBytes, request);
   try {
     await run.all(pool);
+    await request.beforeCommit?.();
   } catch (error) {
     if (hasCode(error, 'TRANSFER_INTERRUPTED')) await session.keep();
     throw error;

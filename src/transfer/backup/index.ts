@@ -1,4 +1,6 @@
 /** transfer/backup: from a device to a snapshot and back; see README.md. */
+
+export { auditVolume, type VolumeAudit } from './audit-volume.ts';
 export {
   type BackupRequest,
   type BackupResult,
