@@ -80,6 +80,20 @@ export class SessionHost {
     return this.#halfOpen.count;
   }
 
+  get udpLaneCount(): number {
+    return this.#udp.laneCount;
+  }
+
+  /** Datagrams that belonged to no lane, for the metrics. */
+  get strayPackets(): number {
+    return this.#udp.strayPackets;
+  }
+
+  /** Half-open connections that were ended to make room for others. */
+  get crowdedOutCount(): number {
+    return this.#halfOpen.endedCount;
+  }
+
   get sessions(): readonly Session[] {
     return [...this.#sessions.values()];
   }

@@ -1,7 +1,7 @@
 /** Goal: the UDP lane carries every message once over a bad network, and believes nobody else. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DatagramFaults } from '../../../sim/index.ts';
+import { type DatagramFaults, Draws } from '../../../sim/index.ts';
 import type { DatagramAddress } from '../../core/index.ts';
 import { BLOCK_DATA } from '../messages/index.ts';
 import { type Pair, type PairOptions, pause, until, withPair } from '../session.suite.ts';
@@ -210,5 +210,28 @@ test('packets of a lane that is gone are ignored', async () => {
     datagrams.onSend = undefined;
     await open(pair);
     await exchange(pair, 5);
+  });
+});
+
+test('a flood of garbage leaves nothing behind, and the session unharmed', async () => {
+  await withPair({ ...udpOnly, seed: 12 }, async (pair) => {
+    const { datagrams } = pair.world.net;
+    let genuine: Datagram | undefined;
+    datagrams.onSend = (bytes, from, to) => {
+      if (to.port === 7007) genuine = { bytes: bytes.slice(), from, to };
+    };
+    await open(pair);
+    datagrams.onSend = (_bytes, _from, to) => assert.notEqual(to.host, '6.6.6.6');
+    const draws = new Draws(12);
+    for (let count = 0; count < 2_000; count += 1) {
+      const bytes = new Uint8Array(draws.below(1_300));
+      draws.fill(bytes);
+      // Half of them name the lane, and so are looked at.
+      if (draws.chance(0.5)) bytes.set(genuine!.bytes.subarray(0, Math.min(5, bytes.length)));
+      datagrams.inject(bytes, { host: '6.6.6.6', port: 1 + count }, genuine!.to);
+    }
+    await exchange(pair, 10);
+    assert.equal(pair.host.udpLaneCount, 1);
+    assert.ok(pair.host.strayPackets > 500);
   });
 });
