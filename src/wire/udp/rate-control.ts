@@ -22,6 +22,7 @@ const ROUND_TRIP_VALID_MS = 10_000;
 const PROBE_ROUND_TRIP_MS = 200;
 /** Timers and threads of both sides come late by this much. */
 const SLACK_MS = 4;
+const JITTER_MS_MAX = 50;
 const PACKET_BYTES = 1_228;
 export const WINDOW_BYTES_MIN = 16 * PACKET_BYTES;
 const INITIAL_RATE_BYTES_PER_MS = (32 * PACKET_BYTES) / 100;
@@ -120,7 +121,9 @@ export class RateControl {
     const delayMs = this.smallestRoundTripMs + SLACK_MS;
     const gain = this.mode === 'startup' ? STARTUP_GAIN : WINDOW_GAIN;
     const share = this.mode === 'probe-round-trip' ? 0.5 : gain;
-    return Math.max(WINDOW_BYTES_MIN, share * this.rateBytesPerMs * delayMs);
+    // Round trips that differ from each other come from busy processors more than from queues.
+    const jitterMs = Math.min(JITTER_MS_MAX, 2 * this.#variationMs);
+    return Math.max(WINDOW_BYTES_MIN, this.rateBytesPerMs * (share * delayMs + jitterMs));
   }
 
   onLost(packets: number): void {
