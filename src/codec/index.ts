@@ -43,7 +43,7 @@ export {
   type SharedRange,
 } from './jobs.ts';
 export * from './limits.ts';
-export { decodePatch } from './patch.ts';
+export { decodePatch, encodePatch } from './patch.ts';
 export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool } from './pool.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';

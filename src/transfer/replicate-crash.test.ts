@@ -5,7 +5,10 @@ import { Draws, hash32, type SimulatedDisk, simulatedEnv } from '../../sim/index
 import { type Env, equalBytes, hasCode, type OpenFile, toHex } from '../core/index.ts';
 import {
   applied,
+  commitOf,
   contentOf,
+  cutOf,
+  dataOf,
   drawWrites,
   makePlace,
   openPlace,
@@ -206,5 +209,49 @@ test('an epoch is told only once, against the present one, and within the volume
     const content = new Uint8Array(SIZE);
     content.set(bytes);
     assert.equal(toHex(await contentOf(replica.live())), toHex(content));
+  });
+});
+
+test('a commit that overtakes its data waits for it', async () => {
+  const world = simulatedEnv(1);
+  await world.run(async () => {
+    await makePlace(world.env);
+    await using place = await openPlace(world.env);
+    const { replica } = place;
+    const writes = [0, 65_536].map((offsetBytes) => ({
+      ...{ offsetBytes, bytes: new Uint8Array(4096).fill(7) },
+    }));
+    const messages = writes.map((write) => dataOf(1, [write]));
+    await replica.begin(cutOf(1, 0));
+    assert.equal(await replica.commit(commitOf(1, messages)), false);
+    await replica.put(messages[1]!);
+    assert.equal(await replica.commit(commitOf(1, messages)), false);
+    assert.ok(
+      (await contentOf(replica.live())).every((byte) => byte === 0),
+      'nothing shows',
+    );
+    await replica.put(messages[0]!);
+    assert.equal(await replica.commit(commitOf(1, messages)), true);
+    const expected = applied(new Uint8Array(SIZE), [writes]);
+    assert.ok(equalBytes(await contentOf(replica.live()), expected));
+  });
+});
+
+test('what does not have its hash is not applied, and ends its epoch only', async () => {
+  const world = simulatedEnv(1);
+  await world.run(async () => {
+    await makePlace(world.env);
+    await using place = await openPlace(world.env);
+    const { replica } = place;
+    const write = { offsetBytes: 0, bytes: new Uint8Array(4096).fill(7) };
+    const data = dataOf(1, [write]);
+    const entries = data.entries.map((entry) => ({ ...entry, hash: new Uint8Array(32) }));
+    await replica.begin(cutOf(1, 0));
+    await assert.rejects(replica.put({ ...data, entries }), { code: 'REPLICATE_HASH' });
+    await replica.put(data);
+    await assert.rejects(replica.commit(commitOf(1, [data])), { code: 'REPLICATE_HASH' });
+    assert.equal(replica.epoch, 0);
+    await sendEpoch(replica, 2, [[write]]);
+    assert.equal(replica.epoch, 2);
   });
 });

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tortureNbd } from './nbd.ts';
+import { tortureReplicate } from './replicate.ts';
 import { tortureStore, tryStore } from './store.ts';
 import { tortureTracker } from './tracker.ts';
 
@@ -25,6 +26,11 @@ async function run([name, ...words]: readonly string[]): Promise<boolean | undef
   if (name === 'tracker') {
     const kills = number(words[0] ?? '1000');
     return Number.isNaN(kills) ? undefined : tortureTracker(folder, kills);
+  }
+  if (name === 'replicate') {
+    const [seeds = '1000', first = '1'] = words;
+    const counts = [number(seeds), number(first)] as const;
+    return counts.some(Number.isNaN) ? undefined : tortureReplicate(...counts);
   }
   if (name !== 'store') return undefined;
   const [seed, trial] = words;

@@ -38,6 +38,8 @@ export type OpenAnswer = {
   readonly replica: string;
   readonly epoch: number;
   readonly seenEpoch: number;
+  /** Nothing was ever sent: all of it is zero. */
+  readonly isEmpty: boolean;
 };
 
 export type SnapshotAnswer = {

@@ -178,7 +178,7 @@ export class ProviderSession implements SessionHandlers {
     const replica = await this.#provider.take(this, name, geometry.sizeBytes);
     this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
     const { id, epoch, seenEpoch } = replica;
-    return { replica: id, epoch, seenEpoch };
+    return { replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty };
   }
 
   async #onOffer(message: Incoming): Promise<void> {
@@ -265,14 +265,14 @@ export class ProviderSession implements SessionHandlers {
       return;
     }
     const { code } = error;
-    if (code === 'REPLICATE_HASH' || code === 'REPLICATE_UNKNOWN_CONTENT') {
+    // Done would say that the epoch is committed.
+    if (message.type === EPOCH_COMMIT) this.#end(error);
+    else if (code === 'REPLICATE_HASH' || code === 'REPLICATE_UNKNOWN_CONTENT') {
       this.#provider.tell({ event: 'failed', volume: undefined, error });
       message.done();
       const text = withoutPaths(error.message);
       this.#session.sendError({ code, text, sequence: message.sequence });
-      return;
-    }
-    this.#end(error);
+    } else this.#end(error);
   }
 
   #end(error: FerryError): void {

@@ -60,25 +60,37 @@ export class Provider implements AsyncDisposable {
     return [...this.#volumes.keys()];
   }
 
-  /** The replica, for `session` alone from now on. REPLICATE_* and what opening says. */
-  async take(session: ProviderSession, volume: string, sizeBytes: number): Promise<Replica> {
+  /** The replica of an agent's volume, opened if need be. REPLICATE_* and what opening says. */
+  async replica(volume: string, agent: string, sizeBytes: number): Promise<Replica> {
     checkVolumeName(volume);
     if (this.#isClosed) throw closing();
-    let held = this.#volumes.get(volume);
-    if (held !== undefined && held.holder !== session) await held.holder?.leave(volume);
     await this.#dropping.get(volume)?.catch(() => undefined); // Told by `drop`.
-    held = this.#volumes.get(volume);
+    let held = this.#volumes.get(volume);
     if (held === undefined) {
-      await this.#checkQuota(session.agent, volume, sizeBytes);
-      const opening = this.#openReplica(session.agent, volume, sizeBytes);
-      held = this.#volumes.get(volume) ?? { replica: opening, holder: undefined };
+      const opening = this.#checkQuota(agent, volume, sizeBytes).then(() =>
+        this.#openReplica(agent, volume, sizeBytes),
+      );
+      held = { replica: opening, holder: undefined };
       this.#volumes.set(volume, held);
       opening.catch(() => this.#volumes.delete(volume));
     }
     const replica = await held.replica;
-    if (replica.owner !== session.agent || replica.sizeBytes !== sizeBytes) {
-      throw notTheSame(volume, replica, session.agent);
+    if (replica.owner !== agent || replica.sizeBytes !== sizeBytes) {
+      throw notTheSame(volume, replica, agent);
     }
+    return replica;
+  }
+
+  /** The replica, for `session` alone from now on. */
+  async take(session: ProviderSession, volume: string, sizeBytes: number): Promise<Replica> {
+    const before = this.#volumes.get(volume)?.holder;
+    // Only its own agent can take a volume away from a session.
+    if (before !== undefined && before !== session && before.agent === session.agent) {
+      await before.leave(volume);
+    }
+    const replica = await this.replica(volume, session.agent, sizeBytes);
+    const held = this.#volumes.get(volume);
+    if (held === undefined) throw closing();
     held.holder = session;
     this.#options.onEvent?.({ event: 'opened', volume, agent: session.agent });
     return replica;

@@ -90,6 +90,11 @@ export class Replica implements AsyncDisposable {
     return this.#layers.seen;
   }
 
+  /** Nothing but zeroes: no epoch has come, and there is no snapshot. */
+  get isEmpty(): boolean {
+    return this.#layers.epoch === 0 && this.#layers.snapshot === undefined;
+  }
+
   /** The volume digest of the present epoch, if its agent said so. */
   get digest(): Uint8Array | undefined {
     return this.#layers.digest;

@@ -9,7 +9,7 @@ import {
   plainRecord,
   plainSection,
 } from '../../../codec/index.ts';
-import { crc32, equalBytes, sha256 } from '../../../core/index.ts';
+import { equalBytes, sha256 } from '../../../core/index.ts';
 import {
   type BlockData,
   decodeBlockData,
@@ -21,6 +21,7 @@ import {
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { SECTION_CACHE_BYTES } from '../limits.ts';
+import { referenceOf } from '../references.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
 
@@ -78,14 +79,6 @@ async function patched(
   }
   const patch = frame.bytes.subarray(at, at + storedBytes);
   return reading(() => decodePatch(patch, [parent], lengthBytes)).slice();
-}
-
-/** Names content that a patch stands on: CRC-32, and the beginning of the SHA-256. */
-export function referenceOf(bytes: Uint8Array): Uint8Array {
-  const reference = new Uint8Array(12);
-  new DataView(reference.buffer).setUint32(0, crc32(bytes), true);
-  reference.set(sha256(bytes).subarray(0, 8), 4);
-  return reference;
 }
 
 function remade(data: BlockData, records: readonly Uint8Array[]): Proven {

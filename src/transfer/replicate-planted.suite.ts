@@ -1,0 +1,120 @@
+/** Defects that a replication might have, one by one, for the trials to find. */
+import type { Env, OpenFile } from '../core/index.ts';
+import type { Device } from '../device/index.ts';
+import type { CutEpoch, EpochSource, Held } from './replicate/index.ts';
+import { Journal } from './replicate/provider/journal.ts';
+import { Layers } from './replicate/provider/layers.ts';
+import type { Plant, TrackedModel } from './replicate-simulation.suite.ts';
+
+export type Planted = Plant & {
+  /** Changes the code itself; the answer undoes it. */
+  readonly plant?: () => () => void;
+};
+
+export const planted: Readonly<Record<string, Planted>> = {
+  'a block that was overwritten is sent as it is now': {
+    source: (model) => changed(model, async (cut) => ({ ...cut, device: live(model, cut.device) })),
+  },
+  'the cursor moves when an epoch is cut': {
+    source: (model) =>
+      changed(model, async (cut, held) => {
+        await cut.acknowledged({ ...held, epoch: held.epoch + 1 });
+        return cut;
+      }),
+  },
+  'the cursor moves to now instead of to the cut': {
+    source: (model) => changed(model, async (cut) => ({ ...cut, acknowledged: toNow(model) })),
+  },
+  'a block of the change set is forgotten': {
+    source: (model) =>
+      changed(model, async (cut) => ({
+        ...cut,
+        changed: cut.changed === 'compare' ? cut.changed : [...cut.changed].slice(1),
+      })),
+  },
+  'data is acknowledged before it is durable': { provider: (env) => withoutSync(env, '/journal-') },
+  'the state file is not forced': { provider: (env) => withoutSync(env, 'replica.json') },
+  'nobody waits for the sync of the journal': {
+    plant: () => {
+      const original = Journal.prototype.durable;
+      return replaced(Journal.prototype, 'durable', function (this: Journal) {
+        return Promise.race([original.call(this), Promise.resolve()]);
+      });
+    },
+  },
+  'an old journal is dropped with the new one': {
+    plant: () => {
+      const { freeze } = Layers.prototype;
+      return replaced(Layers.prototype, 'freeze', async function (this: Layers) {
+        const frozen = await freeze.call(this);
+        return { ...frozen, layers: frozen.layers.map((layer) => ({ ...layer, pieces: [] })) };
+      });
+    },
+  },
+};
+
+/** A source whose cuts are made otherwise. */
+function changed(
+  model: TrackedModel,
+  change: (cut: CutEpoch, held: Held) => Promise<CutEpoch>,
+): EpochSource {
+  return withCut(model, async (held) => {
+    const cut = await model.cut(held);
+    return cut && change(cut, held);
+  });
+}
+
+function withCut(model: TrackedModel, cut: EpochSource['cut']): EpochSource {
+  return { sizeBytes: model.sizeBytes, cut };
+}
+
+/** Reads from the volume itself, which goes on being written. */
+function live(model: TrackedModel, device: Device): Device {
+  return new Proxy(device, {
+    get(target, key) {
+      if (key === 'read') {
+        return async (bytes: Uint8Array, offsetBytes: number) => {
+          await target.read(bytes, offsetBytes);
+          bytes.set(model.content.subarray(offsetBytes, offsetBytes + bytes.byteLength));
+        };
+      }
+      const value = Reflect.get(target, key, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+function toNow(model: TrackedModel): CutEpoch['acknowledged'] {
+  return async (held) => {
+    model.cursor = { ...held, count: model.count };
+    model.acknowledged = model.cuts.length - 1;
+  };
+}
+
+/** Files with `part` in their path say that they are durable, and are not. */
+function withoutSync(env: Env, part: string): Env {
+  const open: Env['files']['open'] = async (path, mode, options) => {
+    const file = await env.files.open(path, mode, options);
+    if (!path.includes(part)) return file;
+    return new Proxy(file, {
+      get(target: OpenFile, key) {
+        if (key === 'sync') return async () => undefined;
+        const value = Reflect.get(target, key, target) as unknown;
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  };
+  return { ...env, files: { ...env.files, open } };
+}
+
+function replaced<T extends object, K extends keyof T>(
+  prototype: T,
+  key: K,
+  method: T[K],
+): () => void {
+  const original = prototype[key];
+  prototype[key] = method;
+  return () => {
+    prototype[key] = original;
+  };
+}

@@ -1,0 +1,295 @@
+/** Runs an agent and a provider under a seed: links that break, processes that are killed. */
+import assert from 'node:assert/strict';
+import { Draws, hash32, type SimulatedDisk, simulatedEnv, type World } from '../../sim/index.ts';
+import { codecPool } from '../codec/index.ts';
+import { type Address, type Env, type Extent, equalBytes, toHex } from '../core/index.ts';
+import { type Device, memory } from '../device/index.ts';
+import { directoryStore } from '../objects/index.ts';
+import { Repository } from '../store/index.ts';
+import { dialSession, SessionHost } from '../wire/index.ts';
+import { deviceDigest } from './device-digest.ts';
+import {
+  Agent,
+  type CutEpoch,
+  type EpochSource,
+  type Held,
+  keepReplica,
+  Provider,
+} from './replicate/index.ts';
+import { BLOCK, contentOf, makePlace, makeSnapshotIn, SIZE } from './replicate.suite.ts';
+
+/** What a test may make wrong; each must be found. */
+export type Plant = {
+  readonly provider?: (env: Env) => Env;
+  readonly source?: (source: TrackedModel) => EpochSource;
+};
+
+const ADDRESS: Address = { kind: 'tcp', host: 'provider', port: 7007 };
+const ROUNDS = 16;
+const INTERVAL_MS = 20;
+const DUE_BYTES = 20_000;
+
+/** A volume that is written to, with marks that survive whatever happens to its agent. */
+export class TrackedModel implements EpochSource {
+  readonly sizeBytes = SIZE;
+  readonly content = new Uint8Array(SIZE);
+  /** The content at each cut; the first is the empty volume. */
+  readonly cuts: Uint8Array[] = [new Uint8Array(SIZE)];
+  /** The cut that was acknowledged last. */
+  acknowledged = 0;
+  cursor: (Held & { readonly count: number }) | undefined;
+  readonly #env: Env;
+  readonly #writtenAt = new Map<number, number>();
+  #count = 0;
+
+  constructor(env: Env) {
+    this.#env = env;
+  }
+
+  write(offsetBytes: number, bytes: Uint8Array): void {
+    this.#count += 1;
+    this.content.set(bytes, offsetBytes);
+    const end = offsetBytes + bytes.byteLength;
+    for (let block = Math.floor(offsetBytes / BLOCK); block * BLOCK < end; block += 1) {
+      this.#writtenAt.set(block, this.#count);
+    }
+  }
+
+  /** Of the writes so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  get isClean(): boolean {
+    return this.cursor?.count === this.#count;
+  }
+
+  changedSince(count: number): Extent[] {
+    const blocks = [...this.#writtenAt].filter(([, at]) => at > count).map(([block]) => block);
+    return blocks
+      .sort((a, b) => a - b)
+      .map((block) => ({
+        ...{ offsetBytes: block * BLOCK, lengthBytes: BLOCK },
+      }));
+  }
+
+  async cut(held: Held): Promise<CutEpoch | undefined> {
+    const count = this.#count;
+    const number = this.cuts.push(this.content.slice()) - 1;
+    const { cursor } = this;
+    const isKnown = cursor?.replica === held.replica && held.epoch >= cursor.epoch;
+    const changed = isKnown ? this.changedSince(cursor.count) : ('compare' as const);
+    const changedBytes = changed === 'compare' ? SIZE : changed.length * BLOCK;
+    return {
+      ...{ device: await this.deviceOf(number), changed, changedBytes, wallMs: 0 },
+      acknowledged: async (now) => {
+        this.cursor = { ...now, count };
+        this.acknowledged = number;
+      },
+      [Symbol.asyncDispose]: async () => undefined,
+    };
+  }
+
+  /** What was there at the cut; reading it takes its time. */
+  async deviceOf(number: number): Promise<Device> {
+    const device = memory('cut', SIZE);
+    await device.write(this.cuts[number]!, 0, 0);
+    return slowly(this.#env, device);
+  }
+}
+
+export function slowly(env: Env, device: Device): Device {
+  return new Proxy(device, {
+    get(target, key) {
+      if (key === 'read') {
+        return async (bytes: Uint8Array, offsetBytes: number) => {
+          await pause(env, 2);
+          await target.read(bytes, offsetBytes);
+        };
+      }
+      const value = Reflect.get(target, key, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+type Moment = {
+  readonly disk: SimulatedDisk;
+  readonly acknowledged: number;
+  readonly event: number;
+};
+
+export type Outcome = { readonly digest: string; readonly cuts: number; readonly crashes: number };
+
+/** Faults for a while, then none: both ends must become equal. Throws what was found. */
+export async function simulate(
+  seed: number,
+  plant: Plant = {},
+  crashChance = 1 / 80,
+): Promise<Outcome> {
+  const world = simulatedEnv(seed, { shortTransfers: seed % 3 === 0 });
+  const model = new TrackedModel(world.env);
+  const run = new Run(world, seed, model, plant);
+  const moments: Moment[] = [];
+  const draws = new Draws(seed, 98);
+  await world.runObserved(
+    () => run.all(),
+    (event) => {
+      if (run.isMade && draws.chance(crashChance)) {
+        const disk = world.disk.crash(hash32(seed, event));
+        moments.push({ disk, acknowledged: model.acknowledged, event });
+      }
+      return 'go-on';
+    },
+  );
+  for (const moment of moments) await judge(seed, moment, model);
+  return { digest: world.digest(), cuts: model.cuts.length - 1, crashes: moments.length };
+}
+
+class Run {
+  isMade = false;
+  readonly #world: World;
+  readonly #draws: Draws;
+  readonly #model: TrackedModel;
+  readonly #plant: Plant;
+  #isQuiet = false;
+  #lives = 0;
+
+  constructor(world: World, seed: number, model: TrackedModel, plant: Plant) {
+    this.#world = world;
+    this.#draws = new Draws(seed, 97);
+    this.#model = model;
+    this.#plant = plant;
+  }
+
+  async all(): Promise<void> {
+    const { env } = this.#world;
+    await makePlace(env);
+    this.isMade = true;
+    let provider = this.#startProvider();
+    let agent = this.#startAgent();
+    for (let round = 0; round < ROUNDS; round += 1) {
+      for (let count = this.#draws.below(12); count > 0; count -= 1) {
+        this.#write();
+        await pause(env, this.#draws.below(15));
+      }
+      if (this.#draws.chance(0.25)) {
+        provider.kill();
+        provider = this.#startProvider();
+      }
+      if (this.#draws.chance(0.15)) {
+        agent.kill();
+        agent = this.#startAgent();
+      }
+      if (this.#draws.chance(0.4)) this.#world.net.breakNext(this.#draws.below(60_000));
+    }
+    this.#isQuiet = true;
+    const deadlineMs = this.#world.nowMs + 900_000;
+    while (!this.#model.isClean) {
+      assert.ok(this.#world.nowMs < deadlineMs, 'the ends do not become equal');
+      if (agent.failure !== undefined) throw agent.failure;
+      await pause(env, 50);
+    }
+    agent.kill();
+    provider.kill();
+    await checkEqual(env, this.#model);
+  }
+
+  #write(): void {
+    for (let count = 1 + this.#draws.below(2); count > 0; count -= 1) {
+      const bytes = new Uint8Array(1 + this.#draws.below(3 * BLOCK));
+      if (this.#draws.chance(0.8)) {
+        for (let at = 0; at < bytes.byteLength; at += 64) bytes[at] = 1 + this.#draws.below(255);
+      }
+      this.#model.write(this.#draws.below(SIZE - bytes.byteLength), bytes);
+    }
+  }
+
+  #startProvider(): { kill(): void } {
+    this.#lives += 1;
+    const { env, kill } = this.#world.startProcess(`provider-${this.#lives}`);
+    void serve(this.#plant.provider?.(env) ?? env, this.#draws.below(3)).catch((error: unknown) => {
+      if (!this.#isQuiet) return; // Killed, or about to be.
+      throw error;
+    });
+    return { kill };
+  }
+
+  #startAgent(): { kill(): void; readonly failure: unknown } {
+    this.#lives += 1;
+    const { env, kill } = this.#world.startProcess(`agent-${this.#lives}`);
+    const source = this.#plant.source?.(this.#model) ?? this.#model;
+    const state = { kill, failure: undefined as unknown };
+    keepReplica(env, {
+      ...{ name: 'vol', source, intervalMs: INTERVAL_MS },
+      connect: () => connect(env),
+    }).catch((error: unknown) => {
+      state.failure = error;
+    });
+    return state;
+  }
+}
+
+function connect(env: Env): Promise<Agent> {
+  return Agent.connect(async (handlers) => {
+    const { session } = await dialSession({
+      ...{ env, identity: 'provider', handlers, streamLanes: 2, lane: 'tls' },
+      dial: () => env.net.connect(ADDRESS, 5_000),
+    });
+    return session;
+  });
+}
+
+async function serve(env: Env, streamLanes: number): Promise<void> {
+  const objects = await directoryStore(env.files, '/repo', env.random);
+  const repository = await Repository.open(env, objects);
+  const makeSnapshot = makeSnapshotIn(env, repository);
+  const provider = new Provider({
+    ...{ env, repository, directory: '/replica', makeSnapshot, journalBytesDue: DUE_BYTES },
+  });
+  const host = new SessionHost({
+    ...{ env, streamLanes, lane: 'tls' },
+    admit: () => ({ identity: 'agent', open: (session) => provider.open(session, 'agent') }),
+  });
+  await env.net.listen(ADDRESS, (stream) => host.accept(stream));
+}
+
+/** Once faults have stopped, and all is acknowledged. */
+async function checkEqual(env: Env, model: TrackedModel): Promise<void> {
+  const objects = await directoryStore(env.files, '/repo', env.random);
+  await using repository = await Repository.open(env, objects);
+  const makeSnapshot = makeSnapshotIn(env, repository);
+  await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
+  const replica = await provider.replica('vol', 'agent', SIZE);
+  assert.ok(equalBytes(await contentOf(replica.live()), model.content), 'the ends are not equal');
+  const { digest } = await replica.assemble();
+  const device = memory('content', SIZE);
+  await device.write(model.content, 0, 0);
+  await using pool = codecPool(env, 0);
+  assert.equal(digest, toHex(await deviceDigest(device, SIZE, pool, {})), 'digests differ');
+}
+
+/** What the provider finds after a power cut is a cut of the volume, and not an older one. */
+async function judge(seed: number, moment: Moment, model: TrackedModel): Promise<void> {
+  const { disk, acknowledged, event } = moment;
+  const where = `seed ${seed}, power cut after event ${event}`;
+  const world = simulatedEnv(hash32(seed, event, 3), { disk });
+  await world.run(async () => {
+    const { env } = world;
+    const objects = await directoryStore(env.files, '/repo', env.random);
+    await using repository = await Repository.open(env, objects);
+    const makeSnapshot = makeSnapshotIn(env, repository);
+    await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
+    const replica = await provider.replica('vol', 'agent', SIZE);
+    const content = await contentOf(replica.live());
+    const found = model.cuts.findLastIndex((cut) => equalBytes(cut, content));
+    assert.ok(found >= 0, `${where}: what is there was at no cut`);
+    assert.ok(found >= acknowledged, `${where}: cut ${found} after ${acknowledged}`);
+  });
+}
+
+export function pause(env: Env, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    env.clock.after(delayMs, resolve);
+  });
+}

@@ -1,0 +1,33 @@
+/** Goal: whatever breaks, the provider has the volume as it was at some cut, and ends equal. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { planted } from './replicate-planted.suite.ts';
+import { simulate } from './replicate-simulation.suite.ts';
+
+const SEEDS = 50;
+const SEEDS_TO_FIND = 40;
+
+test('under every seed the provider has some cut whole, and both ends become equal', async () => {
+  let crashes = 0;
+  for (let seed = 1; seed <= SEEDS; seed += 1) crashes += (await simulate(seed)).crashes;
+  assert.ok(crashes > 3 * SEEDS, `only ${crashes} power cuts were tried`);
+});
+
+test('a seed gives the same run twice', async () => {
+  assert.equal((await simulate(3)).digest, (await simulate(3)).digest);
+});
+
+for (const [name, plant] of Object.entries(planted)) {
+  test(`the trials find a defect: ${name}`, async () => {
+    const undo = plant.plant?.();
+    try {
+      for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {
+        const found = await simulate(seed, plant, 1 / 20).catch((error: unknown) => error);
+        if (found instanceof Error) return;
+      }
+    } finally {
+      undo?.();
+    }
+    assert.fail(`not found under ${SEEDS_TO_FIND} seeds`);
+  });
+}

@@ -1,0 +1,185 @@
+/** Agent: the side that sends, over one session; requests, offers, room, the end of it. */
+import { FerryError } from '../../../core/index.ts';
+import {
+  decodeNeed,
+  type ErrorMessage,
+  encodeOffer,
+  type Incoming,
+  METADATA,
+  NEED,
+  type Need,
+  OFFER,
+  PRIORITY_CONTROL,
+  PRIORITY_DIRTY,
+  type SendOptions,
+  type Session,
+  type SessionHandlers,
+  WireError,
+} from '../../../wire/index.ts';
+import { protocolBreach, ReplicateError } from '../errors.ts';
+import { REQUESTS_MAX } from '../limits.ts';
+import {
+  type Answer,
+  decodeTold,
+  encodeTold,
+  type OpenAnswer,
+  type Request,
+  type Told,
+} from '../requests.ts';
+import { RemoteVolume } from './remote-volume.ts';
+
+/** Makes the session; `handlers` hear of it. */
+export type OpenSession = (handlers: SessionHandlers) => Promise<Session>;
+
+type WithoutNumber<R> = R extends Request ? Omit<R, 'request'> : never;
+
+export class Agent implements SessionHandlers, AsyncDisposable {
+  #session: Session | undefined;
+  readonly #requests = new Map<number, PromiseWithResolvers<Told>>();
+  readonly #offers = new Map<number, PromiseWithResolvers<Need>>();
+  #count = 0;
+  #room: PromiseWithResolvers<void> | undefined;
+  readonly #over = Promise.withResolvers<never>();
+  readonly #volumes = new Set<RemoteVolume>();
+
+  static async connect(open: OpenSession): Promise<Agent> {
+    const agent = new Agent();
+    agent.#over.promise.catch(() => undefined); // Told to whoever waits for something.
+    agent.#session = await open(agent);
+    return agent;
+  }
+
+  private constructor() {}
+
+  get session(): Session {
+    return this.#session!;
+  }
+
+  /** The replica of a volume; REPLICATE_REFUSED says why not. */
+  async open(name: string, sizeBytes: number): Promise<RemoteVolume> {
+    const number = this.#volumes.size + 1;
+    const geometry = { sizeBytes, blockBytes: 4096, chunkBytes: 65_536 };
+    const { json } = await this.ask({ ask: 'open' }, { volume: number, name, geometry });
+    const { replica, epoch, seenEpoch, isEmpty } = json as unknown as OpenAnswer;
+    const numbers = [epoch, seenEpoch].every((value) => Number.isSafeInteger(value));
+    if (typeof replica !== 'string' || !numbers)
+      throw protocolBreach('an answer that says nothing');
+    const known = { replica, epoch, seenEpoch, isEmpty };
+    const volume = new RemoteVolume(this, { number, name, sizeBytes }, known);
+    this.#volumes.add(volume);
+    return volume;
+  }
+
+  async ask(
+    request: WithoutNumber<Request>,
+    about: Omit<Parameters<typeof encodeTold>[0], 'json'>,
+  ): Promise<Told> {
+    if (this.#requests.size >= REQUESTS_MAX) throw protocolBreach(`${REQUESTS_MAX} requests wait`);
+    this.#count += 1;
+    const waiting = Promise.withResolvers<Told>();
+    this.#requests.set(this.#count, waiting);
+    const json = { ...request, request: this.#count } as Request;
+    const parts = [encodeTold({ ...about, json })];
+    await this.send({ type: METADATA, parts, priority: PRIORITY_CONTROL });
+    return await this.orOver(waiting.promise);
+  }
+
+  /** Which of the hashes the provider lacks. */
+  async offer(volume: number, hashes: Uint8Array): Promise<(index: number) => boolean> {
+    this.#count += 1;
+    const waiting = Promise.withResolvers<Need>();
+    this.#offers.set(this.#count, waiting);
+    const parts = [encodeOffer({ offer: this.#count, volume, hashes })];
+    await this.send({ type: OFFER, parts, priority: PRIORITY_DIRTY });
+    const { wanted } = await this.orOver(waiting.promise);
+    return (index) => (wanted[index >> 3]! & (1 << (index & 7))) !== 0;
+  }
+
+  /** Settles when it is queued. */
+  async send(options: SendOptions): Promise<void> {
+    while (!this.session.send(options)) {
+      this.#room ??= Promise.withResolvers();
+      await this.orOver(this.#room.promise);
+    }
+  }
+
+  /** What `work` gives, unless the session ends before. */
+  orOver<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#over.promise]);
+  }
+
+  onMessage(message: Incoming): void {
+    try {
+      if (message.type === METADATA) this.#onTold(decodeTold(message.body));
+      else if (message.type === NEED) this.#onNeed(decodeNeed(message.body));
+      else throw protocolBreach(`an agent takes no messages of type ${message.type}`);
+      message.done();
+    } catch (error) {
+      this.session.fail(error);
+    }
+  }
+
+  onRoom(): void {
+    this.#room?.resolve();
+    this.#room = undefined;
+  }
+
+  /** Something of an epoch was not taken: it is given up, and sent anew. */
+  onPeerError({ code, text }: ErrorMessage): void {
+    for (const volume of this.#volumes) volume.refused(refused(code, text));
+  }
+
+  onClosed(error: unknown): void {
+    this.#over.reject(error ?? closed());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.session.end();
+  }
+
+  #onTold({ json, ...told }: Told): void {
+    if (json.ask !== undefined) throw protocolBreach('a provider that asks');
+    const waiting = this.#requests.get(json.answer);
+    if (waiting === undefined) throw protocolBreach(`answer ${json.answer} without its request`);
+    this.#requests.delete(json.answer);
+    const { refusal } = json as Answer;
+    if (refusal === undefined) waiting.resolve({ json, ...told });
+    else waiting.reject(refused(String(refusal.code), refusal.message, refusal.hint));
+  }
+
+  #onNeed(need: Need): void {
+    const waiting = this.#offers.get(need.offer);
+    if (waiting === undefined) throw protocolBreach(`a NEED for offer ${need.offer}`);
+    this.#offers.delete(need.offer);
+    waiting.resolve(need);
+  }
+}
+
+function refused(code: string, text: string, hint = 'See what the provider says.'): ReplicateError {
+  const message = `the provider refuses: ${text} (${code})`;
+  return new ReplicateError('REPLICATE_REFUSED', message, { hint, remoteCode: code });
+}
+
+function closed(): ReplicateError {
+  return new ReplicateError('REPLICATE_CLOSED', 'the provider has ended the session', {
+    hint: 'Connect again.',
+  });
+}
+
+/** Codes of the other side that trying again may mend. */
+const PASSING = new Set([
+  ...['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT', 'REPLICATE_BASE', 'REPLICATE_CLOSED'],
+  ...['REPLICATE_JOURNAL_FAILED', 'WIRE_BUSY', 'WIRE_SESSION_UNKNOWN', 'WIRE_TIMEOUT'],
+  ...['ENV_NO_SPACE', 'OBJECT_NO_SPACE', 'STORE_BUSY'],
+]);
+
+/** Whether the same may succeed later: a link that broke, a provider that restarts or is full. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof ReplicateError || error instanceof WireError) {
+    if (error.remoteCode !== undefined) return PASSING.has(error.remoteCode);
+    return ['REPLICATE_CLOSED', 'WIRE_TIMEOUT', 'WIRE_CLOSED'].includes(error.code);
+  }
+  return error instanceof FerryError && CONNECTION.has(error.code);
+}
+
+const CONNECTION = new Set(['ENV_REFUSED', 'ENV_TIMEOUT', 'ENV_CLOSED', 'ENV_IO', 'ENV_TLS']);

@@ -1,0 +1,121 @@
+/** A volume at the provider, as its agent sees it. */
+import { SHA256_BYTES } from '../../../core/index.ts';
+import {
+  EPOCH_COMMIT,
+  EPOCH_CUT,
+  type EpochCommit,
+  encodeEpochCommit,
+  encodeEpochCut,
+  PRIORITY_DIRTY,
+} from '../../../wire/index.ts';
+import { protocolBreach, type ReplicateError } from '../errors.ts';
+import type { OpenAnswer, SnapshotAnswer } from '../requests.ts';
+import type { Agent } from './agent.ts';
+import { type EpochReport, type EpochRequest, sendContent } from './send-epoch.ts';
+
+export type VolumeFacts = {
+  /** In the messages of this session. */
+  readonly number: number;
+  readonly name: string;
+  readonly sizeBytes: number;
+};
+
+export class RemoteVolume {
+  readonly facts: VolumeFacts;
+  readonly #agent: Agent;
+  /** Tells this replica from one that began anew. */
+  readonly replica: string;
+  /** What the provider has. */
+  epoch: number;
+  isEmpty: boolean;
+  #seen: number;
+  #failure = Promise.withResolvers<never>();
+
+  constructor(
+    agent: Agent,
+    facts: VolumeFacts,
+    { replica, epoch, seenEpoch, isEmpty }: OpenAnswer,
+  ) {
+    this.#agent = agent;
+    this.facts = facts;
+    this.replica = replica;
+    this.epoch = epoch;
+    this.isEmpty = isEmpty;
+    this.#seen = seenEpoch;
+    this.#failure.promise.catch(() => undefined); // Told to whoever sends an epoch.
+  }
+
+  get agent(): Agent {
+    return this.#agent;
+  }
+
+  refused(error: ReplicateError): void {
+    this.#failure.reject(error);
+  }
+
+  /** Sends an epoch; settles when it is durable there, and the provider's state. */
+  async send(request: EpochRequest): Promise<EpochReport> {
+    const { number } = this.facts;
+    this.#failure = Promise.withResolvers();
+    this.#failure.promise.catch(() => undefined); // Told below.
+    this.#seen = Math.max(this.#seen, this.epoch) + 1;
+    const epoch = this.#seen;
+    const cut = {
+      ...{ volume: number, epoch, base: this.epoch, authority: 1, group: 0 },
+      ...{ wallMs: request.wallMs, changedBytes: request.changedBytes ?? 0 },
+    };
+    await this.#send(EPOCH_CUT, encodeEpochCut(cut));
+    const stop = new AbortController();
+    const content = sendContent(this, epoch, request, stop.signal);
+    content.catch(() => undefined); // Told by the race, or of less interest than what ended it.
+    let report: EpochReport;
+    try {
+      report = await this.#agent.orOver(Promise.race([content, this.#failure.promise]));
+    } catch (error) {
+      // Nothing reads the device of an epoch that was given up.
+      stop.abort(error);
+      await content.catch(() => undefined);
+      throw error;
+    }
+    const { messageCount, recordCount, digest } = report;
+    await this.#commit({ volume: number, epoch, messageCount, recordCount, digest });
+    this.epoch = epoch;
+    this.isEmpty = false;
+    return report;
+  }
+
+  /** The hashes of chunks from `offsetBytes` on, all zero where the content is. */
+  async hashes(offsetBytes: number, count: number): Promise<Uint8Array> {
+    const { epoch } = this;
+    if (this.isEmpty) return new Uint8Array(count * SHA256_BYTES);
+    const volume = this.facts.number;
+    const { hashes } = await this.#agent.ask(
+      { ask: 'hashes', epoch, offsetBytes, count },
+      { volume },
+    );
+    if (hashes?.byteLength === count * SHA256_BYTES) return hashes;
+    throw protocolBreach(`${hashes?.byteLength} bytes where ${count} hashes were asked for`);
+  }
+
+  /** Has the provider make a snapshot of what it has. */
+  async snapshot(): Promise<SnapshotAnswer> {
+    const volume = this.facts.number;
+    const { json } = await this.#agent.ask({ ask: 'snapshot' }, { volume });
+    const { snapshot, digest, storedBytes } = json as unknown as SnapshotAnswer;
+    return { snapshot, digest, storedBytes };
+  }
+
+  async #commit(commit: EpochCommit): Promise<void> {
+    const acknowledged = Promise.withResolvers<void>();
+    await this.#agent.send({
+      ...{ type: EPOCH_COMMIT, parts: [encodeEpochCommit(commit)], priority: PRIORITY_DIRTY },
+      onAcknowledged: () => acknowledged.resolve(),
+    });
+    const done = Promise.race([acknowledged.promise, this.#failure.promise]);
+    await this.#agent.orOver(done);
+  }
+
+  #send(type: number, body: Uint8Array): Promise<void> {
+    return this.#agent.send({ type, parts: [body], priority: PRIORITY_DIRTY });
+  }
+}

@@ -1,0 +1,220 @@
+/** Sends an epoch's content: zero test, hashes, offers, then references, patches and data. */
+import {
+  type Compression,
+  encodeFrame,
+  encodePatch,
+  FRAME_STORED_MAX,
+  type FrameInput,
+  isZero,
+} from '../../../codec/index.ts';
+import { type Extent, equalBytes, mapOrdered, SHA256_BYTES, sha256 } from '../../../core/index.ts';
+import type { Device } from '../../../device/index.ts';
+import {
+  BLOCK_DATA,
+  BLOCK_REFERENCE,
+  type Entry,
+  encodeBlockData,
+  encodeBlockReference,
+  KIND_DATA,
+  KIND_PATCH,
+  KIND_ZERO,
+  PRIORITY_DIRTY,
+  type Reference,
+} from '../../../wire/index.ts';
+import { OFFER_BYTES, OFFER_FROM_BYTES, WINDOWS_IN_FLIGHT } from '../limits.ts';
+import { referenceOf } from '../references.ts';
+import { DigestBuilder } from './digest-builder.ts';
+import type { RemoteVolume } from './remote-volume.ts';
+import { changedWindows, comparedWindows, type Window } from './windows.ts';
+
+export type EpochRequest = {
+  /** The volume as it was at the cut: read once, and not after the epoch has ended. */
+  readonly device: Device;
+  /** Ascending, without overlap; or the whole of both sides is compared. */
+  readonly changed: Iterable<Extent> | 'compare';
+  readonly changedBytes?: number;
+  /** When it was cut, for people. */
+  readonly wallMs: number;
+  /** What the provider has of a range, where that is known: a patch may then do. */
+  readonly oldBytes?: (offsetBytes: number, lengthBytes: number) => Uint8Array | undefined;
+  readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
+};
+
+export type EpochReport = {
+  readonly messageCount: number;
+  readonly recordCount: number;
+  /** Plain bytes: sent as they are or as patches, known there, zero, unchanged. */
+  readonly dataBytes: number;
+  readonly knownBytes: number;
+  readonly zeroBytes: number;
+  readonly sameBytes: number;
+  /** Bodies of messages. */
+  readonly sentBytes: number;
+  /** Of the volume; zeroes if not all of it was read. */
+  readonly digest: Uint8Array;
+};
+
+/** New and incompressible data must not wait for the codec. */
+const COMPRESSION: Compression = { algorithm: 'zstd', level: 1 };
+
+/** A patch is taken if it has at most this share of the bytes it stands for. */
+const PATCH_SHARE_MAX = 0.5;
+
+type Piece = Extent & { readonly bytes: Uint8Array; readonly hash: Uint8Array };
+
+export async function sendContent(
+  volume: RemoteVolume,
+  epoch: number,
+  request: EpochRequest,
+  signal: AbortSignal,
+): Promise<EpochReport> {
+  const { changed, device } = request;
+  const sender = new EpochSender(volume, epoch, request);
+  const isComparison = changed === 'compare';
+  const windows = isComparison ? comparedWindows(device) : changedWindows(changed);
+  const digest = new DigestBuilder(device.sizeBytes);
+  let doneBytes = 0;
+  const each = mapOrdered(windows, WINDOWS_IN_FLIGHT, (window) => {
+    signal.throwIfAborted();
+    return sender.send(window);
+  });
+  for await (const { hashes, lengthBytes } of each) {
+    if (isComparison) digest.add(hashes, lengthBytes);
+    doneBytes += lengthBytes;
+    const totalBytes = isComparison ? device.sizeBytes : (request.changedBytes ?? doneBytes);
+    request.onProgress?.({ doneBytes, totalBytes });
+  }
+  const whole = isComparison ? digest.finish() : new Uint8Array(SHA256_BYTES);
+  return { ...sender.counts, digest: whole };
+}
+
+/** `hashes` of a compared window: SHA-256 of each chunk, undefined where it is all zero. */
+type Sent = {
+  readonly hashes: readonly (Uint8Array | undefined)[];
+  readonly lengthBytes: number;
+};
+
+class EpochSender {
+  readonly counts = {
+    ...{ messageCount: 0, recordCount: 0, sentBytes: 0 },
+    ...{ dataBytes: 0, knownBytes: 0, zeroBytes: 0, sameBytes: 0 },
+  };
+  readonly #volume: RemoteVolume;
+  readonly #epoch: number;
+  readonly #request: EpochRequest;
+  readonly #isComparison: boolean;
+  readonly #offers: boolean;
+
+  constructor(volume: RemoteVolume, epoch: number, request: EpochRequest) {
+    this.#volume = volume;
+    this.#epoch = epoch;
+    this.#request = request;
+    this.#isComparison = request.changed === 'compare';
+    this.#offers = this.#isComparison || (request.changedBytes ?? 0) >= OFFER_FROM_BYTES;
+  }
+
+  async send(window: Window): Promise<Sent> {
+    const theirs = this.#isComparison ? await this.#theirs(window) : undefined;
+    const zeroes: Extent[] = [];
+    const pieces: Piece[] = [];
+    const hashes: (Uint8Array | undefined)[] = [];
+    let lengthBytes = 0;
+    for (const [index, extent] of window.extents.entries()) {
+      lengthBytes += extent.lengthBytes;
+      const bytes = window.isEmpty ? undefined : await this.#read(extent);
+      const hash = bytes === undefined || isZero(bytes) ? undefined : sha256(bytes);
+      hashes.push(hash);
+      const their = theirs?.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
+      if (their !== undefined && isSame(hash, their)) this.counts.sameBytes += extent.lengthBytes;
+      else if (hash === undefined) zeroes.push(extent);
+      else pieces.push({ ...extent, bytes: bytes!, hash });
+    }
+    const missing = await this.#refer(pieces);
+    if (missing.length + zeroes.length > 0) await this.#sendData(missing, zeroes);
+    return { hashes, lengthBytes };
+  }
+
+  #theirs({ extents }: Window): Promise<Uint8Array> {
+    return this.#volume.hashes(extents[0]!.offsetBytes, extents.length);
+  }
+
+  async #read({ offsetBytes, lengthBytes }: Extent): Promise<Uint8Array> {
+    const bytes = new Uint8Array(lengthBytes);
+    await this.#request.device.read(bytes, offsetBytes);
+    return bytes;
+  }
+
+  /** Sends references for what the provider knows, and answers with the rest. */
+  async #refer(pieces: readonly Piece[]): Promise<readonly Piece[]> {
+    const whole = this.#offers ? pieces.filter(isOffered) : [];
+    if (whole.length === 0) return pieces;
+    const { agent, facts } = this.#volume;
+    const hashes = Buffer.concat(whole.map(({ hash }) => hash));
+    const isWanted = await agent.offer(facts.number, hashes);
+    const known = new Set(whole.filter((_, index) => !isWanted(index)));
+    if (known.size === 0) return pieces;
+    const references: Reference[] = [...known].map(({ offsetBytes, lengthBytes, hash }) => ({
+      ...{ offsetBytes, lengthBytes, hash },
+    }));
+    const head = { volume: facts.number, epoch: this.#epoch, request: 0 };
+    for (const { lengthBytes } of references) this.counts.knownBytes += lengthBytes;
+    const parts = [encodeBlockReference({ ...head, references })];
+    await this.#post(BLOCK_REFERENCE, parts, references.length);
+    return pieces.filter((piece) => !known.has(piece));
+  }
+
+  async #sendData(pieces: readonly Piece[], zeroes: readonly Extent[]): Promise<void> {
+    const inputs: FrameInput[] = [];
+    const entries: Entry[] = zeroes.map((extent) => entryOf(KIND_ZERO, extent, undefined));
+    for (const piece of pieces) {
+      const patch = this.#patch(piece);
+      inputs.push(patch ?? { kind: 'plain', bytes: piece.bytes });
+      entries.push(entryOf(patch === undefined ? KIND_DATA : KIND_PATCH, piece, piece.hash));
+      this.counts.dataBytes += piece.lengthBytes;
+    }
+    for (const { lengthBytes } of zeroes) this.counts.zeroBytes += lengthBytes;
+    const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
+    const parts = encodeBlockData({ ...head, entries, frame: frameOf(inputs) });
+    await this.#post(BLOCK_DATA, parts, entries.length);
+  }
+
+  #patch({ offsetBytes, lengthBytes, bytes }: Piece): FrameInput | undefined {
+    const old = this.#request.oldBytes?.(offsetBytes, lengthBytes);
+    if (old?.byteLength !== lengthBytes) return undefined;
+    const patch = encodePatch(bytes, [old]);
+    if (patch === undefined || patch.byteLength > lengthBytes * PATCH_SHARE_MAX) return undefined;
+    return { kind: 'patch', rawBytes: lengthBytes, patch, parents: [referenceOf(old)] };
+  }
+
+  async #post(type: number, parts: readonly Uint8Array[], recordCount: number): Promise<void> {
+    this.counts.messageCount += 1;
+    this.counts.recordCount += recordCount;
+    this.counts.sentBytes += parts.reduce((sum, part) => sum + part.byteLength, 0);
+    await this.#volume.agent.send({ type, parts, priority: PRIORITY_DIRTY });
+  }
+}
+
+let frameMemory = new Uint8Array(0);
+
+function frameOf(inputs: readonly FrameInput[]): Uint8Array {
+  if (inputs.length === 0) return new Uint8Array(0);
+  if (frameMemory.byteLength === 0) frameMemory = new Uint8Array(FRAME_STORED_MAX);
+  return frameMemory.slice(0, encodeFrame(inputs, COMPRESSION, frameMemory));
+}
+
+function entryOf(
+  kind: number,
+  { offsetBytes, lengthBytes }: Extent,
+  hash: Uint8Array | undefined,
+): Entry {
+  return { kind, offsetBytes, lengthBytes, hash, blockClass: 0, importance: 0 };
+}
+
+function isOffered({ offsetBytes, lengthBytes }: Extent): boolean {
+  return offsetBytes % OFFER_BYTES === 0 && lengthBytes === OFFER_BYTES;
+}
+
+function isSame(hash: Uint8Array | undefined, their: Uint8Array): boolean {
+  if (hash === undefined) return their.every((byte) => byte === 0);
+  return equalBytes(hash, their);
+}
