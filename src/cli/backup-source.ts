@@ -4,6 +4,7 @@ import type { Device } from '../device/index.ts';
 import { isUri } from '../nbd/index.ts';
 import type { Repository } from '../store/index.ts';
 import {
+  bitmapContext,
   type ChangeSource,
   checksumSource,
   fullSource,
@@ -20,8 +21,15 @@ import {
   runningExportSource,
   trackerDirectory,
 } from '../transfer/export/index.ts';
-import { defaultVolumeName, openSource, originOf } from '../transfer/index.ts';
+import { type DiskFormat, defaultVolumeName, openDisk, originOf } from '../transfer/index.ts';
 import type { Context } from './context.ts';
+import { otherSources } from './other-sources.ts';
+
+export type BackupSourceOptions = {
+  readonly format: DiskFormat;
+  readonly bitmap: string | undefined;
+  readonly keepClone: boolean;
+};
 
 export interface BackupSource extends AsyncDisposable {
   readonly device: Device;
@@ -32,22 +40,28 @@ export interface BackupSource extends AsyncDisposable {
   readonly running: RunningExport | undefined;
   /** Who may know what changed. */
   changeSources(repository: Repository, volume: string): ChangeSource[];
+  /** What a person should know about how it is taken. */
+  readonly warning: string | undefined;
   /** What the file is now: to see whether it changed while it was read. */
   identify(): Promise<Identity | undefined>;
 }
 
 /** A bare word that is no file here may be a volume whose export runs. */
-export async function openBackupSource(context: Context, source: string): Promise<BackupSource> {
+export async function openBackupSource(
+  context: Context,
+  source: string,
+  { format, bitmap, keepClone }: BackupSourceOptions,
+): Promise<BackupSource> {
   const { env, settings } = context;
   const stateDirectory = resolve(settings.stateDirectory);
   const isPath = !isUri(source) && !source.startsWith('memory:');
   const path = isPath ? resolve(source) : undefined;
   const identify = () => identityOf(env, path);
   const running = isPath ? await runningOf(context, source, await identify()) : undefined;
-  const device =
-    running === undefined
-      ? await openSource(env, source, { readOnly: true })
-      : onlyMoments(running);
+  const contexts = bitmap === undefined ? [] : [bitmapContext(bitmap)];
+  const disk =
+    running === undefined ? await openDisk(env, source, { format, contexts }) : undefined;
+  const device = disk?.device ?? onlyMoments(running!);
   return {
     device,
     volume: running?.volume ?? defaultVolumeName(source),
@@ -56,18 +70,24 @@ export async function openBackupSource(context: Context, source: string): Promis
     identify,
     changeSources(repository, volume) {
       const consumer = `repository:${repository.superblock.repositoryId}:${volume}`;
-      const always = [checksumSource(), fullSource()];
+      const always: ChangeSource[] = [checksumSource(), fullSource()];
+      if (disk !== undefined) {
+        const rawFile = disk.isRawFile ? path : undefined;
+        const asked = { volume, disk, bitmap, keepsClone: keepClone, rawFile };
+        always.push(...otherSources(context, repository, asked));
+      }
       if (running !== undefined) {
         const alignBytes = readUnitBytes(repository);
         return [runningExportSource(env, { running, consumer, alignBytes }), ...always];
       }
-      if (path === undefined) return always;
+      if (path === undefined || disk?.image !== undefined) return always;
       const directory = trackerDirectory(stateDirectory, volume);
       const { sizeBytes } = device;
       const stopped = { directory, volume, sizeBytes, identify, consumer };
       return [stoppedTrackerSource(env, stopped), ...always];
     },
-    [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
+    warning: disk?.warning,
+    [Symbol.asyncDispose]: () => (disk ?? device)[Symbol.asyncDispose](),
   };
 }
 

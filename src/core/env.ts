@@ -130,8 +130,30 @@ export interface OpenFile {
    * holes follow. A medium that does not know its holes answers with all of the rest.
    */
   nextData(offsetBytes: number): { offsetBytes: number; lengthBytes: number } | undefined;
+  /**
+   * Makes this empty file share all blocks of `source`, as they are at one moment, until one of
+   * both is written (FICLONE). ENV_UNSUPPORTED if the file system cannot. Absent: the host cannot.
+   */
+  shareFrom?(source: OpenFile): void;
+  /**
+   * Where the bytes from `offsetBytes` on lie in the file system, ascending, with gaps where holes
+   * are; some hundred extents at most, none if only holes follow (FIEMAP). What is written and not
+   * placed yet is placed first. ENV_UNSUPPORTED as above; absent: the host cannot.
+   */
+  placement?(offsetBytes: number): readonly PlacedExtent[];
   close(): Promise<void>;
 }
+
+export type PlacedExtent = {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  /** Bytes at equal places of one file system are the same bytes. */
+  readonly placeBytes: number;
+  /** False: `placeBytes` means nothing, the content is packed, encrypted, or elsewhere. */
+  readonly isCertain: boolean;
+  /** Reads as zero, whatever lies there. */
+  readonly isUnwritten: boolean;
+};
 
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }

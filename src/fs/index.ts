@@ -1,5 +1,6 @@
 /** fs: read-only parsers of what lies on a device; see README.md. */
 export { FsError, type FsErrorCode } from './errors.ts';
+export { BACKING_CHAIN_MAX } from './limits.ts';
 export {
   type DirtyRun,
   dirtyRuns,

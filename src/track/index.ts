@@ -18,6 +18,7 @@ export {
 } from './change-source.ts';
 export { checksumSource, fullSource } from './comparison.ts';
 export { TrackError, type TrackErrorCode } from './errors.ts';
+export { type BitmapMemory, parseBitmapMemory } from './kept-bitmap.ts';
 export {
   CHANGE_CHOICES,
   type ChangeChoice,
@@ -26,6 +27,18 @@ export {
   type LadderOptions,
 } from './ladder.ts';
 export { AUDIT_BYTES, AUDIT_SHARE } from './limits.ts';
+export { bitmapContext, type NbdBitmapOptions, nbdBitmapSource } from './nbd-bitmap.ts';
+export {
+  BITMAP_NAME_DEFAULT,
+  type Qcow2BitmapOptions,
+  qcow2BitmapSource,
+} from './qcow2-bitmap.ts';
+export {
+  parseCloneMemory,
+  type SharedExtentsOptions,
+  sharedExtentsSource,
+} from './shared-extents.ts';
+export { SourceMemory } from './source-memory.ts';
 export {
   BLOCK_BYTES,
   type Cursor,

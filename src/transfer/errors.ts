@@ -14,6 +14,8 @@ export type TransferErrorCode =
   /** What is encrypted would be stored in clear. */
   | 'TRANSFER_PLAIN_TARGET'
   | 'TRANSFER_UNREADABLE'
+  /** A disk image cannot be read as what it is, or is being written. */
+  | 'TRANSFER_IMAGE'
   | 'TRANSFER_PRICES'
   | 'TRANSFER_LAYER';
 

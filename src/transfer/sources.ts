@@ -15,13 +15,18 @@ import { anyLengthTarget } from './restore-target.ts';
 /** Connections to an NBD server that says that they see each other's writes. */
 const NBD_CONNECTIONS = 4;
 
+export type OpenSourceOptions = OpenDeviceOptions & {
+  /** Meta contexts to ask an NBD server for. */
+  readonly contexts?: readonly string[];
+};
+
 export async function openSource(
   env: Env,
   source: string,
-  { readOnly, directIo = false }: OpenDeviceOptions,
+  { readOnly, directIo = false, contexts = [] }: OpenSourceOptions,
 ): Promise<Device> {
   if (!isUri(source)) return openDevice(env.files, source, { readOnly, directIo });
-  return connect(env, source, { connections: NBD_CONNECTIONS, readOnly });
+  return connect(env, source, { connections: NBD_CONNECTIONS, readOnly, contexts });
 }
 
 /**

@@ -25,7 +25,7 @@ const UNREADABLE_SHOWN_MAX = 20;
 export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, output, signal } = context;
   const { source, name, tag, audit, changes, compression } = values;
-  await using from = await openBackupSource(context, source);
+  await using from = await openBackupSource(context, source, values);
   const { device } = from;
   // Its threads come up while the repository is being opened.
   await using pool = codecPool(env, backupThreads(env, device));
@@ -33,6 +33,7 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
   const volume = name ?? from.volume;
   const { origin } = from;
   if (name === undefined) checkOwner(repository, volume, origin);
+  if (from.warning !== undefined) output.warn(`${source}: ${from.warning}`);
   const before = await from.identify();
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('reading', device.sizeBytes);
@@ -93,7 +94,7 @@ function tell(output: Output, result: ChangesResult, tookMs: number): void {
   const lines = [
     `${snapshotName(snapshot)}: ${formatSize(sizeBytes)} backed up in ${formatDuration(tookMs)}`,
     `  source   ${reason}`,
-    ...(result.isOneMoment ? ['  moment   as the volume was when the export was asked'] : []),
+    ...(result.isOneMoment ? ['  moment   as the volume was when this backup asked for it'] : []),
     ...(result.audit === undefined ? [] : [`  audit    ${auditWords(result.audit)}`]),
     ...passed.map((source) => `  passed   ${source.source}: ${source.why}`),
     `  read     ${formatSize(readBytes)} (${rate}); ${formatSize(skippedBytes)} of holes skipped`,

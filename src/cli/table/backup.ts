@@ -1,11 +1,14 @@
 /** Commands that bring volumes into a repository and back. */
 
 import type { ChangeChoice } from '../../track/index.ts';
+import type { DiskFormat } from '../../transfer/index.ts';
 import { compressionOption } from '../compression.ts';
 import { argument, choice, entry, flag, type OptionSpec, type TableEntry, text } from '../spec.ts';
 import { words } from './retention.ts';
 
 /** Written out: every command loads this file, and need not load what is behind them. */
+const diskFormats = ['auto', 'raw', 'qcow2'] as const satisfies readonly DiskFormat[];
+
 const changeChoices = [
   ...(['auto', 'tracker', 'qemu', 'snapshot', 'extents', 'journal'] as const),
   ...(['checksum', 'full'] as const),
@@ -53,10 +56,14 @@ export const backupSpec = {
     tag: words('TAG', 'give the snapshot this tag; may be given several times'),
     audit: auditOption,
     changes: choice(changeChoices, 'how to find what changed', 'auto'),
+    format: choice(diskFormats, 'what a file is; auto goes by its name (.qcow2)', 'auto'),
+    bitmap: text('NAME', 'the dirty bitmap of QEMU to use; in a qcow2 image by default `ferry`'),
+    keepClone: flag('keep a clone of the file beside it, to compare with (XFS, btrfs)'),
     compression: compressionOption,
   },
   examples: [
     'ferry backup disk.img',
+    'ferry backup vm.qcow2 --bitmap ferry',
     'ferry backup /dev/vg0/web --name web --compression zstd:9',
     'ferry backup nbd+unix:///?socket=/run/vm.sock --name vm',
   ],

@@ -8,6 +8,10 @@ export type Native = {
   seek(fd: number, offsetBytes: number, whence: number): number;
   allocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
   lock(fd: number, operation: number): number;
+  /** Has one file share the blocks of another (ioctl_ficlonerange(2)). */
+  share(fd: number, sourceFd: number): number;
+  /** Fills the request of FIEMAP with extents, in place. */
+  mapExtents(fd: number, request: Uint8Array): number;
   /** Fills `target` as far as the page cache can at once (preadv2(2), RWF_NOWAIT); or -1. */
   readCached(fd: number, target: Uint8Array, offsetBytes: number): number;
   /** Writes what goes at once to a descriptor that does not block (writev(2)); or -1. */
@@ -23,6 +27,9 @@ export const SEEK_HOLE = 4;
 export const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 export const LOCK_EXCLUSIVE_NOW = 2 | 4;
 const NO_WAITING = 8; // RWF_NOWAIT
+// linux/fs.h: _IOW(0x94, 9, int) and _IOWR('f', 11, struct fiemap).
+const IOCTL_CLONE = 0x40049409;
+const IOCTL_FIEMAP = 0xc020660b;
 /** Buffers that one call takes; the caller goes on with the rest. Far below the system's 1,024. */
 const VECTORS_MAX = 64;
 
@@ -41,6 +48,7 @@ export function errnoName(errno: number): string {
 }
 
 type Call = (...numbers: number[]) => number;
+type MapCall = (fd: number, request: number, bytes: Uint8Array) => number;
 type Koffi = {
   load(path: null): { func(prototype: string): Call };
   errno(): number;
@@ -58,11 +66,14 @@ function load(): Native | null {
     const lock = bind('int flock(int, int)');
     if (process.platform === 'darwin') {
       const absent = { seek: unsupported, allocate: unsupported, readCached: unsupported };
-      return { lock, addressOf, ...absent, writeVector: unsupported };
+      const others = { writeVector: unsupported, share: unsupported, mapExtents: unsupported };
+      return { lock, addressOf, ...absent, ...others };
     }
     // On 32-bit systems the plain names take a 32-bit offset.
     const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
     const locate = locator(addressOf);
+    const share = bind('int ioctl(int, unsigned long, long)');
+    const map = libc.func('int ioctl(int, unsigned long, void *)') as unknown as MapCall;
     return {
       lock,
       addressOf,
@@ -70,6 +81,8 @@ function load(): Native | null {
       allocate: bind(`int fallocate${wide}(int, int, int64_t, int64_t)`),
       readCached: bindReadCached(locate, libc),
       writeVector: bindWriteVector(locate, libc),
+      share: (fd, sourceFd) => share(fd, IOCTL_CLONE, sourceFd),
+      mapExtents: (fd, request) => (map(fd, IOCTL_FIEMAP, request) < 0 ? -koffi.errno() : 0),
     };
   } catch {
     return null; // No prebuilt binary for this system: callers have a way without it.

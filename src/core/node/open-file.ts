@@ -1,6 +1,7 @@
 /** An open file or block device of the real disk. */
 import fs from 'node:fs';
-import type { FileDone, FileKind, FileStat, OpenFile } from '../env.ts';
+import { constants } from 'node:os';
+import type { FileDone, FileKind, FileStat, OpenFile, PlacedExtent } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { INTERRUPTED_RETRIES_MAX, TRANSFER_BYTES_MAX } from '../limits.ts';
 import { BOUNCE_BYTES, bounces } from './bounce.ts';
@@ -13,6 +14,7 @@ import {
   SEEK_HOLE,
 } from './native.ts';
 import { PageCache } from './page-cache.ts';
+import { placedExtents, placementRequest, sharingError } from './placement.ts';
 import { posixError, posixName, toEnvError } from './posix-error.ts';
 
 type Run = { offsetBytes: number; lengthBytes: number };
@@ -97,6 +99,21 @@ export class NodeFile implements OpenFile {
     }
     if (start !== undefined && errnoName(-start) === 'ENXIO') return undefined;
     return this.#rest(offsetBytes);
+  }
+
+  shareFrom(source: NodeFile): void {
+    this.#checkOpen('share blocks with');
+    source.#checkOpen('share blocks of');
+    const answer = native()?.share(this.#fd, source.#fd) ?? -constants.errno.EOPNOTSUPP;
+    if (answer < 0) throw sharingError(errnoName(-answer), 'share blocks with', this.path);
+  }
+
+  placement(offsetBytes: number): PlacedExtent[] {
+    this.#checkOpen('find the blocks of');
+    const request = placementRequest(offsetBytes);
+    const answer = native()?.mapExtents(this.#fd, request) ?? -constants.errno.EOPNOTSUPP;
+    if (answer < 0) throw sharingError(errnoName(-answer), 'find the blocks of', this.path);
+    return placedExtents(request);
   }
 
   close(): Promise<void> {

@@ -1,0 +1,68 @@
+/** The sources of changes that rest on what others keep: bitmaps of QEMU, clones of files. */
+import { resolve } from 'node:path';
+import { sha256, toHex } from '../core/index.ts';
+import type { Device } from '../device/index.ts';
+import type { NbdDevice } from '../nbd/index.ts';
+import type { Repository } from '../store/index.ts';
+import {
+  type ChangeSource,
+  nbdBitmapSource,
+  parseBitmapMemory,
+  parseCloneMemory,
+  qcow2BitmapSource,
+  SourceMemory,
+  sharedExtentsSource,
+} from '../track/index.ts';
+import type { Disk } from '../transfer/index.ts';
+import type { Context } from './context.ts';
+import { makeStateDirectory } from './state-directory.ts';
+
+export type Asked = {
+  readonly volume: string;
+  readonly disk: Disk;
+  readonly bitmap: string | undefined;
+  /** The path of a regular file that is backed up as it is. */
+  readonly rawFile: string | undefined;
+  readonly keepsClone: boolean;
+};
+
+export function otherSources(
+  context: Context,
+  repository: Repository,
+  asked: Asked,
+): ChangeSource[] {
+  const sources: ChangeSource[] = [];
+  const { device, image } = asked.disk;
+  const { bitmap } = asked;
+  if (image !== undefined) {
+    const memory = memoryOf(context, repository, asked.volume, 'qcow2-bitmap', parseBitmapMemory);
+    sources.push(qcow2BitmapSource({ ...image, bitmap, memory }));
+  }
+  if (bitmap !== undefined && isNbd(device)) sources.push(nbdBitmapSource({ device, bitmap }));
+  if (asked.rawFile !== undefined) {
+    const memory = memoryOf(context, repository, asked.volume, 'clone', parseCloneMemory);
+    const path = resolve(asked.rawFile);
+    sources.push(sharedExtentsSource({ env: context.env, path, memory, begins: asked.keepsClone }));
+  }
+  return sources;
+}
+
+function isNbd(device: Device): device is NbdDevice {
+  return 'contexts' in device;
+}
+
+/** What a source keeps lies in the state directory, by repository and volume. */
+function memoryOf<Value>(
+  { env, settings }: Context,
+  { superblock }: Repository,
+  volume: string,
+  source: string,
+  parse: (value: unknown) => Value | undefined,
+): SourceMemory<Value> {
+  // A hash: names may be longer than names of files may be.
+  const name = toHex(sha256(new TextEncoder().encode(volume)).subarray(0, 16));
+  const { stateDirectory } = settings;
+  const directory = resolve(stateDirectory, 'sources', superblock.repositoryId, name);
+  const makeDirectory = () => makeStateDirectory(env.files, directory);
+  return new SourceMemory(env, { directory, makeDirectory }, source, parse);
+}

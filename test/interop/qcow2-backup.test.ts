@@ -1,0 +1,81 @@
+/** Goal: a qcow2 image is backed up as its guest sees it, by its bitmap where that is honest. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { type TestContext, test } from 'node:test';
+import { place } from '../cli/ferry.ts';
+import { runOk, start } from './processes.ts';
+import { requireTool } from './tools.ts';
+
+function tools(context: TestContext): { img: string; io: string } | undefined {
+  const img = requireTool(context, 'qemu-img', 'qemu-utils');
+  const io = requireTool(context, 'qemu-io', 'qemu-utils');
+  return img === undefined || io === undefined ? undefined : { img, io };
+}
+
+test('a qcow2 image and its bitmap', { timeout: 180_000 }, async (context) => {
+  const found = tools(context);
+  if (found === undefined) return;
+  const { img, io } = found;
+  await using here = await place();
+  await here.ok('init');
+  const base = here.path('base.qcow2');
+  const disk = here.path('vm.qcow2');
+  await runOk(img, ['create', '-q', '-f', 'qcow2', base, '8M']);
+  await runOk(io, ['-f', 'qcow2', '-c', 'write -P 1 0 2M', base]);
+  const over = ['-b', 'base.qcow2', '-F', 'qcow2', disk];
+  await runOk(img, ['create', '-q', '-f', 'qcow2', ...over]);
+  await runOk(img, ['bitmap', '--add', disk, 'ferry']);
+  const backUp = async () => {
+    const line = (await here.json(0, 'backup', 'vm.qcow2')).at(-1)!;
+    await here.ok('restore', 'vm', 'out.raw');
+    await runOk(img, ['convert', '-O', 'raw', disk, here.path('wanted.raw')]);
+    const [got, wanted] = [here.path('out.raw'), here.path('wanted.raw')];
+    assert.ok((await readFile(got)).equals(await readFile(wanted)));
+    const passed = line.passed as { source: string; code: string }[];
+    return { source: line.source, read: line.readBytes, passed: passed.map(({ code }) => code) };
+  };
+  assert.deepEqual(await backUp(), {
+    source: 'full',
+    read: 2 * 2 ** 20,
+    passed: ['first', 'first'],
+  });
+  await runOk(io, ['-f', 'qcow2', '-c', 'write -P 2 1M 64k', disk]);
+  assert.deepEqual(await backUp(), { source: 'qemu', read: 65_536, passed: [] });
+  // Never cleared: it tells more from time to time, and never less.
+  await runOk(io, ['-f', 'qcow2', '-c', 'write -P 3 5M 128k', disk]);
+  assert.deepEqual(await backUp(), { source: 'qemu', read: 3 * 65_536, passed: [] });
+  await runOk(img, ['bitmap', '--clear', disk, 'ferry']);
+  await runOk(io, ['-f', 'qcow2', '-c', 'write -P 4 6M 64k', disk]);
+  const cleared = await backUp();
+  assert.deepEqual([cleared.source, cleared.passed], ['checksum', ['reverted']]);
+  assert.equal((await backUp()).source, 'qemu');
+  await assert.rejects(runOk(io, ['-f', 'qcow2', '-c', 'write -P 5 7M 64k', '-c', 'abort', disk]));
+  const killed = await backUp();
+  assert.deepEqual([killed.source, killed.passed], ['checksum', ['lost']]);
+  assert.equal(
+    (await here.failure(1, 'backup', 'vm.qcow2', '--changes', 'qemu')).code,
+    'TRACK_CANNOT_SAY',
+  );
+});
+
+test('what a file is goes by its name or by --format, never by what a guest wrote', async (context) => {
+  const found = tools(context);
+  if (found === undefined) return;
+  const { img, io } = found;
+  await using here = await place();
+  await here.ok('init');
+  await runOk(img, ['create', '-q', '-f', 'qcow2', here.path('disk.img'), '4M']);
+  await runOk(img, ['create', '-q', '-f', 'raw', here.path('odd.qcow2'), '4M']);
+  const taken = await here.ferry('backup', 'disk.img');
+  assert.match(taken.stderr, /begins like a qcow2 image and is taken raw/);
+  const size = async (...words: string[]) =>
+    (await here.json(0, 'backup', ...words)).at(-1)!.sizeBytes;
+  const told = ['disk.img', '--name', 'told', '--format', 'qcow2'];
+  assert.equal(await size(...told), 4 * 2 ** 20);
+  assert.equal((await here.failure(1, 'backup', 'odd.qcow2')).code, 'FS_NOT_FOUND');
+  assert.equal(await size('odd.qcow2', '--format', 'raw'), 4 * 2 ** 20);
+  await using busy = start(io, ['-f', 'qcow2', here.path('disk.img')]);
+  busy.child.stdin!.write('write 0 64k\n');
+  await busy.line(/wrote/);
+  assert.equal((await here.failure(1, 'backup', ...told)).code, 'TRANSFER_IMAGE');
+});
