@@ -24,6 +24,7 @@ import {
 import { type DiskFormat, defaultVolumeName, openDisk, originOf } from '../transfer/index.ts';
 import type { Context } from './context.ts';
 import { otherSources } from './other-sources.ts';
+import { isQmpUri, openQemuSource } from './qemu-source.ts';
 
 export type BackupSourceOptions = {
   readonly format: DiskFormat;
@@ -52,6 +53,7 @@ export async function openBackupSource(
   source: string,
   { format, bitmap, keepClone }: BackupSourceOptions,
 ): Promise<BackupSource> {
+  if (isQmpUri(source)) return openQemuSource(context, source);
   const { env, settings } = context;
   const stateDirectory = resolve(settings.stateDirectory);
   const isPath = !isUri(source) && !source.startsWith('memory:');

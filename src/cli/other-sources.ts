@@ -52,7 +52,7 @@ function isNbd(device: Device): device is NbdDevice {
 }
 
 /** What a source keeps lies in the state directory, by repository and volume. */
-function memoryOf<Value>(
+export function memoryOf<Value>(
   { env, settings }: Context,
   { superblock }: Repository,
   volume: string,

@@ -34,6 +34,12 @@ export {
   qcow2BitmapSource,
 } from './qcow2-bitmap.ts';
 export {
+  parseQemuMemory,
+  type QemuBitmapOptions,
+  qemuBitmapSource,
+} from './qemu-bitmap.ts';
+export { type MomentOptions, openQemuMoment, QemuMoment } from './qemu-moment.ts';
+export {
   parseCloneMemory,
   type SharedExtentsOptions,
   sharedExtentsSource,

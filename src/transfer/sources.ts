@@ -52,7 +52,8 @@ export async function openRestoreTarget(
 
 /** Tells one source from another without naming it: a hash of the absolute path or the URI. */
 export function originOf(source: string): string {
-  const place = isUri(source) || source.startsWith('memory:') ? source : path.resolve(source);
+  const isPath = !isUri(source) && !/^(?:memory|qmp\+unix):/.test(source);
+  const place = isPath ? path.resolve(source) : source;
   return toHex(sha256(new TextEncoder().encode(place)).subarray(0, 16));
 }
 

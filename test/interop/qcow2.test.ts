@@ -1,6 +1,6 @@
 /** Goal: what qemu-img makes is read here as QEMU reads it - every kind of cluster and table. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Draws } from '../../sim/index.ts';
@@ -14,6 +14,7 @@ import {
   readQcow2Map,
   readQcow2Snapshots,
 } from '../../src/fs/index.ts';
+import { emptyQcow2 } from '../../src/track/empty-qcow2.ts';
 import { env, scratch } from './nbd-scratch.ts';
 import { runOk } from './processes.ts';
 import { requireTool } from './tools.ts';
@@ -240,4 +241,17 @@ test('a bitmap that QEMU has open, or left open, is in use', async (context) => 
   await using device = await openFile(env.files, file, { readOnly: true });
   const [bitmap] = await readQcow2Bitmaps(device, await readQcow2Header(device));
   assert.equal(bitmap?.isInUse, true);
+});
+
+test('the empty images that are made here are sound', async (context) => {
+  const found = tools(context);
+  if (found === undefined) return;
+  await using place = await scratch();
+  const file = place.path('empty.qcow2');
+  for (const sizeBytes of [0, 512, SIZE, 2 ** 40, 5 * 2 ** 40 + 512]) {
+    await writeFile(file, emptyQcow2(sizeBytes));
+    await runOk(found.img, ['check', '-q', '-f', 'qcow2', file]);
+    const { stdout } = await runOk(found.img, ['info', '--output=json', '-f', 'qcow2', file]);
+    assert.equal(JSON.parse(stdout)['virtual-size'], sizeBytes);
+  }
 });

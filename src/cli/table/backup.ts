@@ -45,7 +45,7 @@ export const backupSpec = {
   arguments: {
     source: argument(
       'SOURCE',
-      'a path, nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH',
+      'a path, nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, qmp+unix:///NODE?socket=PATH',
       'file',
     ),
   },
@@ -64,6 +64,7 @@ export const backupSpec = {
   examples: [
     'ferry backup disk.img',
     'ferry backup vm.qcow2 --bitmap ferry',
+    'ferry backup qmp+unix:///drive0?socket=/run/vm.qmp --name vm',
     'ferry backup /dev/vg0/web --name web --compression zstd:9',
     'ferry backup nbd+unix:///?socket=/run/vm.sock --name vm',
   ],
