@@ -29,7 +29,7 @@ import { isQmpUri, openQemuSource } from './qemu-source.ts';
 export type BackupSourceOptions = {
   readonly format: DiskFormat;
   readonly bitmap: string | undefined;
-  readonly keepClone: boolean;
+  readonly keepClone?: boolean;
 };
 
 export interface BackupSource extends AsyncDisposable {
@@ -51,7 +51,7 @@ export interface BackupSource extends AsyncDisposable {
 export async function openBackupSource(
   context: Context,
   source: string,
-  { format, bitmap, keepClone }: BackupSourceOptions,
+  { format, bitmap, keepClone = false }: BackupSourceOptions,
 ): Promise<BackupSource> {
   if (isQmpUri(source)) return openQemuSource(context, source);
   const { env, settings } = context;

@@ -8,9 +8,10 @@ import type { Run } from '../spec.ts';
 import type { auditSpec } from '../table/backup.ts';
 import { auditFields, trustOf, warnOfTrust } from '../trust.ts';
 
-export const run: Run<typeof auditSpec> = async (context, { source, name, audit }) => {
+export const run: Run<typeof auditSpec> = async (context, values) => {
+  const { source, name, audit } = values;
   const { env, output, signal } = context;
-  await using from = await openBackupSource(context, source);
+  await using from = await openBackupSource(context, source, values);
   await using repository = await repositoryOf(context);
   const volume = name ?? from.volume;
   const result = await auditVolume(env, repository, from.device, {

@@ -28,6 +28,12 @@ const auditOption: OptionSpec<number | undefined> = {
   },
 };
 
+/** What a source is, and who knows what changed of it. */
+const imageOptions = {
+  format: choice(diskFormats, 'what a file is; auto goes by its name (.qcow2)', 'auto'),
+  bitmap: text('NAME', 'the dirty bitmap of QEMU to use; in a qcow2 image by default `ferry`'),
+};
+
 export const backupSpec = {
   name: 'backup',
   summary: 'take a snapshot of a disk, a file or an NBD export',
@@ -56,8 +62,7 @@ export const backupSpec = {
     tag: words('TAG', 'give the snapshot this tag; may be given several times'),
     audit: auditOption,
     changes: choice(changeChoices, 'how to find what changed', 'auto'),
-    format: choice(diskFormats, 'what a file is; auto goes by its name (.qcow2)', 'auto'),
-    bitmap: text('NAME', 'the dirty bitmap of QEMU to use; in a qcow2 image by default `ferry`'),
+    ...imageOptions,
     keepClone: flag('keep a clone of the file beside it, to compare with (XFS, btrfs)'),
     compression: compressionOption,
   },
@@ -103,6 +108,7 @@ export const auditSpec = {
   options: {
     name: text('VOL', "the volume's name; by default the export's, or the file's", { short: 'n' }),
     audit: auditOption,
+    ...imageOptions,
   },
   examples: ['ferry audit vm', 'ferry audit vm.img --name vm --audit 10%'],
 } as const;
