@@ -21,6 +21,8 @@ const TRIAL_MS = 1_500;
 const TRIAL_ROUND_TRIPS = 16;
 const TRIAL_MS_MAX = 4_000;
 const SETTLING_SHARE = 0.5;
+/** Looks at which everything was acknowledged already. */
+const IDLE_TICKS_MAX = 4;
 /** Another set must be so much better, as measurements differ from one to the next. */
 const BETTER_MIN = 1.1;
 /** While the choice stays the same, it is doubted ever more rarely. */
@@ -35,6 +37,7 @@ type Trial = {
   readonly startMs: number;
   countedFromMs: number;
   bytes: number;
+  idleTicks: number;
 };
 
 export class LaneChooser {
@@ -82,7 +85,8 @@ export class LaneChooser {
   #available(): LaneSet[] {
     const ready = this.#session.lanes.filter((lane) => lane.isReady);
     const has = (kind: string) => ready.some((lane) => lane.kind === kind);
-    const sets = (['udp', 'tls'] as const).filter((set) => has(set));
+    // Of two that carry as much the first is taken: TLS costs less for each byte.
+    const sets = (['tls', 'udp'] as const).filter((set) => has(set));
     if (this.#mode === 'auto') return sets.length > 0 ? sets : ['control'];
     return sets.filter((set) => set === this.#mode);
   }
@@ -139,20 +143,21 @@ export class LaneChooser {
   }
 
   #look(nowMs: number): void {
-    const isBusy = this.#session.waitingBytes > 0;
-    if (this.#trial !== undefined) this.#goOn(this.#trial, nowMs, isBusy);
+    const hasWork = this.#session.backlogBytes > 0;
+    if (this.#trial !== undefined) this.#goOn(this.#trial, nowMs, hasWork);
     else if (this.#untried.length > 0) {
-      if (isBusy) this.#begin(this.#untried.shift()!, nowMs);
-    } else this.#doubt(nowMs, isBusy);
+      if (hasWork) this.#begin(this.#untried.shift()!, nowMs);
+    } else this.#doubt(nowMs, this.#session.waitingBytes > 0);
   }
 
   #begin(set: LaneSet, nowMs: number): void {
-    this.#trial = { set, startMs: nowMs, countedFromMs: 0, bytes: 0 };
+    this.#trial = { set, startMs: nowMs, countedFromMs: 0, bytes: 0, idleTicks: 0 };
     this.#use(set, 'being tried');
   }
 
-  #goOn(trial: Trial, nowMs: number, isBusy: boolean): void {
-    if (!isBusy) {
+  #goOn(trial: Trial, nowMs: number, hasWork: boolean): void {
+    if (!hasWork) trial.idleTicks += 1;
+    if (trial.idleTicks > IDLE_TICKS_MAX) {
       // What is not asked for cannot be measured: tried again with the next work.
       this.#untried.unshift(trial.set);
       this.#trial = undefined;
@@ -169,6 +174,8 @@ export class LaneChooser {
     }
     if (passedMs < wantedMs) return;
     const bytes = this.#bytesOf(trial.set) - trial.bytes;
+    // A receiver that acknowledges in lumps, or a lane that is still full of earlier data.
+    if (bytes <= 0 && passedMs < TRIAL_MS_MAX) return;
     this.#measured.set(trial.set, (1000 * bytes) / (nowMs - trial.countedFromMs));
     this.#trial = undefined;
     if (this.#untried.length === 0) this.#decide(nowMs);

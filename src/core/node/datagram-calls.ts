@@ -41,10 +41,10 @@ export type DatagramCalls = {
 
 let loaded: DatagramCalls | null | undefined;
 
-/** Undefined where there are none: Node sends and receives one by one then. */
-export function datagramCalls(): DatagramCalls | undefined {
+/** Null where there are none: Node sends and receives one by one then. */
+export function datagramCalls(): DatagramCalls | null {
   if (loaded === undefined) loaded = load();
-  return loaded ?? undefined;
+  return loaded;
 }
 
 function load(): DatagramCalls | null {

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DatagramAddress, DatagramSocket } from '../env.ts';
+import { type DatagramCalls, datagramCalls } from './datagram-calls.ts';
+import { openDatagrams } from './datagrams.ts';
 import { nodeNet } from './net.ts';
 import { fromSocketAddress, isSameAddress, toSocketAddress } from './socket-address.ts';
 
@@ -10,17 +12,18 @@ const BUFFER_BYTES = 4 * 1024 * 1024;
 
 type Heard = { readonly text: string; readonly from: DatagramAddress };
 
-async function listening(host: string) {
+async function listening(host: string, calls: DatagramCalls | null = datagramCalls()) {
   const heard: Heard[] = [];
   const closed = Promise.withResolvers<void>();
   let wake = () => {};
-  const socket = await net.openDatagrams(
+  const socket = await openDatagrams(
     { host, port: 0, bufferBytes: BUFFER_BYTES },
     {
       onDatagram: (view, from) => void heard.push({ text: Buffer.from(view).toString(), from }),
       onBatchEnd: () => wake(),
       onClosed: () => closed.resolve(),
     },
+    calls,
   );
   const count = async (wanted: number) => {
     while (heard.length < wanted) {
@@ -36,10 +39,15 @@ async function listening(host: string) {
   return { socket, heard, count, close };
 }
 
-for (const host of ['127.0.0.1', '::1']) {
-  test(`hundreds of datagrams arrive in order over ${host}, with their sender`, async () => {
-    const receiver = await listening(host);
-    const sender = await listening(host);
+for (const [host, calls, how] of [
+  ['127.0.0.1', datagramCalls(), 'many at once'],
+  ['::1', datagramCalls(), 'many at once'],
+  ['127.0.0.1', null, 'one by one'],
+  ['::1', null, 'one by one'],
+] as const) {
+  test(`hundreds of datagrams arrive in order over ${host}, ${how}, with their sender`, async () => {
+    const receiver = await listening(host, calls);
+    const sender = await listening(host, calls);
     const texts = Array.from({ length: 300 }, (_, at) => `${at}:${'x'.repeat(at)}`);
     const datagrams = texts.map((text) => new Uint8Array(Buffer.from(text)));
     assert.equal(sender.socket.send(datagrams, 300, receiver.socket.address), 300);

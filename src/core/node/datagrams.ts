@@ -25,9 +25,11 @@ function descriptorOf(socket: Socket): number {
   return state?.handle?.fd ?? -1;
 }
 
+/** Without `calls` Node sends and receives one by one. */
 export async function openDatagrams(
   options: DatagramOptions,
   handlers: DatagramHandlers,
+  calls: DatagramCalls | null = datagramCalls(),
 ): Promise<DatagramSocket> {
   const { host, port } = options;
   const socket = createSocket({
@@ -44,7 +46,7 @@ export async function openDatagrams(
   }).catch((error: unknown) => {
     throw toEnvError(error, 'listen on', `${host}:${port} (UDP)`);
   });
-  return new NodeDatagrams(socket, options, handlers);
+  return new NodeDatagrams(socket, options, handlers, calls);
 }
 
 class NodeDatagrams implements DatagramSocket {
@@ -52,7 +54,7 @@ class NodeDatagrams implements DatagramSocket {
   readonly receiveBufferBytes: number;
   readonly #socket: Socket;
   readonly #handlers: DatagramHandlers;
-  readonly #calls: DatagramCalls | undefined;
+  readonly #calls: DatagramCalls | null;
   /** -1 if Node does not tell. */
   readonly descriptor: number;
   #isClosed = false;
@@ -62,13 +64,18 @@ class NodeDatagrams implements DatagramSocket {
   #toName = new Uint8Array(0);
   #to: DatagramAddress | undefined;
 
-  constructor(socket: Socket, { bufferBytes }: DatagramOptions, handlers: DatagramHandlers) {
+  constructor(
+    socket: Socket,
+    { bufferBytes }: DatagramOptions,
+    handlers: DatagramHandlers,
+    calls: DatagramCalls | null,
+  ) {
     this.#socket = socket;
     this.#handlers = handlers;
     const { address, port } = socket.address();
     this.address = { host: address, port };
     this.descriptor = descriptorOf(socket);
-    this.#calls = this.descriptor < 0 ? undefined : datagramCalls();
+    this.#calls = this.descriptor < 0 ? null : calls;
     for (const set of ['setRecvBufferSize', 'setSendBufferSize'] as const) socket[set](bufferBytes);
     this.#calls?.forceBuffers(this.descriptor, bufferBytes);
     this.receiveBufferBytes = socket.getRecvBufferSize();
@@ -80,7 +87,7 @@ class NodeDatagrams implements DatagramSocket {
 
   send(datagrams: readonly Uint8Array[], count: number, to: DatagramAddress): number {
     if (this.#isClosed) return 0;
-    if (this.#calls === undefined) return this.#sendEach(datagrams, count, to);
+    if (this.#calls === null) return this.#sendEach(datagrams, count, to);
     if (this.#to !== to) {
       this.#to = to;
       this.#toName = new Uint8Array(toSocketAddress(to));
@@ -117,7 +124,7 @@ class NodeDatagrams implements DatagramSocket {
       this.#fromName = new Uint8Array(toSocketAddress(this.#from));
     }
     this.#handlers.onDatagram(bytes, this.#from);
-    for (let batch = 0; batch < BATCHES_MAX && this.#calls !== undefined; batch += 1) {
+    for (let batch = 0; batch < BATCHES_MAX && this.#calls !== null; batch += 1) {
       if (this.#readBatch(this.#calls) < BATCH_MAX) break;
     }
     this.#handlers.onBatchEnd();

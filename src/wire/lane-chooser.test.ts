@@ -1,0 +1,86 @@
+/** Goal: `auto` takes the lanes that carry more, says why, and notices when the link changes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BLOCK_DATA } from './messages/index.ts';
+import { type Pair, pause, until, withPair } from './session.suite.ts';
+
+/** Keeps the session busy until the returned function is called. */
+function busy({ world, client, atClient, atServer }: Pair): () => void {
+  let isBusy = true;
+  // What a receiver finishes late bounds each lane by its credit, so that little is simulated.
+  atServer.take = (message) => void world.env.clock.after(700, () => message.done());
+  const parts = [new Uint8Array(250_000)];
+  const fill = () => {
+    while (isBusy && client.send({ type: BLOCK_DATA, parts, priority: 2 }));
+  };
+  atClient.onRoom = fill;
+  fill();
+  return () => {
+    isBusy = false;
+  };
+}
+
+test('the lanes that carry more are taken, and the reason has the figures', async () => {
+  await withPair({ udp: true, lanes: 2, seed: 21 }, async (pair) => {
+    const { world, chooser } = pair;
+    world.net.datagrams.setFaults({ rateBytesPerMs: 400 });
+    const stop = busy(pair);
+    await until(world, () => chooser.choice.measured.size === 2);
+    assert.equal(chooser.choice.lanes, 'tls');
+    assert.match(chooser.choice.reason, /^tls [\d.]+ Mbit\/s, udp [\d.]+ Mbit\/s$/);
+    const { measured } = chooser.choice;
+    assert.ok(measured.get('tls')! > measured.get('udp')!);
+    stop();
+    await until(world, () => pair.client.isIdle);
+  });
+});
+
+test('a lane that is wished for is taken, and no other is tried', async () => {
+  for (const lane of ['udp', 'tls'] as const) {
+    await withPair({ udp: true, lanes: 1, lane, seed: 22 }, async (pair) => {
+      await until(pair.world, () => pair.chooser.choice.lanes === lane);
+      assert.equal(pair.chooser.choice.reason, 'as wished');
+      pair.world.net.datagrams.setFaults({ rateBytesPerMs: 400 });
+      const stop = busy(pair);
+      await pause(pair.world, 1_700);
+      assert.equal(pair.chooser.choice.measured.size, 0);
+      assert.equal(pair.chooser.choice.lanes, lane);
+      stop();
+      await until(pair.world, () => pair.client.isIdle);
+    });
+  }
+});
+
+test('lanes whose rate falls are doubted, and all are tried again', async () => {
+  await withPair({ udp: true, lanes: 1, seed: 23 }, async (pair) => {
+    const { world, chooser, client, atServer } = pair;
+    await until(world, () => client.lanes.filter(({ isReady }) => isReady).length === 3);
+    world.net.datagrams.setFaults({ rateBytesPerMs: 400 });
+    const stop = busy(pair);
+    await until(world, () => chooser.choice.measured.size === 2);
+    assert.equal(chooser.choice.lanes, 'tls');
+    const changedAtMs = world.nowMs;
+    atServer.take = (message) => void world.env.clock.after(5_000, () => message.done());
+    await until(world, () => chooser.choice.reason === 'being tried');
+    assert.ok(world.nowMs - changedAtMs < 15_000, `${world.nowMs - changedAtMs} ms`);
+    stop();
+    await until(world, () => client.isIdle);
+  });
+});
+
+test('a lane that ends is done without, and tried again when there is another one', async () => {
+  await withPair({ udp: true, lanes: 1, seed: 24 }, async (pair) => {
+    const { world, chooser, client } = pair;
+    const find = (kind: string) => client.lanes.find((lane) => lane.kind === kind);
+    await until(world, () => find('tls') !== undefined && find('udp')?.isReady === true);
+    find('tls')!.destroy(new Error('cut'));
+    assert.equal(chooser.choice.lanes, 'udp');
+    assert.match(chooser.choice.reason, /only one/);
+    await until(world, () => find('tls') !== undefined);
+    world.net.datagrams.setFaults({ rateBytesPerMs: 400 });
+    const stop = busy(pair);
+    await until(world, () => chooser.choice.measured.size === 2);
+    stop();
+    await until(world, () => client.isIdle);
+  });
+});
