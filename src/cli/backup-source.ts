@@ -29,6 +29,7 @@ import { isQmpUri, openQemuSource } from './qemu-source.ts';
 export type BackupSourceOptions = {
   readonly format: DiskFormat;
   readonly bitmap: string | undefined;
+  readonly imageSnapshot: string | undefined;
   readonly keepClone?: boolean;
 };
 
@@ -51,7 +52,7 @@ export interface BackupSource extends AsyncDisposable {
 export async function openBackupSource(
   context: Context,
   source: string,
-  { format, bitmap, keepClone = false }: BackupSourceOptions,
+  { format, bitmap, imageSnapshot: snapshot, keepClone = false }: BackupSourceOptions,
 ): Promise<BackupSource> {
   if (isQmpUri(source)) return openQemuSource(context, source);
   const { env, settings } = context;
@@ -62,7 +63,7 @@ export async function openBackupSource(
   const running = isPath ? await runningOf(context, source, await identify()) : undefined;
   const contexts = bitmap === undefined ? [] : [bitmapContext(bitmap)];
   const disk =
-    running === undefined ? await openDisk(env, source, { format, contexts }) : undefined;
+    running === undefined ? await openDisk(env, source, { format, contexts, snapshot }) : undefined;
   const device = disk?.device ?? onlyMoments(running!);
   return {
     device,
@@ -75,7 +76,7 @@ export async function openBackupSource(
       const always: ChangeSource[] = [checksumSource(), fullSource()];
       if (disk !== undefined) {
         const rawFile = disk.isRawFile ? path : undefined;
-        const asked = { volume, disk, bitmap, keepsClone: keepClone, rawFile };
+        const asked = { volume, disk, bitmap, snapshot, keepsClone: keepClone, rawFile };
         always.push(...otherSources(context, repository, asked));
       }
       if (running !== undefined) {

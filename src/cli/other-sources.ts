@@ -6,9 +6,11 @@ import type { NbdDevice } from '../nbd/index.ts';
 import type { Repository } from '../store/index.ts';
 import {
   type ChangeSource,
+  imageSnapshotsSource,
   nbdBitmapSource,
   parseBitmapMemory,
   parseCloneMemory,
+  parseImageSnapshotMemory,
   qcow2BitmapSource,
   SourceMemory,
   sharedExtentsSource,
@@ -21,6 +23,8 @@ export type Asked = {
   readonly volume: string;
   readonly disk: Disk;
   readonly bitmap: string | undefined;
+  /** Inside a qcow2 image. */
+  readonly snapshot: string | undefined;
   /** The path of a regular file that is backed up as it is. */
   readonly rawFile: string | undefined;
   readonly keepsClone: boolean;
@@ -34,7 +38,12 @@ export function otherSources(
   const sources: ChangeSource[] = [];
   const { device, image } = asked.disk;
   const { bitmap } = asked;
-  if (image !== undefined) {
+  const { snapshot } = asked;
+  if (image !== undefined && snapshot !== undefined) {
+    const parse = parseImageSnapshotMemory;
+    const memory = memoryOf(context, repository, asked.volume, 'image-snapshot', parse);
+    sources.push(imageSnapshotsSource({ ...image, snapshot, memory }));
+  } else if (image !== undefined) {
     const memory = memoryOf(context, repository, asked.volume, 'qcow2-bitmap', parseBitmapMemory);
     sources.push(qcow2BitmapSource({ ...image, bitmap, memory }));
   }

@@ -12,6 +12,7 @@ export {
   looksLikeQcow2,
   type Qcow2Backing,
   type Qcow2Header,
+  type Qcow2Table,
   readQcow2Header,
 } from './qcow2-header.ts';
 export { type Qcow2Map, readQcow2Map } from './qcow2-map.ts';

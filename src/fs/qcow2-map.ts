@@ -54,6 +54,11 @@ export class Qcow2Map {
     return this.table.sizeBytes;
   }
 
+  /** The bytes of the first table, not a copy. */
+  get firstTable(): Uint8Array {
+    return this.#l1.bytes;
+  }
+
   /** How much of the volume one second table maps. */
   get tableSpanBytes(): number {
     return this.#l2Entries * this.header.clusterBytes;

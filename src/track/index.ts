@@ -18,6 +18,12 @@ export {
 } from './change-source.ts';
 export { checksumSource, fullSource } from './comparison.ts';
 export { TrackError, type TrackErrorCode } from './errors.ts';
+export {
+  findImageSnapshot,
+  type ImageSnapshotsOptions,
+  imageSnapshotsSource,
+  parseImageSnapshotMemory,
+} from './image-snapshots.ts';
 export { type BitmapMemory, parseBitmapMemory } from './kept-bitmap.ts';
 export {
   CHANGE_CHOICES,

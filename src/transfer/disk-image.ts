@@ -1,15 +1,19 @@
 /** Opens a disk that is backed up: raw bytes, or what a guest sees of a qcow2 image. */
 import { dirname, isAbsolute, join } from 'node:path';
-import { type Env, FerryError, hasCode } from '../core/index.ts';
+import { type Env, hasCode } from '../core/index.ts';
 import { type Device, openDevice } from '../device/index.ts';
 import {
   BACKING_CHAIN_MAX,
   looksLikeQcow2,
+  type Qcow2Header,
+  type Qcow2Table,
   qcow2Device,
   readQcow2Header,
   readQcow2Map,
+  readQcow2Snapshots,
 } from '../fs/index.ts';
 import { isUri } from '../nbd/index.ts';
+import { findImageSnapshot } from '../track/index.ts';
 import { TransferError } from './errors.ts';
 import { isWrittenByQemu } from './qemu-locks.ts';
 import { openSource } from './sources.ts';
@@ -20,6 +24,8 @@ export type DiskOptions = {
   readonly format: DiskFormat;
   /** Meta contexts to ask an NBD server for. */
   readonly contexts?: readonly string[];
+  /** A snapshot inside a qcow2 image to take instead of its present state. */
+  readonly snapshot?: string | undefined;
 };
 
 export interface Disk extends AsyncDisposable {
@@ -42,7 +48,7 @@ const QCOW2_NAME = /\.qcow2?$/i;
 export async function openDisk(
   env: Env,
   source: string,
-  { format, contexts = [] }: DiskOptions,
+  { format, contexts = [], snapshot }: DiskOptions,
 ): Promise<Disk> {
   const isPath = !isUri(source) && !source.startsWith('memory:');
   if (format === 'qcow2' && !isPath) {
@@ -50,12 +56,18 @@ export async function openDisk(
       hint: 'Leave --format out: what a server exports is raw.',
     });
   }
-  if (!isPath || (format !== 'qcow2' && !(format === 'auto' && QCOW2_NAME.test(source)))) {
+  const isQcow2 = format === 'qcow2' || (format === 'auto' && isPath && QCOW2_NAME.test(source));
+  if (!isQcow2) {
+    if (snapshot !== undefined) {
+      throw new TransferError('TRANSFER_IMAGE', `${source} has no snapshots: it is taken raw`, {
+        hint: 'Say --format qcow2 if it is a qcow2 image.',
+      });
+    }
     const device = await openSource(env, source, { readOnly: true, contexts });
     const isFile = isPath && (await env.files.stat(source)).kind === 'file';
     return rawDisk(device, isFile, isPath && format === 'auto');
   }
-  return qcow2Disk(env, source);
+  return qcow2Disk(env, source, snapshot);
 }
 
 async function rawDisk(device: Device, isRawFile: boolean, isDoubtful: boolean): Promise<Disk> {
@@ -72,64 +84,89 @@ async function rawDisk(device: Device, isRawFile: boolean, isDoubtful: boolean):
   };
 }
 
-async function qcow2Disk(env: Env, path: string): Promise<Disk> {
+async function qcow2Disk(env: Env, path: string, snapshot: string | undefined): Promise<Disk> {
   await using opened = new AsyncDisposableStack();
-  const { device, file } = await openChain(env, path, opened, 0);
-  const { device: disk, inode } = await env.files.stat(path);
+  const { device, file, identity } = await openChain(env, path, { opened, depth: 0, snapshot });
   const kept = opened.move();
   return {
     device,
+    image: { file, identity },
     isRawFile: false,
-    image: { file, identity: `${disk}:${inode}` },
     warning: undefined,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
 
-/** The image and what it stands on; everything that is opened goes onto the stack. */
-async function openChain(
-  env: Env,
-  path: string,
-  opened: AsyncDisposableStack,
-  depth: number,
-): Promise<{ device: Device; file: Device }> {
+type Opening = {
+  /** Everything that is opened goes onto it. */
+  readonly opened: AsyncDisposableStack;
+  readonly depth: number;
+  readonly snapshot?: string | undefined;
+};
+
+type Opened = { readonly device: Device; readonly file: Device; readonly identity: string };
+
+/** The image and what it stands on. */
+async function openChain(env: Env, path: string, opening: Opening): Promise<Opened> {
+  const { opened, depth, snapshot } = opening;
   if (depth > BACKING_CHAIN_MAX) {
     throw imageError(path, `its chain of backing files is longer than ${BACKING_CHAIN_MAX}`);
   }
   if (await isWrittenByQemu(env, path)) {
     throw new TransferError('TRANSFER_IMAGE', `${path} is open for writing in QEMU`, {
-      hint: 'Stop the guest, or have QEMU export the disk over NBD and back that up.',
+      hint: 'Stop the guest, or back the disk up through QEMU (qmp+unix:, or an NBD export).',
     });
   }
   const file = opened.use(await openDevice(env.files, path, { readOnly: true }));
   const header = await readQcow2Header(file);
   if (header.isCorrupt) throw imageError(path, 'it is marked as corrupt');
-  const map = await readQcow2Map(file, header);
-  if (header.backing === undefined) return { file, device: qcow2Device(file, map) };
+  const map = await readQcow2Map(file, header, await tableOf(path, file, header, snapshot));
+  const { device: disk, inode } = await env.files.stat(path);
+  const own = `${disk}:${inode}`;
+  if (header.backing === undefined) return { file, identity: own, device: qcow2Device(file, map) };
   const { file: name, format } = header.backing;
   if (format !== 'raw' && format !== 'qcow2') {
     throw imageError(path, `its backing file is of the format ${format ?? '(not told)'}`);
   }
   if (/^[a-z][a-z0-9+.-]*:/i.test(name)) throw imageError(path, `its backing file is ${name}`);
   const below = isAbsolute(name) ? name : join(dirname(path), name);
-  const backing =
-    format === 'raw'
-      ? opened.use(await openDevice(env.files, below, { readOnly: true }))
-      : (await openBacking(env, path, below, opened, depth)).device;
-  return { file, device: qcow2Device(file, map, { backing }) };
+  const backing = await openBacking(env, path, { below, format }, opening);
+  const identity = `${own}/${backing.identity}`;
+  return { file, identity, device: qcow2Device(file, map, { backing: backing.device }) };
 }
 
+async function tableOf(
+  path: string,
+  file: Device,
+  header: Qcow2Header,
+  wanted: string | undefined,
+): Promise<Qcow2Table> {
+  if (wanted === undefined) return header.active;
+  const snapshots = await readQcow2Snapshots(file, header);
+  const found = findImageSnapshot(snapshots, wanted);
+  if (found !== undefined) return found.table;
+  const names = snapshots.map(({ id, name }) => `${name} (${id})`).join(', ');
+  throw imageError(path, `it has no snapshot ${wanted}; it has: ${names || 'none'}`);
+}
+
+/** Whoever changes a backing file changes all that stands on it: its size and time count. */
 async function openBacking(
   env: Env,
   path: string,
-  below: string,
-  opened: AsyncDisposableStack,
-  depth: number,
-): Promise<{ device: Device; file: Device }> {
+  { below, format }: { readonly below: string; readonly format: 'raw' | 'qcow2' },
+  { opened, depth }: Opening,
+): Promise<Pick<Opened, 'device' | 'identity'>> {
   try {
-    return await openChain(env, below, opened, depth + 1);
+    const { device: disk, inode, sizeBytes, modifiedMs } = await env.files.stat(below);
+    const identity = `${disk}:${inode}:${sizeBytes}:${modifiedMs}`;
+    if (format === 'raw') {
+      const device = opened.use(await openDevice(env.files, below, { readOnly: true }));
+      return { device, identity };
+    }
+    const chain = await openChain(env, below, { opened, depth: depth + 1 });
+    return { device: chain.device, identity: `${identity}/${chain.identity}` };
   } catch (error) {
-    if (!(error instanceof FerryError) || !hasCode(error, 'DEVICE_NOT_FOUND')) throw error;
+    if (!hasCode(error, 'DEVICE_NOT_FOUND') && !hasCode(error, 'ENV_NOT_FOUND')) throw error;
     throw imageError(path, `its backing file ${below} is not there`, error);
   }
 }

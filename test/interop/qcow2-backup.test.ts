@@ -79,3 +79,39 @@ test('what a file is goes by its name or by --format, never by what a guest wrot
   await busy.line(/wrote/);
   assert.equal((await here.failure(1, 'backup', ...told)).code, 'TRANSFER_IMAGE');
 });
+
+test('snapshots inside an image are compared by their tables', async (context) => {
+  const found = tools(context);
+  if (found === undefined) return;
+  const { img, io } = found;
+  await using here = await place();
+  await here.ok('init');
+  const disk = here.path('vm.qcow2');
+  await runOk(img, ['create', '-q', '-f', 'qcow2', disk, '8M']);
+  const snapshot = async (name: string, write: string) => {
+    await runOk(io, ['-f', 'qcow2', '-c', `write ${write}`, disk]);
+    await runOk(img, ['snapshot', '-c', name, disk]);
+  };
+  const backUp = async (name: string) => {
+    const line = (await here.json(0, 'backup', 'vm.qcow2', '--image-snapshot', name)).at(-1)!;
+    await here.ok('restore', 'vm', 'out.raw');
+    const wanted = here.path('wanted.raw');
+    await runOk(img, ['convert', '-l', `snapshot.name=${name}`, '-O', 'raw', disk, wanted]);
+    assert.ok((await readFile(here.path('out.raw'))).equals(await readFile(wanted)));
+    const passed = line.passed as { source: string; code: string }[];
+    return [line.source, line.readBytes, passed.find((one) => one.source === 'snapshot')?.code];
+  };
+  await snapshot('one', '-P 1 0 1M');
+  assert.deepEqual(await backUp('one'), ['full', 2 ** 20, 'first']);
+  await snapshot('two', '-P 2 3M 64k');
+  assert.deepEqual(await backUp('two'), ['snapshot', 65_536, undefined]);
+  // Backwards is as good as forwards.
+  assert.deepEqual(await backUp('one'), ['snapshot', 65_536, undefined]);
+  await runOk(img, ['snapshot', '-d', 'one', disk]);
+  await snapshot('one', '-P 3 5M 64k');
+  assert.match(String((await backUp('two'))[2]), /^(lost|replaced)$/);
+  await runOk(img, ['snapshot', '-d', 'two', disk]);
+  assert.equal((await backUp('one'))[2], 'lost');
+  const gone = await here.failure(1, 'backup', 'vm.qcow2', '--image-snapshot', 'two');
+  assert.equal(gone.code, 'TRANSFER_IMAGE');
+});

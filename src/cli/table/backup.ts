@@ -32,6 +32,7 @@ const auditOption: OptionSpec<number | undefined> = {
 const imageOptions = {
   format: choice(diskFormats, 'what a file is; auto goes by its name (.qcow2)', 'auto'),
   bitmap: text('NAME', 'the dirty bitmap of QEMU to use; in a qcow2 image by default `ferry`'),
+  imageSnapshot: text('NAME', 'take this snapshot inside a qcow2 image, not its present state'),
 };
 
 export const backupSpec = {
