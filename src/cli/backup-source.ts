@@ -30,6 +30,7 @@ export type BackupSourceOptions = {
   readonly format: DiskFormat;
   readonly bitmap: string | undefined;
   readonly imageSnapshot: string | undefined;
+  readonly rbdDiff: string | undefined;
   readonly keepClone?: boolean;
 };
 
@@ -52,7 +53,7 @@ export interface BackupSource extends AsyncDisposable {
 export async function openBackupSource(
   context: Context,
   source: string,
-  { format, bitmap, imageSnapshot: snapshot, keepClone = false }: BackupSourceOptions,
+  { format, bitmap, imageSnapshot: snapshot, rbdDiff, keepClone = false }: BackupSourceOptions,
 ): Promise<BackupSource> {
   if (isQmpUri(source)) return openQemuSource(context, source);
   const { env, settings } = context;
@@ -76,7 +77,7 @@ export async function openBackupSource(
       const always: ChangeSource[] = [checksumSource(), fullSource()];
       if (disk !== undefined) {
         const rawFile = disk.isRawFile ? path : undefined;
-        const asked = { volume, disk, bitmap, snapshot, keepsClone: keepClone, rawFile };
+        const asked = { volume, disk, bitmap, snapshot, rbdDiff, keepsClone: keepClone, rawFile };
         always.push(...otherSources(context, repository, asked));
       }
       if (running !== undefined) {

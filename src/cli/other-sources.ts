@@ -12,6 +12,7 @@ import {
   parseCloneMemory,
   parseImageSnapshotMemory,
   qcow2BitmapSource,
+  rbdDiffSource,
   SourceMemory,
   sharedExtentsSource,
 } from '../track/index.ts';
@@ -23,6 +24,7 @@ export type Asked = {
   readonly volume: string;
   readonly disk: Disk;
   readonly bitmap: string | undefined;
+  readonly rbdDiff: string | undefined;
   /** Inside a qcow2 image. */
   readonly snapshot: string | undefined;
   /** The path of a regular file that is backed up as it is. */
@@ -52,6 +54,9 @@ export function otherSources(
     const memory = memoryOf(context, repository, asked.volume, 'clone', parseCloneMemory);
     const path = resolve(asked.rawFile);
     sources.push(sharedExtentsSource({ env: context.env, path, memory, begins: asked.keepsClone }));
+  }
+  if (asked.rbdDiff !== undefined) {
+    sources.push(rbdDiffSource({ env: context.env, path: resolve(asked.rbdDiff) }));
   }
   return sources;
 }

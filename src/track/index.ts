@@ -45,6 +45,7 @@ export {
   qemuBitmapSource,
 } from './qemu-bitmap.ts';
 export { type MomentOptions, openQemuMoment, QemuMoment } from './qemu-moment.ts';
+export { type RbdDiffOptions, rbdDiffSource } from './rbd-diff.ts';
 export {
   parseCloneMemory,
   type SharedExtentsOptions,

@@ -33,6 +33,9 @@ const imageOptions = {
   format: choice(diskFormats, 'what a file is; auto goes by its name (.qcow2)', 'auto'),
   bitmap: text('NAME', 'the dirty bitmap of QEMU to use; in a qcow2 image by default `ferry`'),
   imageSnapshot: text('NAME', 'take this snapshot inside a qcow2 image, not its present state'),
+  rbdDiff: text('FILE', 'the output of rbd diff --format json, named for the last snapshot', {
+    completes: 'file',
+  }),
 };
 
 export const backupSpec = {
