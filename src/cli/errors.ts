@@ -1,6 +1,7 @@
 /** The errors of the command line itself, and how any error is shown. */
 import { FerryError } from '../core/index.ts';
 import { statusOf } from './exit-codes.ts';
+import { plainText } from './plain-text.ts';
 import type { Terminal } from './terminal.ts';
 
 export type CliErrorCode =
@@ -32,8 +33,8 @@ export function showError(error: unknown, terminal: Terminal, options: ShowOptio
     terminal.writeError(`${JSON.stringify(line)}\n`);
     return status;
   }
-  terminal.writeError(`ferry: ${message}\n  ${hint}\n`);
-  if (options.verbose) terminal.writeError(details(error));
+  terminal.writeError(plainText(`ferry: ${message}\n  ${hint}\n`));
+  if (options.verbose) terminal.writeError(plainText(details(error)));
   return status;
 }
 

@@ -1,8 +1,10 @@
 /** Goal: people and programs each get what is theirs, on the right stream. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CliError, showError } from './errors.ts';
 import { type OutputOptions, output } from './output.ts';
 import { fakeClock, fakeTerminal } from './testing/fake-terminal.ts';
+import { textTable } from './text-table.ts';
 
 const plain: OutputOptions = { json: false, quiet: false, verbose: false, progress: true };
 
@@ -131,4 +133,18 @@ test('the rate is that of the last seconds, not of a slow start', () => {
     progress.state();
   }
   assert.equal(progress.state().fields.rateBytesPerS, 1_000_000);
+});
+
+test('nothing that a terminal obeys comes through, whoever wrote it', () => {
+  const terminal = fakeTerminal();
+  const out = output(terminal, fakeClock(), plain);
+  const hostile = 'a\x1b[31mb\rc\x9bd\u202ee\x7f';
+  const rows = [[`${hostile}\nf`, 'x']];
+  out.text(textTable([{ title: 'TIME' }, { title: 'TAGS' }], rows));
+  out.warn(hostile);
+  showError(new CliError('CLI_USAGE', hostile, { hint: hostile }), terminal, plain);
+  const all = terminal.out + terminal.err;
+  assert.equal(terminal.out.split('\n').length, 3);
+  assert(all.includes('a\\u001b[31mb\\u000dc\\u009bd\\u202ee\\u007f\\u000af  x'));
+  for (const character of '\x1b\r\x9b\u202e\x7f') assert(!all.includes(character));
 });

@@ -1,5 +1,6 @@
 /** What commands print: text for people, or JSON lines with a `message_type` for programs. */
 import type { Clock } from '../core/index.ts';
+import { plainText } from './plain-text.ts';
 import { type Progress, progressBar } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -79,12 +80,12 @@ export function output(terminal: Terminal, clock: Clock, options: OutputOptions)
 
   function print(text: string): void {
     bar?.hide();
-    terminal.write(`${text}\n`);
+    terminal.write(`${plainText(text)}\n`);
   }
 
   function printError(text: string): void {
     bar?.hide();
-    terminal.writeError(`${text}\n`);
+    terminal.writeError(`${plainText(text)}\n`);
   }
 
   return {

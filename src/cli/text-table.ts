@@ -1,4 +1,5 @@
 /** A table for people: columns as wide as their widest cell, numbers to the right. */
+import { plainCell } from './plain-text.ts';
 
 export type Column = { readonly title: string; readonly align?: 'left' | 'right' };
 
@@ -8,10 +9,11 @@ export function textTable(
   rows: readonly (readonly string[])[],
 ): string {
   const titles = columns.map((column) => column.title);
+  const cells = rows.map((row) => row.map(plainCell));
   const widths = titles.map((title, index) =>
-    rows.reduce((width, row) => Math.max(width, row[index]?.length ?? 0), title.length),
+    cells.reduce((width, row) => Math.max(width, row[index]?.length ?? 0), title.length),
   );
-  return [titles, ...rows]
+  return [titles, ...cells]
     .map((row) =>
       columns
         .map(({ align }, index) => {
