@@ -10,7 +10,7 @@ import {
   type Repository,
   readFiles,
   rebuildIndex,
-  type StoreError,
+  StoreError,
 } from '../../store/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
@@ -37,6 +37,8 @@ export const run: Run<typeof checkSpec> = async (context, values) => {
     withoutPassword: noPassword,
     // What is to be checked is what is stored, not copies of it.
     cache: false,
+  }).catch((error) => {
+    throw furtherThanCheck(error);
   });
   if (acceptRollback) {
     await repository.acceptHead();
@@ -53,6 +55,16 @@ export const run: Run<typeof checkSpec> = async (context, values) => {
   const report = await checked(context, repository, { share, maxAgeMs, rollbacks });
   return show(context, report, share, repository.isBlind);
 };
+
+/** What cannot even be opened: to run `ferry check` is no advice for whoever does. */
+function furtherThanCheck(error: unknown): unknown {
+  if (!(error instanceof StoreError)) return error;
+  if (error.code !== 'STORE_DAMAGED' && error.code !== 'STORE_MISSING') return error;
+  return new StoreError(error.code, error.message, {
+    hint: 'Nothing behind it can be checked. See what `ferry check --repair --dry-run` would do.',
+    cause: error,
+  });
+}
 
 type Wanted = {
   readonly share: number | undefined;

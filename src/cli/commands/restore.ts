@@ -1,5 +1,6 @@
 /** `ferry restore`: writes a snapshot to a target, bit for bit. */
 import { codecPool } from '../../codec/index.ts';
+import { FerryError } from '../../core/index.ts';
 import { prepareRestore, restore } from '../../transfer/backup/index.ts';
 import { type OnProgress, openRestoreTarget } from '../../transfer/index.ts';
 import { interruption } from '../interrupted.ts';
@@ -52,12 +53,25 @@ export const run: Run<typeof restoreSpec> = async (context, values) => {
       ].join(''),
     );
   } catch (error) {
-    throw interruption(error, signal, {
+    throw interruption(withTarget(error, `${values.target} does not hold all of ${name}`), signal, {
       message: `${values.target} does not hold all of ${name} yet`,
       hint: 'Run the same command again; it writes the target from its beginning.',
     });
   }
 };
+
+/** What goes wrong in the middle leaves a target of full size: nobody must take it for whole. */
+function withTarget(error: unknown, state: string): unknown {
+  if (!(error instanceof FerryError) || saysItself.has(error.code)) return error;
+  const { code, message, hint } = error;
+  return new FerryError(code, message, { hint: `${state}: do not use it. ${hint}`, cause: error });
+}
+
+/** Nothing was written, the target is told about already, or nobody has failed. */
+const saysItself = new Set([
+  ...['TRANSFER_TARGET_SIZE', 'TRANSFER_VERIFY', 'TRANSFER_INTERRUPTED'],
+  ...['CLI_INTERRUPTED', 'CLI_TERMINATED'],
+]);
 
 /** A line of its own, once writing is over. */
 function verification(output: Output, sizeBytes: number): OnProgress {
