@@ -67,8 +67,8 @@ export class S3Puts {
       } catch (error) {
         if (failureOf(error)?.status !== 412) throw error;
         if (!again) throw existsError(this.#options.storeName, key);
-        await this.#isTaken(attempt, key, nonce, again);
-        return;
+        if (await this.#isTaken(attempt, key, nonce, again)) return;
+        throw new AnswerError('a name that is taken, by nothing');
       }
       this.#calls.usage.uploadedBytes += bytes.byteLength;
     });

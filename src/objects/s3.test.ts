@@ -141,6 +141,22 @@ test('a put whose answer was lost is known as its own', () =>
     assert.equal(server.counts.PUT, 3);
   }));
 
+test('a put is not taken for done because its name was taken a moment ago', () =>
+  withServer({}, async (store, server) => {
+    const lost = first(1, 'lost-answer', isPut);
+    let looks = 0;
+    server.options = {
+      plan: (request) => {
+        // Somebody removes it between the answer that it is there and the look whose it is.
+        if (request.method === 'HEAD' && looks++ === 0) server.objects.delete(request.key);
+        return lost.plan?.(request);
+      },
+    };
+    await store.putIfAbsent('log/1', Uint8Array.of(1));
+    assert.deepEqual(await store.get('log/1', 1), Uint8Array.of(1));
+    assert.equal(looks, 1);
+  }));
+
 test('a put that failed, while another took the name, is refused', async () => {
   await using server = await FakeS3.start(first(1, 'busy', isPut));
   await using slow = storeAt(server);
