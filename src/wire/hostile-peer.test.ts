@@ -6,11 +6,20 @@ import { hasCode, type Stream } from '../core/index.ts';
 import { BufferPool } from './buffers.ts';
 import { makeHello } from './hello-exchange.ts';
 import { SessionHost } from './host.ts';
-import { FAREWELL_MS, HALF_OPEN_MAX, HELLO_TIMEOUT_MS } from './limits.ts';
+import {
+  FAREWELL_MS,
+  HALF_OPEN_MAX,
+  HEARTBEAT_MS,
+  HELLO_TIMEOUT_MS,
+  LANE_QUEUED_BYTES_MAX,
+  QUEUE_BYTES_MAX,
+  SILENCE_MS,
+} from './limits.ts';
 import { MessageDecoder } from './message-decoder.ts';
 import { headerOf } from './message-stream.ts';
 import * as m from './messages/index.ts';
 import { address, Recorder } from './session.suite.ts';
+import type { Session } from './session.ts';
 
 const pool = new BufferPool();
 
@@ -221,3 +230,43 @@ test('ten thousand connections that say nothing are bounded, and an honest one g
     assert.ok(host.halfOpenCount <= HALF_OPEN_MAX);
     peer.stream.destroy();
   }));
+
+test('a peer that stops reading is given up in time, and nothing grows meanwhile', () => {
+  const world = simulatedEnv(5);
+  return world.run(async () => {
+    const recorder = new Recorder();
+    const opened = Promise.withResolvers<Session>();
+    const host = new SessionHost({
+      env: world.env,
+      admit: () => ({
+        identity: 'someone',
+        open(session) {
+          opened.resolve(session);
+          return recorder;
+        },
+      }),
+    });
+    await world.env.net.listen(address, (stream) => host.accept(stream));
+    const peer = new RawPeer(await world.env.net.connect(address, 1_000));
+    peer.hello();
+    const session = await opened.promise;
+    peer.stream.pause();
+    // It goes on talking, and asks for answers.
+    const talk = world.env.clock.after(0, function again() {
+      const heartbeat = { timeUs: 1, echoUs: 0, heldUs: 0, backlogBytes: 0 };
+      peer.say(m.HEARTBEAT, m.encodeHeartbeat(heartbeat));
+      if (session.state === 'open') world.env.clock.after(100, again);
+    });
+    const parts = [new Uint8Array(300_000)];
+    let taken = 0;
+    while (session.send({ type: m.BLOCK_DATA, parts, priority: 2 })) taken += 1;
+    assert.ok(taken * 300_000 <= QUEUE_BYTES_MAX + LANE_QUEUED_BYTES_MAX + 2 * 300_000);
+    const startMs = world.nowMs;
+    assert.ok(hasCode(await recorder.broken.promise, 'WIRE_TIMEOUT'));
+    assert.ok(world.nowMs - startMs <= SILENCE_MS + 2 * HEARTBEAT_MS);
+    assert.equal(session.send({ type: m.BLOCK_DATA, parts, priority: 2 }), false);
+    talk.cancel();
+    peer.stream.destroy();
+    host.close('over');
+  });
+});
