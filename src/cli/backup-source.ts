@@ -1,5 +1,6 @@
 /** What `ferry backup` reads: a source, or a volume that is being exported. */
 import { resolve } from 'node:path';
+import type { Env } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import { isUri } from '../nbd/index.ts';
 import type { Repository } from '../store/index.ts';
@@ -87,12 +88,23 @@ export async function openBackupSource(
       if (path === undefined || disk?.image !== undefined) return always;
       const directory = trackerDirectory(stateDirectory, volume);
       const { sizeBytes } = device;
-      const stopped = { directory, volume, sizeBytes, identify, consumer };
+      const flush = () => syncFile(env, path);
+      const stopped = { directory, volume, sizeBytes, identify, consumer, flush };
       return [stoppedTrackerSource(env, stopped), ...always];
     },
     warning: disk?.warning,
     [Symbol.asyncDispose]: () => (disk ?? device)[Symbol.asyncDispose](),
   };
+}
+
+/** Whoever wrote the file may have been killed, and the power may go before it is on disk. */
+async function syncFile({ files }: Env, path: string): Promise<void> {
+  const file = await files.open(path, 'read');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 async function runningOf(

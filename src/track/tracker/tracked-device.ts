@@ -21,7 +21,7 @@ import {
   REGIONS_PER_CALL_MAX,
 } from './limits.ts';
 import { Moment, type MomentOptions } from './moment.ts';
-import type { Tracker } from './tracker.ts';
+import type { Holding, Tracker } from './tracker.ts';
 import { trackingOf } from './tracking.ts';
 
 export interface TrackedDevice extends Device {
@@ -29,6 +29,11 @@ export interface TrackedDevice extends Device {
   readonly tracking: Tracking;
   /** Ends the epoch at this moment, with regard to all writes. TRACK_STATE, TRACK_BUSY. */
   cut(): Cut;
+  /**
+   * As the tracker's, once what was written before is durable: after a power cut the device would
+   * else have older blocks than the consumer, and nobody would know of a change.
+   */
+  acknowledge(consumer: string, cut: Cut, holding: Holding): Promise<void>;
   /** The same, and that moment as a device to be read. The caller disposes both. */
   freeze(options: FreezeOptions): { readonly cut: Cut; readonly moment: Moment };
 }
@@ -96,6 +101,11 @@ class Tracked implements TrackedDevice {
 
   cut(): Cut {
     return this.tracker.cut();
+  }
+
+  async acknowledge(consumer: string, cut: Cut, holding: Holding): Promise<void> {
+    await this.#base.flush();
+    await this.tracker.acknowledge(consumer, cut, holding);
   }
 
   freeze(options: FreezeOptions): { readonly cut: Cut; readonly moment: Moment } {

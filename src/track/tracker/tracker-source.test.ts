@@ -18,6 +18,8 @@ const committed = (snapshot: Snapshot) => ({ kind: 'committed', snapshot }) as c
 
 class Place {
   readonly world: World;
+  flushes = 0;
+  flushFails = false;
   identity: Identity = {
     ...{ kind: 'file', device: 1, inode: 2, sizeBytes: SIZE, modifiedMs: 5, changedMs: 6 },
   };
@@ -40,7 +42,11 @@ class Place {
   }
 
   ask(since: Snapshot | undefined): Promise<ChangeAnswer> {
-    const options = { ...this.options, consumer: 'repository:1' };
+    const flush = async () => {
+      this.flushes++;
+      if (this.flushFails) throw new Error('the disk is gone');
+    };
+    const options = { ...this.options, consumer: 'repository:1', flush };
     const source = stoppedTrackerSource(this.world.env, options);
     return source.changes({ volume: 'vm', device, since });
   }
@@ -134,6 +140,17 @@ test('what is written while a stopped volume is read is seen the next time', () 
     place.identity = { ...place.identity, modifiedMs: 50 };
     await answer.finish!(committed(first));
     await cannot(await place.ask(first), 'behind-its-back');
+  }));
+
+test('nothing is acknowledged before the source is durable', () =>
+  inPlace(async (place) => {
+    await place.export();
+    place.flushFails = true;
+    const beginning = await place.ask(undefined);
+    await assert.rejects(beginning.finish!(committed(first)), /the disk is gone/);
+    assert.equal(place.flushes, 1);
+    place.flushFails = false;
+    await cannot(await place.ask(first), 'first');
   }));
 
 test('while an export runs, only it may be asked', () =>

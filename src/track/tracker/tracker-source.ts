@@ -18,7 +18,11 @@ import { Tracker, type TrackerOptions } from './tracker.ts';
 export type Since = { readonly id: string; readonly digest: string };
 
 /** The tracker of a volume that is not being exported now, as the last export left it. */
-export type StoppedTracker = TrackerOptions & { readonly consumer: string };
+export type StoppedTracker = TrackerOptions & {
+  readonly consumer: string;
+  /** Makes durable what the source holds: its export may have been killed before it was. */
+  readonly flush: () => Promise<void>;
+};
 
 export function stoppedTrackerSource(env: Env, options: StoppedTracker): ChangeSource {
   return { name: 'tracker', changes: (question) => askStopped(env, options, question) };
@@ -75,7 +79,7 @@ export async function toldUpTo(
 
 async function askStopped(
   env: Env,
-  { consumer, ...options }: StoppedTracker,
+  { consumer, flush, ...options }: StoppedTracker,
   { since }: ChangeQuestion,
 ): Promise<ChangeAnswer> {
   let tracker: Tracker | Lost;
@@ -89,13 +93,14 @@ async function askStopped(
     if (tracker.reason === 'first') return absent();
     return cannotSay('tracker', tracker.reason, tracker.why);
   }
-  return answerOf(tracker, consumer, since);
+  return answerOf(tracker, consumer, since, flush);
 }
 
 async function answerOf(
   tracker: Tracker,
   consumer: string,
   since: Since | undefined,
+  flush: () => Promise<void>,
 ): Promise<ChangeAnswer> {
   let cut: Cut;
   try {
@@ -110,6 +115,7 @@ async function answerOf(
       map?.release();
       if (outcome.kind === 'failed') return;
       const { id, digest } = outcome.snapshot;
+      await flush();
       await tracker.acknowledge(consumer, cut, { snapshot: id, digest });
     } finally {
       await cut[Symbol.asyncDispose]();

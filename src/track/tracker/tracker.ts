@@ -273,7 +273,8 @@ export class Tracker implements AsyncDisposable {
     try {
       await this.#epochs.settled();
       if (this.#abandoned !== undefined) return;
-      assert(this.#flights.size === 0, 'a tracker is closed under its writes');
+      // A device that hangs: as after a crash, what is hot stays so in the log.
+      if (this.#flights.size > 0) return;
       this.#cleanAll([...this.#regions.idleSince(this.#regions.tick)]);
       // Where nothing went through the tracker, whatever changed was somebody else's.
       if (this.#still === undefined) this.#still = (await this.#options.identify()) ?? null;

@@ -206,7 +206,7 @@ class Conversation implements AsyncDisposable {
   async #finish(holding: Holding | undefined): Promise<Message> {
     const cut = this.#cut;
     if (cut !== undefined && holding !== undefined) {
-      await this.#options.device.tracker.acknowledge(this.#consumer, cut, holding);
+      await this.#options.device.acknowledge(this.#consumer, cut, holding);
     }
     await this.#end();
     return {};
@@ -214,9 +214,9 @@ class Conversation implements AsyncDisposable {
 
   /** NBD clients hold no snapshots: what they are told of begins with the mark. */
   async #mark(consumer: string): Promise<Message> {
-    const { tracker } = this.#options.device;
-    await using cut = tracker.cut();
-    await tracker.acknowledge(consumer, cut, { snapshot: null, digest: null });
+    const { device } = this.#options;
+    await using cut = device.cut();
+    await device.acknowledge(consumer, cut, { snapshot: null, digest: null });
     return { epoch: cut.epoch, context: `ferry:dirty/${cut.epoch}` };
   }
 

@@ -64,8 +64,11 @@ export async function trackedExport(
       whyNotVouched: whyNotVouched(source?.kind),
       async [Symbol.asyncDispose]() {
         await control[Symbol.asyncDispose]();
-        await base.flush();
-        await tracker[Symbol.asyncDispose]();
+        try {
+          await base.flush();
+        } finally {
+          await tracker[Symbol.asyncDispose]();
+        }
       },
     };
   } catch (error) {
