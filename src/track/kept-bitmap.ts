@@ -43,7 +43,7 @@ export function parseBitmapMemory(value: unknown): BitmapMemory | undefined {
   return { identity, granularityBytes, sizeBytes, parts };
 }
 
-/** `read` answers the bitmap, or why there is none to be believed; it is called again at the end. */
+/** `read` answers the bitmap, or why none is to be believed; it is called again at the end. */
 export async function askKeptBitmap(
   { since, device }: ChangeQuestion,
   memory: SourceMemory<BitmapMemory>,

@@ -60,7 +60,7 @@ export function qemuBitmapSource({ moment, memory }: QemuBitmapOptions): ChangeS
             precision: 'exact',
             changed,
             view,
-            reason: `written in QEMU since ${since!.volume}@${since!.id.slice(0, 8)} (${frozen.name})`,
+            reason: `${frozen.name}: written since ${since!.volume}@${since!.id.slice(0, 8)}`,
             cost: () => ({ readBytes: 0, tookMs: 0 }),
             finish,
           };

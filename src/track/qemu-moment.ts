@@ -194,7 +194,7 @@ class Stage {
     );
     if (going.length > 0) return;
     throw new TrackError('TRACK_QMP', `bitmaps of ${node} were stopped by somebody else`, {
-      hint: `Remove them (block-dirty-bitmap-remove): ${stopped.map(({ name }) => name).join(', ')}`,
+      hint: `Remove them, or start them: ${stopped.map(({ name }) => name).join(', ')}`,
     });
   }
 

@@ -1,7 +1,7 @@
 /** Whether a running QEMU may write to an image: the kernel's table of locks tells. */
 import { type Env, hasCode, readFully } from '../core/index.ts';
 
-/** QEMU locks byte 100 + n to say that it holds permission n; 1 is to write (block/file-posix.c). */
+/** QEMU locks byte 100 + n if it holds permission n; 1 is to write (block/file-posix.c). */
 const WRITE_PERMISSION_BYTE = 101;
 const TABLE = '/proc/locks';
 const TABLE_BYTES_MAX = 4 * 1024 * 1024;

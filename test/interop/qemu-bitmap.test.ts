@@ -1,4 +1,4 @@
-/** Goal: a disk of a running QEMU is backed up at one moment, by bitmaps that are told the truth. */
+/** Goal: a disk of a running QEMU is backed up at one moment, by bitmaps that tell the truth. */
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';

@@ -10,7 +10,7 @@ const FLAG_SYNC = 1;
 /** All to the end of the file. */
 const REST = 0xffffffffffffffffn;
 
-// Unknown place, not placed yet, encoded, encrypted, not aligned, inline, tail: no place of its own.
+// Unknown place, not placed yet, encoded, encrypted, not aligned, inline, tail.
 const UNCERTAIN = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400;
 const UNWRITTEN = 0x800;
 
