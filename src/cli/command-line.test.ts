@@ -145,7 +145,8 @@ test('every command of the table has help, an example that parses, and code that
       assert.ok(spec.summary.length <= 72 && !spec.summary.endsWith('.'), spec.summary);
       assert.ok(spec.examples.length > 0, spec.name);
       for (const example of spec.examples) {
-        const [, ...words] = example.replace(/ [>|&].*/, '').split(' ');
+        const command = example.replace(/^(?:[A-Z_]+=\S+ )+/, '').replace(/ [>|&].*/, '');
+        const [, ...words] = command.split(' ');
         const found = parseCommandLine(commandGroups, words, '1') as Invocation;
         assert.equal(found.entry?.spec.name, spec.name, example);
       }
