@@ -25,12 +25,7 @@ import { tryPin } from './pin.ts';
 import { type SealedObjects, sealedObjects } from './sealer.ts';
 import { Session } from './session.ts';
 import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
-import {
-  forgetSnapshots,
-  holdSnapshots,
-  type TagChange,
-  tagSnapshots,
-} from './snapshot-changes.ts';
+import * as changes from './snapshot-changes.ts';
 import { SnapshotDevice } from './snapshot-device.ts';
 import { snapshotTracking } from './snapshot-tracking.ts';
 import {
@@ -348,18 +343,18 @@ export class Repository implements AsyncDisposable {
   /** What only they hold goes with the next garbage collection. STORE_HELD. */
   async forget(snapshots: readonly Snapshot[]): Promise<void> {
     this.#checkChangeable();
-    await forgetSnapshots(this.#log, snapshots);
+    await changes.forgetSnapshots(this.#log, snapshots);
   }
 
   /** Nothing forgets what is held. */
   async hold(snapshots: readonly Snapshot[], held: boolean): Promise<void> {
     this.#checkChangeable();
-    await holdSnapshots(this.#log, snapshots, held);
+    await changes.holdSnapshots(this.#log, snapshots, held);
   }
 
-  async tag(snapshots: readonly Snapshot[], change: TagChange): Promise<void> {
+  async tag(snapshots: readonly Snapshot[], change: changes.TagChange): Promise<void> {
     this.#checkChangeable();
-    await tagSnapshots(this.#log, snapshots, change);
+    await changes.tagSnapshots(this.#log, snapshots, change);
   }
 
   #checkChangeable(): void {

@@ -55,7 +55,7 @@ export const backupSpec = {
   arguments: {
     source: argument(
       'SOURCE',
-      'a path, nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, or the same with qmp+unix:',
+      'a path, nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, or qmp+unix: likewise',
       'file',
     ),
   },
