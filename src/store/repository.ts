@@ -257,8 +257,7 @@ export class Repository implements AsyncDisposable {
   async pin(snapshots: readonly Snapshot[], follows = false): Promise<AsyncDisposable> {
     // A reader must not take a repository away from its one writer.
     const mayWrite = !this.isBlind && !isSingleWriter(this.superblock);
-    const { generation } = this.#log.state;
-    const announced = { generation, snapshots, follows };
+    const announced = { generation: this.#log.state.generation, snapshots, follows };
     const pin = mayWrite ? await tryPin(this.#env, this.objects, announced) : undefined;
     try {
       await this.#follow();
@@ -284,9 +283,8 @@ export class Repository implements AsyncDisposable {
   async device(snapshot: Snapshot, since?: Snapshot): Promise<Device> {
     this.checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
     const chunks = new ChunkReader(this.objects, await this.index());
-    const { readsInFlight } = this.objects;
     return new SnapshotDevice(snapshot, this.reader, chunks, {
-      readsInFlight,
+      readsInFlight: this.objects.readsInFlight,
       follow: () => this.#follow(),
       isThere: () => this.#log.state.snapshots.has(snapshot.id),
       tracking: since && snapshotTracking(this.reader, since, snapshot),
