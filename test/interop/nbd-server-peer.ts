@@ -1,6 +1,6 @@
 /** nbd-server of the Linux NBD project as a peer: it takes its orders from a file, and forks. */
 import { readFile, writeFile } from 'node:fs/promises';
-import { start } from './processes.ts';
+import { listening, start } from './processes.ts';
 
 export type NbdServerOrders = {
   readonly socket: string;
@@ -28,6 +28,7 @@ export async function startNbdServer(
   await using starter = start(tool, ['-C', `${path}.conf`, '-p', `${path}.pid`]);
   const { exitCode, stderr } = await starter.finished();
   if (exitCode !== 0) throw new Error(`nbd-server did not start: ${stderr}`);
+  await listening(socket);
   return {
     async [Symbol.asyncDispose]() {
       process.kill(Number(await readFile(`${path}.pid`, 'utf8')), 'SIGTERM');

@@ -2,6 +2,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** Long enough for a loaded machine, short enough to end a hang. */
 const defaultTimeoutMs = 60_000;
@@ -150,6 +151,15 @@ async function isListening(path: string): Promise<boolean> {
     if (!line.endsWith(` ${path}`)) return false;
     return (Number.parseInt(line.split(/\s+/)[3] ?? '0', 16) & acceptsConnections) !== 0;
   });
+}
+
+/** For a program that went into the background by itself: resolves when somebody listens there. */
+export async function listening(path: string, timeoutMs = defaultTimeoutMs): Promise<void> {
+  const endMs = performance.now() + timeoutMs;
+  while (!(await isListening(path))) {
+    if (performance.now() > endMs) throw new Error(`nobody listens at ${path}`);
+    await delay(listenPollMs);
+  }
 }
 
 /** Runs `command` to its end; rejects, killing it, when the time limit passes. */
