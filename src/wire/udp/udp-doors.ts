@@ -1,6 +1,7 @@
 /** Both ends of opening a UDP lane: the host's one socket for all, the dialler's own for each. */
 import type { Clock, DatagramAddress, DatagramSocket, Net, Random } from '../../core/index.ts';
 import type { BufferPool } from '../buffers.ts';
+import { closedError } from '../errors.ts';
 import * as m from '../messages/index.ts';
 import type { Session } from '../session.ts';
 import { type ExportKey, FROM_DIALLER, FROM_HOST, laneKeys, laneNumberOf } from './keys.ts';
@@ -121,6 +122,11 @@ export async function openUdpLane(options: OpenUdpOptions): Promise<UdpLane> {
       onClosed() {},
     },
   );
+  if (session.state !== 'open') {
+    // Nobody would close it any more, and the process would not end.
+    socket.close();
+    throw closedError();
+  }
   const lane = new UdpLane({
     ...{ id: offer.laneId, lane: laneNumberOf(offer.token), pool, owner: session },
     ...{ clock: env.clock, random: env.random },

@@ -70,6 +70,8 @@ export class Layers implements AsyncDisposable {
   }
 
   static async open(env: Env, options: LayersOptions): Promise<Layers> {
+    // Others may have forgotten snapshots, or taken the name, since the repository was opened.
+    await options.repository.refresh();
     const known = await readReplicaState(env, options.directory);
     const state = known ?? (await begin(env, options));
     checkSame(state, options);

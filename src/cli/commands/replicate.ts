@@ -1,0 +1,117 @@
+/** `ferry replicate`: keeps a volume present at a provider. */
+import { connectProvider } from '../../service/index.ts';
+import { checkVolumeName } from '../../store/index.ts';
+import {
+  comparedSource,
+  type EpochReport,
+  type EpochSource,
+  type Held,
+  type KeepResult,
+  keepReplica,
+} from '../../transfer/replicate/index.ts';
+import { type BackupSource, openBackupSource } from '../backup-source.ts';
+import type { Context } from '../context.ts';
+import { usageError } from '../errors.ts';
+import { exportedSource } from '../exported-source.ts';
+import { interruption } from '../interrupted.ts';
+import { nodeOf } from '../node.ts';
+import type { Progress } from '../progress.ts';
+import { formatDuration, formatSize } from '../sizes.ts';
+import type { Run } from '../spec.ts';
+import type { replicateSpec } from '../table/replication.ts';
+
+/** A source is taken as it is: raw, and whole. */
+const noOptions = {
+  format: 'raw',
+  bitmap: undefined,
+  imageSnapshot: undefined,
+  rbdDiff: undefined,
+} as const;
+
+const INTERVAL_MS = 1_000;
+/** `--once` without success for so long ends with what was last in its way. */
+const GIVE_UP_MS = 120_000;
+
+export const run: Run<typeof replicateSpec> = async (context: Context, values) => {
+  const { env, output, signal } = context;
+  const { source, to, once, lane } = values;
+  if (once && values.interval !== undefined) {
+    throw usageError('--once and --interval exclude each other', 'ferry replicate');
+  }
+  const node = await nodeOf(context);
+  await using from = await openBackupSource(context, source, noOptions);
+  const name = values.name ?? from.volume;
+  checkVolumeName(name);
+  const startMs = env.clock.monotonicMs();
+  const progress = output.progress('comparing', from.device.sizeBytes);
+  let result: KeepResult;
+  try {
+    result = await keepReplica(env, {
+      ...{ name, source: epochsOf(context, from, name, progress), signal },
+      ...(once ? { giveUpMs: GIVE_UP_MS } : { intervalMs: values.interval ?? INTERVAL_MS }),
+      connect: () => connectProvider(env, { ...to, ...node, lane }),
+      onEpoch: (report, held) => tellEpoch(context, name, report, held),
+      onTrouble: (error, againMs) =>
+        output.warn(`${messageOf(error)}; trying again in ${formatDuration(againMs)}`),
+    });
+  } catch (error) {
+    if (signal.aborted && !once) {
+      output.summary({ state: 'stopped', volume: name }, `${name} is replicated no longer`);
+      return;
+    }
+    throw interruption(error, signal, {
+      message: `nothing of ${name} was committed`,
+      hint: 'Run the same command again: what the provider has is not sent again.',
+    });
+  }
+  progress.finish();
+  tellEnd(context, name, result, env.clock.monotonicMs() - startMs);
+};
+
+function epochsOf(
+  context: Context,
+  from: BackupSource,
+  name: string,
+  progress: Progress,
+): EpochSource {
+  if (from.running !== undefined) return exportedSource(context.env, from.running, name);
+  const { clock } = context.env;
+  return comparedSource(from.device, clock, ({ doneBytes }) => progress.update(doneBytes));
+}
+
+function fieldsOf(report: EpochReport | undefined) {
+  if (report === undefined) return {};
+  const { dataBytes, knownBytes, zeroBytes, sameBytes, sentBytes } = report;
+  return { dataBytes, knownBytes, zeroBytes, sameBytes, sentBytes };
+}
+
+function tellEpoch({ output }: Context, name: string, report: EpochReport, { epoch }: Held): void {
+  const fields = { state: 'epoch', volume: name, epoch, ...fieldsOf(report) };
+  const { dataBytes, sentBytes } = report;
+  const what = `${formatSize(dataBytes)} changed, ${formatSize(sentBytes)} sent`;
+  output.status(fields, `${name} is at epoch ${epoch} there: ${what}`);
+}
+
+function tellEnd(
+  { output }: Context,
+  name: string,
+  { report, held, snapshot }: KeepResult,
+  tookMs: number,
+): void {
+  const { epoch, replica } = held;
+  const fields = { volume: name, epoch, replica, ...snapshot, ...fieldsOf(report) };
+  const made = snapshot === undefined ? '' : `, ${name}@${snapshot.snapshot.slice(0, 8)}`;
+  const lines = [`${name}: epoch ${epoch} is there${made}, in ${formatDuration(tookMs)}`];
+  if (report !== undefined) {
+    lines.push(
+      `  new      ${formatSize(report.dataBytes)}, sent as ${formatSize(report.sentBytes)}`,
+      `  known    ${formatSize(report.knownBytes)}; ${formatSize(report.zeroBytes)} of zeroes`,
+      `  same     ${formatSize(report.sameBytes)}`,
+    );
+  }
+  output.summary({ ...fields, durationMs: Math.round(tookMs) }, lines.join('\n'));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

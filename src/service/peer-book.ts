@@ -1,0 +1,126 @@
+/** Peer book: the nodes that are known here, by the fingerprints of their certificates. */
+import {
+  type Env,
+  fromHex,
+  isHex,
+  readStateFile,
+  replaceStateFile,
+  type StateFolder,
+  toHex,
+  withStateLock,
+} from '../core/index.ts';
+import { ServiceError } from './errors.ts';
+
+export type Peer = {
+  /** SHA-256 of its certificate, hexadecimal. */
+  readonly fingerprint: string;
+  readonly name: string;
+  /** Agents send to this node; providers take from it. */
+  readonly role: 'agent' | 'provider';
+  /** Of a provider: HOST:PORT. */
+  readonly address: string | null;
+  /** When they were paired, for people. */
+  readonly since: string;
+};
+
+const NAME = 'peers.json';
+const BYTES_MAX = 4 * 1024 * 1024;
+export const PEERS_MAX = 10_000;
+
+export class PeerBook {
+  readonly #env: Env;
+  readonly #folder: StateFolder;
+
+  constructor(env: Env, folder: StateFolder) {
+    this.#env = env;
+    this.#folder = folder;
+  }
+
+  /** As it is now: another process may have changed it. */
+  async peers(role?: Peer['role']): Promise<readonly Peer[]> {
+    const bytes = await readStateFile(this.#env, this.#path, BYTES_MAX);
+    const all = bytes === undefined ? [] : this.#decoded(bytes);
+    return role === undefined ? all : all.filter((peer) => peer.role === role);
+  }
+
+  /** In the order of `peers(role)`. */
+  async pins(role: Peer['role']): Promise<readonly Uint8Array[]> {
+    return (await this.peers(role)).map(({ fingerprint }) => fromHex(fingerprint, 32)!);
+  }
+
+  /** Replaces what was known by that fingerprint in that role, and a provider at that address. */
+  async add(
+    peer: Omit<Peer, 'since' | 'fingerprint'> & { fingerprint: Uint8Array },
+  ): Promise<Peer> {
+    const since = new Date(this.#env.clock.wallMs()).toISOString();
+    const added: Peer = { ...peer, fingerprint: toHex(peer.fingerprint), since };
+    await this.#change((peers) => {
+      const others = peers.filter((one) => !replaces(added, one));
+      if (others.length < PEERS_MAX) return [...others, added];
+      throw new ServiceError('SERVICE_STATE', `${PEERS_MAX} peers are known already`, {
+        hint: 'Revoke some (`ferry peers --revoke`).',
+      });
+    });
+    return added;
+  }
+
+  /** By name or the beginning of the fingerprint; answers who it was. SERVICE_UNKNOWN_PEER. */
+  async revoke(which: string): Promise<readonly Peer[]> {
+    const isIt = ({ name, fingerprint }: Peer) =>
+      name === which || (which.length >= 8 && fingerprint.startsWith(which.toLowerCase()));
+    let gone: readonly Peer[] = [];
+    await this.#change((peers) => {
+      gone = peers.filter(isIt);
+      return peers.filter((peer) => !isIt(peer));
+    });
+    if (gone.length > 0) return gone;
+    throw new ServiceError('SERVICE_UNKNOWN_PEER', `${which} is no peer of this node`, {
+      hint: 'See `ferry peers`; give its name or eight digits of its fingerprint.',
+    });
+  }
+
+  get #path(): string {
+    return `${this.#folder.directory}/${NAME}`;
+  }
+
+  async #change(change: (peers: readonly Peer[]) => readonly Peer[]): Promise<void> {
+    await withStateLock(this.#env, this.#folder, async () => {
+      const peers = change(await this.peers());
+      const text = `${JSON.stringify({ version: 1, peers }, undefined, 1)}\n`;
+      await replaceStateFile(this.#env, this.#path, new TextEncoder().encode(text));
+    });
+  }
+
+  #decoded(bytes: Uint8Array): readonly Peer[] {
+    try {
+      const { version, peers } = JSON.parse(new TextDecoder().decode(bytes));
+      if (version !== 1 || !Array.isArray(peers) || !peers.every(isPeer)) throw new TypeError();
+      return peers;
+    } catch (cause) {
+      throw new ServiceError('SERVICE_STATE', `${this.#path} cannot be read`, {
+        hint: 'Put it back, or remove it and pair with the peers again.',
+        cause,
+      });
+    }
+  }
+}
+
+/** What a certificate calls its node; `DNS:` is how TLS tells names from addresses. */
+export function nodeName(names: readonly string[], otherwise: string): string {
+  return names[0]?.replace(/^DNS:/, '') ?? otherwise;
+}
+
+function replaces(added: Peer, other: Peer): boolean {
+  if (added.role !== other.role) return false;
+  const isSamePlace = added.address !== null && added.address === other.address;
+  return added.fingerprint === other.fingerprint || isSamePlace;
+}
+
+function isPeer(value: unknown): value is Peer {
+  const { fingerprint, name, role, address } = value as Record<string, unknown>;
+  const isKnown = typeof fingerprint === 'string' && isHex(fingerprint, 32);
+  const isPlaced = address === null || typeof address === 'string';
+  return (
+    isKnown && typeof name === 'string' && isPlaced && (role === 'agent' || role === 'provider')
+  );
+}

@@ -1,0 +1,149 @@
+/** Goal: a provider and an agent, as a person runs them: paired, replicated, restored, refused. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
+import { test } from 'node:test';
+import { connect } from '../../src/nbd/index.ts';
+import { type Running, run, start } from '../interop/processes.ts';
+import {
+  env,
+  ferryPath,
+  type Line,
+  linesOf,
+  MIB,
+  noise,
+  overwrite,
+  type Place,
+  place,
+  writeImage,
+} from './ferry.ts';
+
+const SIZE = 3 * MIB + 4096;
+
+type Serving = { readonly child: Running; readonly uri: string; readonly token: string };
+
+/** As another machine would have it. */
+function provider(here: Place) {
+  const FERRY_STATE_DIR = here.path('provider');
+  return { cwd: here.folder, env: { ...here.variables, FERRY_STATE_DIR } };
+}
+
+async function serve(here: Place, ...words: string[]): Promise<Serving> {
+  const child = start(ferryPath, ['serve', '--json', ...words], provider(here));
+  const { uri, token } = JSON.parse(await child.line('"state":"ready"'));
+  return { child, uri, token };
+}
+
+async function served(...words: string[]): Promise<Place & { serving: Serving }> {
+  const here = await place();
+  await here.ok('init');
+  await writeImage(here.path('disk.img'), SIZE, { 0: noise(MIB, 1), [2 * MIB]: noise(70_000, 2) });
+  const serving = await serve(here, '--listen', '127.0.0.1:0', ...words);
+  const dispose = here[Symbol.asyncDispose].bind(here);
+  return Object.assign(here, {
+    serving,
+    async [Symbol.asyncDispose]() {
+      await serving.child[Symbol.asyncDispose]();
+      await dispose();
+    },
+  });
+}
+
+async function replicated(here: Place, uri: string, ...words: string[]): Promise<Line> {
+  const lines = await here.json(0, 'replicate', 'disk.img', '--to', uri, '--once', ...words);
+  return lines.at(-1)!;
+}
+
+async function checkRestored(here: Place, volume: string): Promise<void> {
+  const target = here.path(`${volume.replaceAll(/\W/g, '-')}.out`);
+  await here.ok('restore', volume, target);
+  assert.ok((await readFile(here.path('disk.img'))).equals(await readFile(target)), volume);
+}
+
+test('what an agent replicates once is restored from the repository of the provider', async () => {
+  await using here = await served();
+  const { uri, token } = here.serving;
+  await here.ok('pair', uri, token);
+  const first = await replicated(here, uri);
+  assert.deepEqual([first.volume, first.epoch, first.dataBytes], ['disk', 1, MIB + 131_072]);
+  await checkRestored(here, 'disk@latest');
+  const again = await replicated(here, uri);
+  assert.deepEqual([again.dataBytes, again.snapshot], [0, first.snapshot]);
+  await overwrite(here.path('disk.img'), 5_000, noise(100, 3));
+  const third = await replicated(here, uri);
+  assert.equal(third.dataBytes, 65_536);
+  await checkRestored(here, 'disk@latest');
+  // The same content under another name: hashes go first, and nothing follows them.
+  const other = await replicated(here, uri, '--name', 'copy');
+  assert.equal(other.epoch, 1);
+  assert.ok(Number(other.knownBytes) >= MIB && Number(other.sentBytes) < 80_000);
+  await checkRestored(here, 'copy@latest');
+  here.serving.child.kill('SIGTERM');
+  const { exitCode, stderr } = await here.serving.child.finished();
+  assert.deepEqual([exitCode, stderr], [0, '']);
+  assert.equal((await stat(here.path('state/node'))).mode & 0o077, 0);
+});
+
+test('a token is good for one use, and a node that was revoked is not let in', async () => {
+  await using here = await served();
+  const { uri, token } = here.serving;
+  const unknown = await here.failure(1, 'replicate', 'disk.img', '--to', uri, '--once');
+  assert.equal(unknown.code, 'SERVICE_UNKNOWN_PEER');
+  assert.equal((await here.failure(1, 'pair', uri, token.slice(1))).code, 'SERVICE_TOKEN');
+  await here.ok('pair', uri, token);
+  const used = await here.failure(1, 'pair', uri, token);
+  assert.match(used.message, /WIRE_TOKEN/);
+  const [known] = await here.json(0, 'peers');
+  assert.equal(known!.role, 'provider');
+  await replicated(here, uri);
+  const there = await run(ferryPath, ['peers', '--json'], provider(here));
+  const [agent] = linesOf(there.stdout);
+  assert.equal(agent!.role, 'agent');
+  const words = ['peers', '--revoke', String(agent!.fingerprint)];
+  assert.equal((await run(ferryPath, words, provider(here))).exitCode, 0);
+  const revoked = await here.failure(1, 'replicate', 'disk.img', '--to', uri, '--once');
+  assert.match(revoked.message, /WIRE_NOT_TRUSTED/);
+  assert.equal((await here.failure(1, 'peers', '--revoke', 'nobody')).code, 'SERVICE_UNKNOWN_PEER');
+});
+
+test('a volume beyond the quota is refused, and so is the name of a backup', async () => {
+  await using here = await served('--quota', '4M', '--volumes', '1');
+  const { uri, token } = here.serving;
+  await here.ok('pair', uri, token);
+  await here.ok('backup', 'disk.img', '--name', 'mine');
+  const refused = async (name: string, code: string) => {
+    const words = ['replicate', 'disk.img', '--to', uri, '--once', '--name', name];
+    const { message } = await here.failure(1, ...words);
+    assert.match(message, new RegExp(code));
+  };
+  await refused('mine', 'REPLICATE_VOLUME_TAKEN');
+  await replicated(here, uri);
+  await refused('second', 'REPLICATE_QUOTA');
+});
+
+test('a running export is replicated while it is written, through a provider that is killed', async () => {
+  await using here = await served();
+  const { uri, token } = here.serving;
+  await here.ok('pair', uri, token);
+  const exported = await here.serve('export', 'disk.img', '--name', 'live');
+  const agent = here.start('replicate', 'live', '--to', uri, '--interval', '1s', '--json');
+  await agent.line('"epoch":1');
+  await using device = await connect(env, exported.uri);
+  await device.write(noise(8192, 5), 40_960, 0);
+  await device.flush();
+  const second = JSON.parse(await agent.line('"epoch":2'));
+  assert.equal(second.dataBytes, 8192);
+  here.serving.child.kill('SIGKILL');
+  await once(here.serving.child.child, 'close');
+  await device.write(noise(4096, 6), 2 * MIB, 0);
+  await device.flush();
+  const revived = await serve(here, '--listen', uri.slice('ferry://'.length));
+  await using _again = revived.child;
+  await agent.line('"epoch":3');
+  agent.kill('SIGINT');
+  const { exitCode, stdout } = await agent.finished();
+  assert.deepEqual([exitCode, linesOf(stdout).at(-1)!.state], [0, 'stopped']);
+  const lines = await here.json(0, 'replicate', 'live', '--to', uri, '--once');
+  assert.ok(lines.at(-1)!.snapshot !== undefined);
+  await checkRestored(here, 'live@latest');
+});
