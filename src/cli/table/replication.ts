@@ -104,7 +104,7 @@ export const replicateSpec = {
     'goes on until Ctrl-C, through lost links and restarts of the provider. Hashes go first: what',
     'the provider has already, from whichever volume of its repository, is not sent.',
     '',
-    'A SOURCE that is exported (`ferry export SOURCE --name VOL`) is replicated through its export:',
+    'A SOURCE that is exported (`ferry export SOURCE --name VOL`) is replicated through that:',
     'each epoch is one moment of the volume, and only what changed is read. Any other SOURCE is',
     'read whole and compared each time; it should not be written to meanwhile.',
   ].join('\n'),
