@@ -52,10 +52,13 @@ test('what is not in memory is left to the pool, and after misses tries become r
       stdio: 'ignore',
     });
   const target = new Uint8Array(4096);
-  for (let missed = 0; missed < 6; missed += 1) {
+  // The kernel drops pages when it can: not those that another processor has in hand.
+  let missed = 0;
+  for (let turn = 0; missed < 6 && turn < 100; turn += 1) {
     drop();
-    assert.equal(file.readAtOnce!(target, 2 ** 21), false);
+    missed = file.readAtOnce!(target, 2 ** 21) ? 0 : missed + 1;
   }
+  assert.equal(missed, 6);
   fs.readFileSync(at('cold')); // Now all of it is in memory, but that is found out only later.
   assert.equal(file.readAtOnce!(target, 0), false);
   let tries = 0;
