@@ -51,7 +51,7 @@ const to: OptionSpec<ProviderAddress> = {
 
 export const serveSpec = {
   name: 'serve',
-  summary: 'be the provider: receive volumes, verify them, keep them in the repository',
+  summary: 'be the provider: receive volumes, verify and keep them',
   details: [
     'Prints where it listens, and a line to be run once on the agent (`ferry pair`): after that',
     'both sides know each other. What arrives is verified, forced to disk, and acknowledged; each',
