@@ -1,5 +1,7 @@
 /** From words to an invocation: commander parses and writes help from the command table. */
+
 import { Command, CommanderError, Option } from 'commander';
+import { messageOf } from '../core/index.ts';
 import { usageError } from './errors.ts';
 import { exitStatus } from './exit-codes.ts';
 import { type GlobalValues, globalOptions, longFlag } from './global-options.ts';
@@ -150,7 +152,7 @@ function parsed(spec: CommandSpec, what: string, parse: () => unknown): unknown 
   try {
     return parse();
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     throw usageError(`${what}: ${message}`, `ferry ${spec.name}`, error);
   }
 }

@@ -1,5 +1,5 @@
 /** The errors of the command line itself, and how any error is shown. */
-import { FerryError } from '../core/index.ts';
+import { FerryError, messageOf } from '../core/index.ts';
 import { statusOf } from './exit-codes.ts';
 import { plainText } from './plain-text.ts';
 import type { Terminal } from './terminal.ts';
@@ -42,7 +42,7 @@ function describe(error: unknown): { code: string; message: string; hint: string
   if (error instanceof FerryError) {
     return { code: error.code, message: error.message, hint: error.hint };
   }
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   return {
     code: 'INTERNAL',
     message: `internal error: ${text}`,

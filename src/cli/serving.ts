@@ -1,5 +1,5 @@
 /** Serves one device over NBD until the command is told to stop. */
-import { type Address, hasCode } from '../core/index.ts';
+import { type Address, hasCode, messageOf } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import {
   type NbdServer,
@@ -92,8 +92,4 @@ function stateOf({ connectionCount }: NbdServer, uri: string) {
     fields: { state: 'serving', uri, connections: connectionCount },
     text: `serving ${uri}, ${clients}`,
   };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -50,3 +50,8 @@ export class EnvError extends FerryError<EnvErrorCode> {
 export function hasCode(error: unknown, code: string): boolean {
   return error instanceof FerryError && error.code === code;
 }
+
+/** What a thrown value says, whatever it is. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

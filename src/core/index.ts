@@ -14,6 +14,7 @@ export * from './node/node-kernel.ts';
 export { PERIOD_FORM, type Period, parsePeriod } from './period.ts';
 export * from './queue.ts';
 export * from './settle.ts';
+export * from './shared-run.ts';
 export * from './sibling-module.ts';
 export * from './size.ts';
 export * from './state-file.ts';

@@ -1,4 +1,5 @@
 /** Flushes that share their work and remember a failure for ever. */
+import { SharedRun } from '../core/index.ts';
 import { DeviceError } from './device.ts';
 import { toDeviceError } from './device-error.ts';
 
@@ -10,8 +11,7 @@ import { toDeviceError } from './device-error.ts';
 export class FlushGroup {
   readonly #name: string;
   readonly #sync: () => Promise<void>;
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+  readonly #shared = new SharedRun(() => this.#attempt());
   #failure: DeviceError | undefined;
 
   constructor(name: string, sync: () => Promise<void>) {
@@ -20,22 +20,7 @@ export class FlushGroup {
   }
 
   flush(): Promise<void> {
-    if (this.#next !== undefined) return this.#next;
-    if (this.#running === undefined) return this.#start();
-    const begin = (): Promise<void> => {
-      this.#next = undefined;
-      return this.#start();
-    };
-    this.#next = this.#running.then(begin, begin);
-    return this.#next;
-  }
-
-  #start(): Promise<void> {
-    const running = this.#attempt().finally(() => {
-      this.#running = undefined;
-    });
-    this.#running = running;
-    return running;
+    return this.#shared.join();
   }
 
   async #attempt(): Promise<void> {

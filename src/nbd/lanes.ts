@@ -1,5 +1,5 @@
 /** The connections of one device: shares calls out, and makes good the loss of a connection. */
-import { type Env, EnvError, hasCode } from '../core/index.ts';
+import { type Env, EnvError, hasCode, messageOf } from '../core/index.ts';
 import { DeviceError } from '../device/index.ts';
 import type { ClientConnection, ConnectionWatcher } from './client-connection.ts';
 import { COMMAND_BLOCK_STATUS, COMMAND_FLUSH, COMMAND_READ } from './constants.ts';
@@ -292,7 +292,7 @@ function closedError(): DeviceError {
 }
 
 function goneError(cause: unknown): DeviceError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = messageOf(cause);
   return new DeviceError('DEVICE_CLOSED', `a lost connection was not made good: ${reason}`, {
     hint: 'Look at the server, then open the device again.',
     cause,

@@ -1,6 +1,6 @@
 /** `ferry attach`: an export as a disk of this host's kernel, or as a file through FUSE. */
 import { resolve } from 'node:path';
-import { nodeKernel } from '../../core/index.ts';
+import { messageOf, nodeKernel } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import { attachDevice, attachFile, connect, detachDevice, isUri } from '../../nbd/index.ts';
 import { defaultVolumeName, openSource } from '../../transfer/index.ts';
@@ -100,7 +100,7 @@ async function attachAsFile(
     fileName: defaultVolumeName(source),
     readOnly,
     allowOther: values.allowOther,
-    onTrouble: (error) => output.warn(error instanceof Error ? error.message : String(error)),
+    onTrouble: (error) => output.warn(messageOf(error)),
   });
   const { sizeBytes } = device;
   output.setState(() => ({

@@ -1,5 +1,7 @@
 /** `ferry backup`: takes a snapshot of a source and tells what that took. */
+
 import { codecPool } from '../../codec/index.ts';
+import { messageOf } from '../../core/index.ts';
 import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
 import { auditWords, type Identity } from '../../track/index.ts';
 import {
@@ -139,10 +141,6 @@ function reasonOf({ reason, snapshot, parent }: ChangesResult): string {
 function isWritten(before: Identity | undefined, after: Identity | undefined): boolean {
   if (before?.kind !== 'file') return false;
   return before.modifiedMs !== after?.modifiedMs || before.sizeBytes !== after.sizeBytes;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function sizeLines(sizeBytes: number, parent: Snapshot | undefined): string[] {

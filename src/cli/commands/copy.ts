@@ -1,4 +1,5 @@
 /** `ferry copy`: copies snapshots from one repository to another, and tells which. */
+import { messageOf } from '../../core/index.ts';
 import type { Repository, Snapshot } from '../../store/index.ts';
 import {
   type CopyReport,
@@ -102,7 +103,7 @@ function tellCopied(output: Output, done: SnapshotCopy): void {
 }
 
 function tellRefused(output: Output, { snapshot, reason, error }: Refusal): void {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const { id, volume } = snapshot;
   const text = `${snapshotName(snapshot)} was not copied: ${message}`;
   output.item('refused', { id, volume, reason, message }, text);

@@ -1,5 +1,7 @@
 /** `ferry mount`: serves a snapshot over NBD; with --rw, writes go to a layer beside it. */
+
 import { dirname } from 'node:path';
+import { messageOf } from '../../core/index.ts';
 import type { ServeTlsOptions } from '../../nbd/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../store/index.ts';
 import { type BackupRequest, backup } from '../../transfer/backup/index.ts';
@@ -151,7 +153,7 @@ async function commitMeanwhile(
     const made = await commit();
     output.item('status', { state: 'committed', ...snapshotFields(made) }, textOf(made));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     output.warn(`not committed, still serving: ${reason}`);
   }
 }

@@ -1,4 +1,5 @@
 /** `ferry replicate`: keeps a volume present at a provider. */
+import { messageOf } from '../../core/index.ts';
 import { connectProvider } from '../../service/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
 import {
@@ -110,8 +111,4 @@ function tellEnd(
     );
   }
   output.summary({ ...fields, durationMs: Math.round(tookMs) }, lines.join('\n'));
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,6 +1,6 @@
 /** `ferry serve`: the provider. */
 import { codecPool } from '../../codec/index.ts';
-import { FerryError } from '../../core/index.ts';
+import { FerryError, messageOf } from '../../core/index.ts';
 import { ReplicaServer } from '../../service/index.ts';
 import { backup } from '../../transfer/backup/index.ts';
 import type { MakeSnapshot, ProviderEvent } from '../../transfer/replicate/index.ts';
@@ -73,8 +73,4 @@ function tell(output: Output, event: ProviderEvent): void {
     const { volume, agent } = event;
     output.detail(`${agent.slice(0, 16)} has opened ${volume}`);
   } else output.detail(`${event.volume} is at epoch ${event.epoch}`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,5 +1,5 @@
 /** An export as a disk of the kernel's NBD driver, kept connected when its server comes back. */
-import { type Env, EnvError, hasCode, type Kernel } from '../../core/index.ts';
+import { type Env, EnvError, hasCode, type Kernel, messageOf } from '../../core/index.ts';
 import type { Terms } from '../client-handshake.ts';
 import { securingOf } from '../connect.ts';
 import {
@@ -340,8 +340,4 @@ function indexOf(device: string): number {
   throw new EnvError('ENV_INVALID', `${device} is no NBD device`, {
     hint: 'Write /dev/nbd0, /dev/nbd1 and so on, or auto.',
   });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

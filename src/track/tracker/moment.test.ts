@@ -180,7 +180,7 @@ test('what was read, or is not wanted, is not kept, and never read as something 
   await using here = await place(base);
   const before = stateOf(base, here.device).bytes;
   const { cut, moment } = here.freeze();
-  moment.only([{ offsetBytes: 10 * BLOCK_BYTES, lengthBytes: 5 * BLOCK_BYTES }]);
+  moment.limitTo([{ offsetBytes: 10 * BLOCK_BYTES, lengthBytes: 5 * BLOCK_BYTES }]);
   const target = new Uint8Array(BLOCK_BYTES);
   await moment.read(target, 3 * BLOCK_BYTES); // Not wanted, and not written yet: an audit may.
   assert.ok(equalBytes(target, blockOf(before, 3)));

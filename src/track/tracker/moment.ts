@@ -93,7 +93,7 @@ export class Moment implements Device {
   }
 
   /** Only these will be read for certain; the others may be asked for, and be gone. */
-  only(ranges: Iterable<Extent>): void {
+  limitTo(ranges: Iterable<Extent>): void {
     const { shape } = this.#options;
     const wanted = new DirtyMap(shape, new PageBudget(Number.POSITIVE_INFINITY));
     for (const { offsetBytes, lengthBytes } of ranges) {

@@ -1,5 +1,6 @@
 /** An append-only file of records: those who wait for durability share one sync. */
-import { crc32, type Env, type OpenFile, writeFully } from '../../core/index.ts';
+import { dirname } from 'node:path';
+import { crc32, type Env, type OpenFile, SharedRun, writeFully } from '../../core/index.ts';
 import { TrackError } from '../errors.ts';
 import { LOG_BYTES_MIN } from './limits.ts';
 import {
@@ -97,8 +98,7 @@ export class RecordLog {
   #writer: RecordWriter | undefined;
   #pending: Record[] = [];
   #rewriteAtBytes = 0;
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+  readonly #shared = new SharedRun(() => this.#attempt());
   #failure: TrackError | undefined;
 
   /** The first commit makes the file. */
@@ -123,29 +123,13 @@ export class RecordLog {
   }
 
   commit(): Promise<void> {
-    if (this.#next !== undefined) return this.#next;
-    if (this.#running === undefined) return this.#start();
-    const begin = (): Promise<void> => {
-      this.#next = undefined;
-      return this.#start();
-    };
-    this.#next = this.#running.then(begin, begin);
-    return this.#next;
+    return this.#shared.join();
   }
 
   async close(): Promise<void> {
-    await this.#next?.catch(() => undefined);
-    await this.#running?.catch(() => undefined);
+    await this.#shared.settled();
     await this.#writer?.close();
     this.#writer = undefined;
-  }
-
-  #start(): Promise<void> {
-    const running = this.#attempt().finally(() => {
-      this.#running = undefined;
-    });
-    this.#running = running;
-    return running;
   }
 
   async #attempt(): Promise<void> {
@@ -171,7 +155,7 @@ export class RecordLog {
     this.#pending = []; // Part of the snapshot; what comes meanwhile is not.
     const old = this.#writer;
     this.#writer = await writeWhole(this.#env, this.#where, [...this.#snapshot()]);
-    await this.#env.files.syncDirectory(path.slice(0, path.lastIndexOf('/')));
+    await this.#env.files.syncDirectory(dirname(path));
     this.#rewriteAtBytes = Math.max(LOG_BYTES_MIN, 2 * this.#writer.sizeBytes);
     await old?.close();
   }

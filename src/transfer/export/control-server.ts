@@ -178,7 +178,7 @@ class Conversation implements AsyncDisposable {
     if (map !== undefined) {
       this.#map = map;
       this.#ranges = map.ranges();
-      moment.only(widened(map, Number(align), device.sizeBytes));
+      moment.limitTo(widened(map, Number(align), device.sizeBytes));
     }
     const address = { kind: 'unix', path: momentSocket(path, this.#number) } as const;
     this.#server = await serve(this.#env, { address, exports: new Map([['', moment]]) });

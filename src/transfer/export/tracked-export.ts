@@ -1,4 +1,5 @@
 /** Puts a tracker in front of a source, and a control socket beside it. */
+import { dirname } from 'node:path';
 import type { Env } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
@@ -46,7 +47,7 @@ export async function trackedExport(
   const directory = trackerDirectory(stateDirectory, volume);
   await makeDirectory(directory);
   const path = controlSocket(stateDirectory, volume);
-  await makeDirectory(path.slice(0, path.lastIndexOf('/')));
+  await makeDirectory(dirname(path));
   const identify = () => identityOf(env, sourcePath);
   const { sizeBytes } = base;
   const tracker = await Tracker.open(env, { directory, volume, sizeBytes, identify });

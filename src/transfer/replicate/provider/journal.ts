@@ -1,11 +1,14 @@
 /** Journal: an append-only file of records on the provider's disk; those who wait share a sync. */
 import assert from 'node:assert/strict';
+import { dirname } from 'node:path';
 import {
   type Env,
   FormatError,
   hasCode,
+  messageOf,
   type OpenFile,
   readFully,
+  SharedRun,
   writeFully,
 } from '../../../core/index.ts';
 import { damagedJournal, ReplicateError } from '../errors.ts';
@@ -38,8 +41,7 @@ export class Journal implements AsyncDisposable {
   #recordCount: number;
   #writtenBytes: number;
   #pending: Pending[] = [];
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+  readonly #shared = new SharedRun(() => this.#attempt());
   #failure: ReplicateError | undefined;
   #users = 0;
   #closing: PromiseWithResolvers<void> | undefined;
@@ -73,7 +75,7 @@ export class Journal implements AsyncDisposable {
     try {
       await writeFully(file, header, 0);
       await file.sync();
-      await env.files.syncDirectory(path.slice(0, path.lastIndexOf('/')));
+      await env.files.syncDirectory(dirname(path));
       return new Journal(path, file, nonce, header.byteLength);
     } catch (error) {
       await file.close().catch(() => undefined); // The first error counts.
@@ -131,14 +133,7 @@ export class Journal implements AsyncDisposable {
 
   /** Settles when all that was appended before is durable. REPLICATE_JOURNAL_FAILED for ever. */
   durable(): Promise<void> {
-    if (this.#next !== undefined) return this.#next;
-    if (this.#running === undefined) return this.#start();
-    const begin = (): Promise<void> => {
-      this.#next = undefined;
-      return this.#start();
-    };
-    this.#next = this.#running.then(begin, begin);
-    return this.#next;
+    return this.#shared.join();
   }
 
   /** The payload of a durable record; whoever reads it verifies what is in it. */
@@ -171,18 +166,9 @@ export class Journal implements AsyncDisposable {
     if (this.#closing !== undefined) return;
     this.#closing = Promise.withResolvers();
     if (this.#users === 0) this.#closing.resolve();
-    await this.#next?.catch(() => undefined);
-    await this.#running?.catch(() => undefined);
+    await this.#shared.settled();
     await this.#closing.promise;
     await this.#file.close();
-  }
-
-  #start(): Promise<void> {
-    const running = this.#attempt().finally(() => {
-      this.#running = undefined;
-    });
-    this.#running = running;
-    return running;
   }
 
   async #attempt(): Promise<void> {
@@ -245,8 +231,8 @@ async function rewrite(file: OpenFile, fromBytes: number, endBytes: number): Pro
 }
 
 function journalFailed(path: string, cause: unknown): ReplicateError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new ReplicateError('REPLICATE_JOURNAL_FAILED', `${path} cannot be written: ${why}`, {
+  const message = `${path} cannot be written: ${messageOf(cause)}`;
+  return new ReplicateError('REPLICATE_JOURNAL_FAILED', message, {
     hint: 'Make room or repair the disk of the state directory; the agent tries again.',
     cause,
   });
