@@ -1,5 +1,4 @@
 /** The one table between device errors and the error numbers of NBD, which are Linux's. */
-import { hasCode } from '../core/index.ts';
 import { DeviceError, type DeviceErrorCode } from '../device/index.ts';
 
 export const EPERM = 1;
@@ -54,9 +53,4 @@ export function deviceError(number: number, what: string): DeviceError {
     'Look at the log of the server.',
   ];
   return new DeviceError(code, `${what}: ${words} (error ${number})`, { hint });
-}
-
-/** Whether the number says that the call can never work, as against having failed. */
-export function isUnsupported(error: unknown): boolean {
-  return hasCode(error, 'DEVICE_UNSUPPORTED');
 }

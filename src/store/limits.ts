@@ -31,9 +31,6 @@ export const LEAF_BYTES = 8 * MiB;
 /** Children of an inner node. */
 export const FANOUT = 256;
 
-/** Inner levels above the leaves: 256^5 leaves of 8 MiB are more than 2^53 bytes. */
-export const HEIGHT_MAX = 5;
-
 /** A tree record is closed when it has grown beyond this. */
 export const TREE_RECORD_TARGET = 192 * KiB;
 

@@ -1,5 +1,5 @@
 /** Walks the pieces of a snapshot in order, page by page, without touching chunks. */
-import { coveredBytes, leafCount, treeHeight } from './geometry.ts';
+import { leafCount, treeHeight } from './geometry.ts';
 import { type Leaf, PIECE_CHUNK } from './leaf.ts';
 import { FANOUT, LEAF_BYTES } from './limits.ts';
 import type { Child, Tree, TreeReader } from './tree-reader.ts';
@@ -45,9 +45,4 @@ export function eachChunk(
     if (leaf.kinds[piece] === PIECE_CHUNK) visit(offset, length, leaf.id(piece));
     offset += length;
   }
-}
-
-/** Bytes of the volume that leaf `index` covers. */
-export function leafRange(tree: Tree, index: number): { offsetBytes: number; lengthBytes: number } {
-  return { offsetBytes: index * LEAF_BYTES, lengthBytes: coveredBytes(tree.geometry, 0, index) };
 }

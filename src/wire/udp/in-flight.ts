@@ -11,8 +11,6 @@ const LOST = 2;
 /** Packets later ones of which have come: fewer may be out of order. RFC 9002, section 6.1.1. */
 const REORDERED_MIN = 3;
 
-export type Acked = { readonly frame: OutgoingFrame; readonly piece: number };
-
 export class InFlight {
   readonly #state = new Uint8Array(IN_FLIGHT_MAX);
   readonly #frame = new Array<OutgoingFrame | undefined>(IN_FLIGHT_MAX).fill(undefined);

@@ -24,8 +24,6 @@ export const PIECE_AT = PACKET_HEADER_BYTES + PIECE_HEADER_BYTES;
 export const PIECE_BYTES = DATAGRAM_BYTES_MAX - PIECE_AT - TAG_BYTES;
 export const PING_BYTES = 8;
 
-export type PacketHeader = { kind: number; lane: number; number: number };
-
 export function putPacketHeader(
   bytes: Uint8Array,
   kind: number,
