@@ -1,8 +1,8 @@
 /** The side that dials: keeps one session, over as many connections as that takes. */
-import type { Env, SecureStream, Stream, Timer } from '../core/index.ts';
+import { type Env, equalBytes, type Stream, type Timer } from '../core/index.ts';
 import { BufferPool } from './buffers.ts';
 import { protocolError, WireError } from './errors.ts';
-import { exchange, makeHello, readHello } from './hello-exchange.ts';
+import { exchange, type MaybeSecure, makeHello, readHello } from './hello-exchange.ts';
 import { LaneChooser, type LaneMode } from './lane-chooser.ts';
 import * as limits from './limits.ts';
 import * as m from './messages/index.ts';
@@ -44,8 +44,6 @@ export async function dialSession(options: DialOptions): Promise<DialledSession>
 const UDP_PAUSE_FIRST_MS = 10_000;
 const UDP_PAUSE_MAX_MS = 600_000;
 
-type MaybeSecure = Stream & Partial<Pick<SecureStream, 'peerCertificate' | 'exportKey'>>;
-
 class Dialler {
   readonly #options: DialOptions;
   readonly #pool: BufferPool;
@@ -71,7 +69,7 @@ class Dialler {
 
   async #connect(): Promise<void> {
     const { env, dial, pairingToken, capabilities, required } = this.#options;
-    const stream = await dial();
+    const stream: MaybeSecure = await dial();
     const session = this.#session;
     if (session?.state === 'closed') {
       stream.destroy();
@@ -105,20 +103,19 @@ class Dialler {
     });
   }
 
-  #meet(stream: Stream, hello: m.Hello): Session {
+  #meet(stream: MaybeSecure, hello: m.Hello): Session {
     const known = this.#session;
     if (known !== undefined) {
-      if (Buffer.compare(known.token, hello.sessionToken) !== 0) {
+      if (!equalBytes(known.token, hello.sessionToken)) {
         throw protocolError('the host answers with another session');
       }
       known.meet(hello);
       return known;
     }
     const { env, identity, handlers } = this.#options;
-    const { peerCertificate } = stream as Partial<SecureStream>;
     const session: Session = new Session({
       ...{ env, pool: this.#pool, token: hello.sessionToken, identity },
-      fingerprint: peerCertificate?.fingerprint,
+      fingerprint: stream.peerCertificate?.fingerprint,
       handlers: {
         ...bound(handlers),
         onBroken: (error) => {

@@ -1,5 +1,5 @@
 /** What can go wrong between two ends of a session. */
-import { FerryError, FormatError, hasCode } from '../core/index.ts';
+import { FerryError, hasCode, messageOf } from '../core/index.ts';
 
 export type WireErrorCode =
   /** Bytes that do not parse, or a checksum that is wrong. */
@@ -88,8 +88,8 @@ export function decoding<T>(what: string, decode: () => T): T {
   try {
     return decode();
   } catch (error) {
-    if (error instanceof FormatError || hasCode(error, 'FORMAT_INVALID')) {
-      throw formatError(`${what} does not parse: ${(error as Error).message}`, error);
+    if (hasCode(error, 'FORMAT_INVALID')) {
+      throw formatError(`${what} does not parse: ${messageOf(error)}`, error);
     }
     throw error;
   }

@@ -46,7 +46,7 @@ export function putHeader(
   bytes[at + 11] = 0;
   putU32(bytes, at + 12, header.sequence % 0x100000000);
   putU32(bytes, at + 16, Math.floor(header.sequence / 0x100000000));
-  let checksum = crc32(bytes.subarray(at + 4, at + HEADER_BYTES));
+  let checksum = checksumOfHeader(bytes, at);
   for (const part of parts) checksum = crc32(part, checksum);
   putU32(bytes, at, checksum);
 }

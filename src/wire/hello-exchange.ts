@@ -1,5 +1,5 @@
 /** The hellos of both sides: made, compared, and waited for, before there is a session. */
-import type { Clock, Stream } from '../core/index.ts';
+import type { Clock, SecureStream, Stream } from '../core/index.ts';
 import type { BufferPool } from './buffers.ts';
 import {
   closedError,
@@ -17,6 +17,9 @@ import * as m from './messages/index.ts';
 /** Versions of the protocol that this program speaks. */
 export const VERSION_MIN = 1;
 export const VERSION_MAX = 1;
+
+/** A connection over TLS, or one that is trusted as it is. */
+export type MaybeSecure = Stream & Partial<Pick<SecureStream, 'peerCertificate' | 'exportKey'>>;
 
 /** What both sides can do beyond the bare protocol. */
 export const CAPABILITIES: readonly string[] = ['lanes', 'udp', 'zstd'];

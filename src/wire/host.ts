@@ -4,14 +4,14 @@ import {
   type Env,
   equalSecrets,
   type PeerCertificate,
-  type SecureStream,
   type Stream,
   type Tls,
+  toHex,
 } from '../core/index.ts';
 import { BufferPool } from './buffers.ts';
 import { closedError, WireError } from './errors.ts';
 import { HalfOpen } from './half-open.ts';
-import { exchange, type First, makeHello, readHello } from './hello-exchange.ts';
+import { exchange, type First, type MaybeSecure, makeHello, readHello } from './hello-exchange.ts';
 import { type LaneChoice, LaneChooser, type LaneMode } from './lane-chooser.ts';
 import { LaneDoor } from './lane-door.ts';
 import { SESSIONS_MAX, TLS_TIMEOUT_MS } from './limits.ts';
@@ -56,8 +56,6 @@ export type HostOptions = {
   /** A connection came to nothing. */
   onRefused?(error: unknown, peer: string): void;
 };
-
-type MaybeSecure = Stream & Partial<Pick<SecureStream, 'peerCertificate' | 'exportKey'>>;
 
 export class SessionHost {
   readonly #options: HostOptions;
@@ -164,7 +162,7 @@ export class SessionHost {
   }
 
   #join(join: m.LaneJoin, certificate: PeerCertificate | undefined, messages: MessageStream): void {
-    const session = this.#sessions.get(keyOf(join.sessionToken));
+    const session = this.#sessions.get(toHex(join.sessionToken));
     if (session === undefined || !isSame(session, certificate)) throw unknownSession();
     this.#doors.join(session, join, messages);
   }
@@ -183,7 +181,7 @@ export class SessionHost {
     });
     messages.send(m.HELLO, 0, m.encodeHello(reply));
     if (isNew) {
-      this.#sessions.set(keyOf(session.token), session);
+      this.#sessions.set(toHex(session.token), session);
       session.handlers = admission.open(session);
       const { env, lane = 'auto' } = this.#options;
       this.#choosers.set(session, new LaneChooser(env.clock, session, lane));
@@ -198,7 +196,7 @@ export class SessionHost {
     certificate: PeerCertificate | undefined,
   ): Promise<{ session: Session; isNew: boolean }> {
     const { identity } = admission;
-    const known = this.#sessions.get(keyOf(sessionToken));
+    const known = this.#sessions.get(toHex(sessionToken));
     if (known !== undefined) {
       if (known.identity !== identity || !isSame(known, certificate)) throw unknownSession();
       return { session: known, isNew: false };
@@ -219,7 +217,7 @@ export class SessionHost {
       handlers: { onMessage() {}, onClosed() {} },
       ...(received !== undefined && { received }),
       onGone: () => {
-        this.#sessions.delete(keyOf(token));
+        this.#sessions.delete(toHex(token));
         this.#doors.forget(session);
         this.#choosers.get(session)?.stop();
       },
@@ -231,10 +229,6 @@ export class SessionHost {
     this.#halfOpen.remove(stream);
     this.#options.onRefused?.(error, stream.peer);
   }
-}
-
-function keyOf(token: Uint8Array): string {
-  return Buffer.from(token).toString('hex');
 }
 
 function isSame({ fingerprint }: Session, certificate: PeerCertificate | undefined): boolean {

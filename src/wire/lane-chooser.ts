@@ -1,10 +1,11 @@
 /** Chooses the lanes that carry data: tries them with real data, and again on another link. */
 import type { Clock, Timer } from '../core/index.ts';
-import type { Lane } from './lane.ts';
+import type { Lane, LaneKind } from './lane.ts';
 import type { Session } from './session.ts';
 
-export type LaneMode = 'auto' | 'control' | 'tls' | 'udp';
-export type LaneSet = 'control' | 'tls' | 'udp';
+/** All lanes of one kind. */
+export type LaneSet = LaneKind;
+export type LaneMode = 'auto' | LaneSet;
 
 export type LaneChoice = {
   readonly lanes: LaneSet;
@@ -191,7 +192,7 @@ export class LaneChooser {
     this.#doubtAtMs = nowMs + this.#doubtMs;
     this.#lastBytes = this.#bytesOf(best);
     this.#recentRate = rateOf(best);
-    this.#use(best, `${told}`);
+    this.#use(best, told);
   }
 
   /** Tries again after a while, or as soon as the lane in use carries much less than it did. */

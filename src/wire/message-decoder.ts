@@ -93,9 +93,14 @@ export class MessageDecoder {
   #deliver(body: Uint8Array, buffer: Uint8Array | undefined): void {
     const header = this.#header;
     this.#haveHeaderBytes = 0;
-    if (crc32(body, checksumOfHeader(this.#headerBytes, 0)) !== header.checksum) {
-      throw formatError(`the checksum of a message of type ${header.type} is wrong`);
-    }
+    checkBody(this.#headerBytes, header, body);
     this.#sink.onMessage(header, body, buffer);
+  }
+}
+
+/** Throws unless the checksum of `header`, which was read from `headerBytes`, is right. */
+export function checkBody(headerBytes: Uint8Array, header: Header, body: Uint8Array): void {
+  if (crc32(body, checksumOfHeader(headerBytes, 0)) !== header.checksum) {
+    throw formatError(`the checksum of a message of type ${header.type} is wrong`);
   }
 }

@@ -1,6 +1,6 @@
 /** Bodies that are compressed on the way: those of facts and lists, not of blocks. */
 import { compress, decompress } from '../codec/index.ts';
-import { ByteReader, ByteWriter } from '../core/index.ts';
+import { ByteReader, ByteWriter, messageOf } from '../core/index.ts';
 import { decoding, formatError, limitError } from './errors.ts';
 import { FLAG_COMPRESSED } from './header.ts';
 import { BODY_BYTES_MAX } from './limits.ts';
@@ -40,7 +40,7 @@ export function unpacked(body: Uint8Array): Uint8Array {
     try {
       return decompress(algorithm, reader.take(reader.remaining), rawBytes);
     } catch (error) {
-      throw formatError(`a compressed body does not unfold: ${(error as Error).message}`, error);
+      throw formatError(`a compressed body does not unfold: ${messageOf(error)}`, error);
     }
   });
 }

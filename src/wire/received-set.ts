@@ -1,6 +1,6 @@
 /** Numbers that have been seen: all up to one, and some of those that follow. */
 import { UNACKNOWLEDGED_MAX } from './limits.ts';
-import type { Received } from './messages/index.ts';
+import { forEachLater, type Received } from './messages/index.ts';
 
 export class ReceivedSet {
   #cumulative: number;
@@ -9,9 +9,7 @@ export class ReceivedSet {
   constructor(from?: Received) {
     this.#cumulative = from?.cumulative ?? 0;
     if (from === undefined) return;
-    for (let at = 0; at < 8 * from.later.byteLength; at += 1) {
-      if ((from.later[at >> 3]! & (1 << (at & 7))) !== 0) this.add(from.cumulative + 2 + at);
-    }
+    forEachLater(from, (sequence) => this.add(sequence));
   }
 
   get cumulative(): number {

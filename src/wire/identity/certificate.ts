@@ -1,6 +1,6 @@
 /** The key pair and the self-signed certificate by which a node is known; RFC 5280. */
 import { createPrivateKey, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
-import { type Random, sha256, type TlsIdentity } from '../../core/index.ts';
+import { messageOf, type Random, sha256, type TlsIdentity } from '../../core/index.ts';
 import { WireError } from '../errors.ts';
 import * as der from './der.ts';
 
@@ -80,7 +80,7 @@ export function loadIdentity({ certificates, key }: TlsIdentity): NodeIdentity {
     }
     return { certificates, key, fingerprint: sha256(certificate.raw) };
   } catch (cause) {
-    const why = (cause as Error).message;
+    const why = messageOf(cause);
     throw new WireError('WIRE_FORMAT', `the identity of this node cannot be used: ${why}`, {
       hint: 'Restore its files, or make a new one and pair again.',
       cause,

@@ -2,6 +2,7 @@
 import { createCipheriv, createDecipheriv, timingSafeEqual } from 'node:crypto';
 import { SHA256_BYTES, sha256 } from '../../core/index.ts';
 import { WireError } from '../errors.ts';
+import { getU32 } from '../header.ts';
 import { DATAGRAM_BYTES_MAX, TAG_BYTES } from './packets.ts';
 
 const LABEL = 'EXPORTER-blockferry-udp-1';
@@ -33,8 +34,7 @@ export function laneKeys(exportKey: ExportKey, token: Uint8Array, direction: num
 
 /** What packets of a lane begin with, so that its keys are found. */
 export function laneNumberOf(token: Uint8Array): number {
-  const digest = sha256(token);
-  return (digest[0]! | (digest[1]! << 8) | (digest[2]! << 16) | (digest[3]! << 24)) >>> 0;
+  return getU32(sha256(token), 0);
 }
 
 /** AES-256-GCM over whole frames; the frame's number, which never repeats, is the nonce. */

@@ -1,15 +1,10 @@
 /** A lane over datagrams: proves the path, sends and receives, repairs, and gives up in time. */
-import {
-  type Clock,
-  crc32,
-  type DatagramAddress,
-  type Random,
-  type Timer,
-} from '../../core/index.ts';
+import type { Clock, DatagramAddress, Random, Timer } from '../../core/index.ts';
 import type { BufferPool } from '../buffers.ts';
 import { formatError, timeoutError } from '../errors.ts';
-import { checksumOfHeader, emptyHeader, getHeader, HEADER_BYTES } from '../header.ts';
+import { emptyHeader, getHeader, HEADER_BYTES } from '../header.ts';
 import type { Lane, LaneOwner } from '../lane.ts';
+import { checkBody } from '../message-decoder.ts';
 import { headerOf } from '../message-stream.ts';
 import type { LaneKeys } from './keys.ts';
 import { makeAck, PacketWindow, readRuns } from './packet-window.ts';
@@ -243,9 +238,7 @@ export class UdpLane implements Lane {
     if (header.bodyBytes !== body.byteLength || frame[11] !== 0) {
       throw formatError('a frame is not one message');
     }
-    if (crc32(body, checksumOfHeader(frame, 0)) !== header.checksum) {
-      throw formatError(`the checksum of a message of type ${header.type} is wrong`);
-    }
+    checkBody(frame, header, body);
     this.#options.owner.admit(this, header);
     this.#options.owner.onMessage(this, header, body, undefined);
   }
