@@ -25,8 +25,6 @@ export class Inbound {
   /** Done with: what ACK tells. */
   readonly #done: ReceivedSet;
   #undoneMessages = 0;
-  /** Bytes of bodies that came in vain, as they had come before. */
-  duplicateBytes = 0;
 
   constructor(options: InboundOptions) {
     this.#options = options;
@@ -71,7 +69,6 @@ export class Inbound {
       this.#options.onDone(isLow || this.#undoneMessages >= ACK_MESSAGES_MAX);
     };
     if (this.#delivered.has(sequence)) {
-      this.duplicateBytes += bodyBytes;
       // If it is still in the user's hands, it lies in another buffer.
       if (this.#done.has(sequence)) onDone();
       else giveBack();

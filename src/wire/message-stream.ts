@@ -52,10 +52,6 @@ export class MessageStream {
     });
   }
 
-  get queuedBytes(): number {
-    return this.#stream.queuedBytes;
-  }
-
   get isFull(): boolean {
     return this.#isFull || this.#isClosed;
   }
@@ -73,14 +69,6 @@ export class MessageStream {
   /** A message of its own, outside of every queue. */
   send(type: number, flags: number, body: Uint8Array, written?: () => void): void {
     this.write([headerOf(type, flags, 1, 0, [body]), body], written);
-  }
-
-  pause(): void {
-    this.#stream.pause();
-  }
-
-  resume(): void {
-    this.#stream.resume();
   }
 
   /** Nothing more is heard; what is queued may leave, for a while. */

@@ -18,8 +18,6 @@ export type Outgoing = {
   sequence: number;
   /** The lane on which it was sent last; -1 while it waits. */
   laneId: number;
-  /** How often it was sent. */
-  sentCount: number;
 };
 
 /** Small and urgent messages go by the control lane, which is never full of blocks. */
@@ -101,7 +99,6 @@ export class Outbound {
       this.unacknowledgedBytes += message.bodyBytes;
     } else this.resentBytes += message.bodyBytes;
     message.laneId = laneId;
-    message.sentCount += 1;
   }
 
   /** Answers the bytes that are newly acknowledged. */

@@ -11,7 +11,6 @@ export class RoundTrip {
   #peerUs = 0;
   #peerAtUs = 0;
   #smoothedMs: number | undefined;
-  #smallestMs = Number.POSITIVE_INFINITY;
   /** When the peer last showed that it had read something of ours. */
   answeredAtMs: number;
 
@@ -23,10 +22,6 @@ export class RoundTrip {
   /** 0 until it is known. */
   get milliseconds(): number {
     return this.#smoothedMs ?? 0;
-  }
-
-  get smallestMs(): number {
-    return this.#smoothedMs === undefined ? 0 : this.#smallestMs;
   }
 
   next(backlogBytes: number): Uint8Array {
@@ -47,7 +42,6 @@ export class RoundTrip {
     this.answeredAtMs = nowUs / 1000;
     this.#smoothedMs ??= sampleMs;
     this.#smoothedMs += (sampleMs - this.#smoothedMs) / SMOOTHING;
-    this.#smallestMs = Math.min(this.#smallestMs, sampleMs);
     return false;
   }
 

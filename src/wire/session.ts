@@ -123,8 +123,7 @@ export class Session implements LaneOwner {
       this.#wantsRoom = true;
       return false;
     }
-    const place = { sequence: 0, laneId: -1, sentCount: 0 };
-    this.#outbound.push({ ...body, type, priority, onAcknowledged, ...place });
+    this.#outbound.push({ ...body, type, priority, onAcknowledged, sequence: 0, laneId: -1 });
     this.pump();
     return true;
   }

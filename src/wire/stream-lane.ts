@@ -78,10 +78,6 @@ export class StreamLane implements Lane, Receiver {
     this.#owner.onLaneClosed(this, error);
   }
 
-  pause(): void {
-    this.#messages.pause();
-  }
-
   end(): void {
     this.#messages.end();
   }

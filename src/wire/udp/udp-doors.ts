@@ -102,7 +102,6 @@ export type OpenUdpOptions = {
   readonly exportKey: ExportKey;
   /** The host's address, in numbers. */
   readonly host: string;
-  readonly packetsMax?: number;
   readonly onProven?: () => void;
 };
 
@@ -130,7 +129,6 @@ export async function openUdpLane(options: OpenUdpOptions): Promise<UdpLane> {
   const lane = new UdpLane({
     ...{ id: offer.laneId, lane: laneNumberOf(offer.token), pool, owner: session },
     ...{ clock: env.clock, random: env.random },
-    ...(options.packetsMax !== undefined && { packetsMax: options.packetsMax }),
     sendKeys: laneKeys(exportKey, offer.token, FROM_DIALLER),
     receiveKeys: laneKeys(exportKey, offer.token, FROM_HOST),
     transmit: (datagrams, count, to) => void socket.send(datagrams, count, to),

@@ -34,7 +34,6 @@ export type UdpLaneOptions = {
   readonly owner: LaneOwner;
   readonly sendKeys: LaneKeys;
   readonly receiveKeys: LaneKeys;
-  readonly packetsMax?: number;
   transmit(datagrams: readonly Uint8Array[], count: number, to: DatagramAddress): void;
   /** The path works in both directions. */
   onProven(lane: UdpLane): void;
@@ -121,7 +120,7 @@ export class UdpLane implements Lane {
       this.destroy(timeoutError(`datagrams were not acknowledged for ${UDP_SILENCE_MS} ms`));
       return;
     }
-    if (nextNumber > (this.#options.packetsMax ?? PACKETS_MAX)) {
+    if (nextNumber > PACKETS_MAX) {
       this.destroy(timeoutError('the keys of this lane are used up'));
       return;
     }
