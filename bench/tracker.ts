@@ -9,7 +9,7 @@ import { Tracker, tracked } from '../src/track/index.ts';
 import { runOk, start } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
-import { OWN_SUBJECT, type Report } from './report.ts';
+import { median, OWN_SUBJECT, type Report } from './report.ts';
 
 const BLOCK_BYTES = 4096;
 const GIB = 2 ** 30;
@@ -178,9 +178,7 @@ async function withFio(
     ratios.push(rates[1]! / rates[0]!);
     options.say(`pair ${pair + 1}: ${rates[1]!.toFixed(0)} / ${rates[0]!.toFixed(0)}`);
   }
-  ratios.sort((a, b) => a - b);
-  const middle = (ratios[FIO_PAIRS / 2 - 1]! + ratios[FIO_PAIRS / 2]!) / 2;
-  report.note(`fio: median ratio of ${FIO_PAIRS} pairs ${middle.toFixed(3)}`);
+  report.note(`fio: median ratio of ${FIO_PAIRS} pairs ${median(ratios).toFixed(3)}`);
 }
 
 async function fioRate(

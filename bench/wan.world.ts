@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isInstalled } from './processes.ts';
 
 export type LinkOptions = {
   readonly megabits: number;
@@ -44,9 +45,8 @@ export function linkProblem(): string | undefined {
   for (const [program, package_] of [
     ['ip', 'iproute2'],
     ['gcc', 'gcc'],
-  ]) {
-    const found = spawnSync('sh', ['-c', 'command -v "$1"', 'sh', program!]);
-    if (found.status !== 0) return `${program} is not installed; Debian: ${package_}`;
+  ] as const) {
+    if (!isInstalled(program)) return `${program} is not installed; Debian: ${package_}`;
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run torture -- nbd [KILLS] [POWER-CUTS]`, `store [SEED [TRIAL]]`, `tracker [KILLS]`: see the
- * files of these names.
+ * `npm run torture -- nbd [KILLS] [POWER-CUTS]`, `store [SEED [TRIAL]]`, `tracker [KILLS]`,
+ * `replicate [SEEDS [FIRST]]`: see the files of these names.
  * The numbers are totals: a run goes on where an interrupted one of the same code has stopped.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -41,7 +41,8 @@ async function run([name, ...words]: readonly string[]): Promise<boolean | undef
 const right = await run(process.argv.slice(2));
 if (right === undefined) {
   process.stderr.write(
-    'Usage: npm run torture -- nbd [KILLS] [POWER-CUTS] | store [SEED [TRIAL]] | tracker [KILLS]\n',
+    'Usage: npm run torture -- nbd [KILLS] [POWER-CUTS] | store [SEED [TRIAL]] | tracker [KILLS] ' +
+      '| replicate [SEEDS [FIRST]]\n',
   );
   process.exitCode = 2;
 } else process.exitCode = right ? 0 : 1;

@@ -2,6 +2,7 @@
  * `npm run torture -- replicate [SEEDS [FIRST]]`: agent and provider in a simulated world, under as
  * many seeds; each one twice, which must give the same run.
  */
+import { messageOf } from '../../src/core/index.ts';
 import { simulate } from '../../src/transfer/replicate-simulation.suite.ts';
 
 /** True if every seed ended well. */
@@ -18,7 +19,7 @@ export async function tortureReplicate(seeds: number, first: number): Promise<bo
       crashes += outcome.crashes;
     } catch (error) {
       bad += 1;
-      process.stderr.write(`seed ${seed}: ${error instanceof Error ? error.message : error}\n`);
+      process.stderr.write(`seed ${seed}: ${messageOf(error)}\n`);
     }
   }
   const done = `${seeds} seeds from ${first} on: ${cuts} cuts of the volume`;

@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeEnv } from '../../src/core/index.ts';
 import { Total } from './total.ts';
@@ -72,18 +72,14 @@ async function begin(
   reference: string,
   sizeBytes: number,
 ): Promise<boolean> {
-  try {
-    readFileSync(reference, { flag: 'r' });
-    return false;
-  } catch {
-    mkdirSync(place, { recursive: true });
-    writeFileSync(image, Buffer.alloc(sizeBytes, 0x11));
-    await using tracker = await openTracker(env, place);
-    await using cut = tracker.cut();
-    await tracker.acknowledge('torture', cut, { snapshot: 's', digest: 'd' });
-    copyFileSync(image, reference);
-    return true;
-  }
+  if (existsSync(reference)) return false;
+  mkdirSync(place, { recursive: true });
+  writeFileSync(image, Buffer.alloc(sizeBytes, 0x11));
+  await using tracker = await openTracker(env, place);
+  await using cut = tracker.cut();
+  await tracker.acknowledge('torture', cut, { snapshot: 's', digest: 'd' });
+  copyFileSync(image, reference);
+  return true;
 }
 
 async function judge(place: string, image: string, reference: string): Promise<Verdict> {
