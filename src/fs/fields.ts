@@ -59,13 +59,6 @@ export class Fields {
     return this.bytes.subarray(at, at + lengthBytes);
   }
 
-  /** Text up to the first zero byte, or all of it. */
-  text(at: number, lengthBytes: number): string {
-    const bytes = this.take(at, lengthBytes);
-    const end = bytes.indexOf(0);
-    return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
-  }
-
   #check(at: number, lengthBytes: number): void {
     if (at >= 0 && lengthBytes >= 0 && at + lengthBytes <= this.bytes.byteLength) return;
     throw damaged(

@@ -31,9 +31,6 @@ export type ChangeQuestion = {
 /** A stretch that may differ; the kind, if the writer told it: it reads as zero, was discarded. */
 export type ChangedRange = Extent & { readonly kind?: 'data' | 'zero' | 'discarded' };
 
-/** What finding the changes took until now; both grow while the ranges are iterated. */
-export type ChangeCost = { readonly readBytes: number; readonly tookMs: number };
-
 /** How the run ended that had asked; `failed` also if nothing was committed on purpose. */
 export type Outcome =
   | { readonly kind: 'committed'; readonly snapshot: Snapshot }
@@ -63,7 +60,6 @@ export type ChangeSet = {
    * only what was written before the question.
    */
   readonly view?: Device;
-  cost(): ChangeCost;
   readonly finish: Finish;
 };
 

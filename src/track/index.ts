@@ -5,7 +5,6 @@ export {
   type CannotSayReason,
   CHANGE_SOURCES,
   type ChangeAnswer,
-  type ChangeCost,
   type ChangedRange,
   type ChangeQuestion,
   type ChangeSet,

@@ -75,7 +75,6 @@ function changeSet(now: BitmapState, finish: Finish): ChangeSet {
     precision: 'superset',
     changed: now.dirty,
     reason: `${now.what}: all that was written since it was made`,
-    cost: () => ({ readBytes: 0, tookMs: 0 }),
     finish,
   };
 }

@@ -50,7 +50,6 @@ export function nbdBitmapSource({ device, bitmap }: NbdBitmapOptions): ChangeSou
         precision: 'exact',
         changed: dirty,
         reason: `${what}, which is named for ${since!.volume}@${since!.id.slice(0, 8)}`,
-        cost: () => ({ readBytes: 0, tookMs: 0 }),
         finish: async () => {},
       };
     },

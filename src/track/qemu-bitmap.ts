@@ -61,7 +61,6 @@ export function qemuBitmapSource({ moment, memory }: QemuBitmapOptions): ChangeS
             changed,
             view,
             reason: `${frozen.name}: written since ${since!.volume}@${since!.id.slice(0, 8)}`,
-            cost: () => ({ readBytes: 0, tookMs: 0 }),
             finish,
           };
         }

@@ -78,10 +78,8 @@ async function ask(options: SharedExtentsOptions, question: ChangeQuestion): Pro
   const finish = finisher(options, clone, before?.path);
   const { view } = clone;
   if ('reason' in kept) return cannotSay('extents', kept.reason, kept.why, { view, finish });
-  const startMs = env.clock.monotonicMs();
   const told = await compare(env, kept.value, clone.path);
   if ('why' in told) return cannotSay('extents', told.reason, told.why, { view, finish });
-  const tookMs = env.clock.monotonicMs() - startMs;
   const { since } = question;
   return {
     kind: 'changes',
@@ -90,7 +88,6 @@ async function ask(options: SharedExtentsOptions, question: ChangeQuestion): Pro
     changed: told.runs,
     reason: `blocks not shared with the clone of ${since!.volume}@${since!.id.slice(0, 8)}`,
     view,
-    cost: () => ({ readBytes: 0, tookMs }),
     finish,
   };
 }

@@ -67,10 +67,6 @@ export class Regions {
     return this.#hot.size;
   }
 
-  isCold(region: number): boolean {
-    return this.#states[region] === COLD;
-  }
-
   /** Hot and warming ones: all that a log must name. */
   *marks(): Generator<number> {
     yield* this.#hot;

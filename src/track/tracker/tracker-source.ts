@@ -130,7 +130,6 @@ async function answerOf(
     precision: isSure ? 'exact' : 'superset',
     changed: map.ranges(),
     reason: reasonOf(tracker.volume, since!, map.unsureCount),
-    cost: () => ({ readBytes: 0, tookMs: 0 }),
     finish,
   };
 }

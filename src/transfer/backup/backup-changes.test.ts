@@ -25,7 +25,6 @@ function claims(changed: readonly Extent[], told: string[], view?: Device): Chan
       })(),
       reason: 'it says so',
       ...(view && { view }),
-      cost: () => ({ readBytes: 0, tookMs: 0 }),
       finish: async (outcome) => {
         told.push(outcome.kind === 'failed' ? 'failed' : outcome.snapshot.id);
       },

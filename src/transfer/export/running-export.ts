@@ -129,7 +129,6 @@ function answerOf(
     changed: pages(asker),
     reason: reasonOf(volume, since!, unsureRegions),
     view,
-    cost: () => ({ readBytes: 0, tookMs: 0 }),
     finish,
   };
 }
