@@ -4,6 +4,7 @@ import type { Device } from '../device/index.ts';
 import {
   differingClusters,
   type Qcow2Header,
+  type Qcow2Map,
   type Qcow2Snapshot,
   readQcow2Header,
   readQcow2Map,
@@ -60,13 +61,14 @@ export function imageSnapshotsSource(options: ImageSnapshotsOptions): ChangeSour
         if (now === undefined) {
           return cannotSay('snapshot', 'absent', `${file.name} has no snapshot ${snapshot}`);
         }
-        const value = await memoryOf(options, header, now);
+        const map = await readQcow2Map(file, header, now.table);
+        const value = memoryOf(options, now, map);
         const finish: Finish = async (outcome) => {
           if (outcome.kind === 'committed') await memory.remember(outcome.snapshot, value);
         };
         const kept = await memory.recall(since);
         if ('reason' in kept) return cannotSay('snapshot', kept.reason, kept.why, { finish });
-        return await compare(options, { header, snapshots, now }, kept.value, finish);
+        return await compare(options, { header, snapshots, now, map }, kept.value, finish);
       } catch (error) {
         if (!(error instanceof FerryError)) throw error;
         return cannotSay('snapshot', 'lost', error.message);
@@ -79,11 +81,13 @@ type Image = {
   readonly header: Qcow2Header;
   readonly snapshots: readonly Qcow2Snapshot[];
   readonly now: Qcow2Snapshot;
+  /** Of `now`. */
+  readonly map: Qcow2Map;
 };
 
 async function compare(
   options: ImageSnapshotsOptions,
-  { header, snapshots, now }: Image,
+  { header, snapshots, now, map }: Image,
   before: ImageSnapshotMemory,
   finish: Finish,
 ): Promise<ChangeAnswer> {
@@ -95,7 +99,8 @@ async function compare(
   }
   const old = snapshots.find(({ id, name }) => id === before.id && name === before.name);
   if (old === undefined) return cannotSay('snapshot', 'lost', `${what} is gone`, { finish });
-  const is = await memoryOf(options, header, old);
+  const older = await readQcow2Map(file, header, old.table);
+  const is = memoryOf(options, old, older);
   const isSame =
     is.time === before.time && equalBytes(fromHex(is.table, 32)!, fromHex(before.table, 32)!);
   if (!isSame) {
@@ -105,9 +110,7 @@ async function compare(
     const why = `${what} has ${old.table.sizeBytes} bytes, ${now.name} ${now.table.sizeBytes}`;
     return cannotSay('snapshot', 'resized', why, { finish });
   }
-  const older = await readQcow2Map(file, header, old.table);
-  const newer = await readQcow2Map(file, header, now.table);
-  const changed: Extent[] = await Array.fromAsync(differingClusters(older, newer));
+  const changed: Extent[] = await Array.fromAsync(differingClusters(older, map));
   return {
     kind: 'changes',
     source: 'snapshot',
@@ -118,13 +121,11 @@ async function compare(
   };
 }
 
-async function memoryOf(
-  { file, identity }: ImageSnapshotsOptions,
-  header: Qcow2Header,
-  snapshot: Qcow2Snapshot,
-): Promise<ImageSnapshotMemory> {
-  const { id, name, seconds, nanoseconds, table } = snapshot;
-  const map = await readQcow2Map(file, header, table);
+function memoryOf(
+  { identity }: ImageSnapshotsOptions,
+  { id, name, seconds, nanoseconds }: Qcow2Snapshot,
+  { firstTable }: Qcow2Map,
+): ImageSnapshotMemory {
   const time = `${seconds}.${nanoseconds}`;
-  return { identity, id, name, time, table: toHex(sha256(map.firstTable)) };
+  return { identity, id, name, time, table: toHex(sha256(firstTable)) };
 }

@@ -112,7 +112,7 @@ class Stage {
   }
 
   async begin(): Promise<QemuMoment> {
-    const { sizeBytes, bitmaps } = await this.#look();
+    const { sizeBytes, bitmaps, driver } = await this.#look();
     const frozen = bitmaps.map(({ name, inconsistent }) => ({
       name,
       isConsistent: inconsistent !== true,
@@ -124,7 +124,11 @@ class Stage {
     const usable = frozen.filter(({ isConsistent }) => isConsistent);
     const node = this.#node;
     await this.#transaction([
-      { type: 'block-dirty-bitmap-add', data: { node, name: bitmap, ...(await this.#kind()) } },
+      {
+        type: 'block-dirty-bitmap-add',
+        // In a qcow2 image the bitmap survives QEMU's end; elsewhere it does not.
+        data: { node, name: bitmap, persistent: driver === 'qcow2', granularity: 65_536 },
+      },
       ...usable.map(({ name }) => ({ type: 'block-dirty-bitmap-disable', data: { node, name } })),
       {
         type: 'blockdev-backup',
@@ -215,12 +219,6 @@ class Stage {
     const all = found['dirty-bitmaps'] ?? [];
     const bitmaps = all.filter(({ name }) => BITMAP_NAME.test(name));
     return { sizeBytes: found.image['virtual-size'], bitmaps, driver: found.drv };
-  }
-
-  /** In a qcow2 image the bitmap survives QEMU's end; elsewhere it does not. */
-  async #kind(): Promise<{ persistent: boolean; granularity: number }> {
-    const { driver } = await this.#look();
-    return { persistent: driver === 'qcow2', granularity: 65_536 };
   }
 
   async #makeAside(sizeBytes: number): Promise<void> {
