@@ -14,3 +14,6 @@ export const AUDIT_SHARE = 0.005;
 
 /** And no more than this: on large volumes the share is smaller, and the report says so. */
 export const AUDIT_BYTES = 256 * 2 ** 20;
+
+/** More changed ranges than that in memory are as good as everything. */
+export const DIRTY_RUNS_MAX = 1_000_000;

@@ -1,14 +1,13 @@
 /** A dirty bitmap that an NBD server exports beside the data (`qemu:dirty-bitmap:NAME`). */
-import { type Extent, FerryError } from '../core/index.ts';
+import { type Extent, ExtentSet, FerryError } from '../core/index.ts';
 import type { NbdDevice } from '../nbd/index.ts';
 import type { Snapshot } from '../store/index.ts';
 import { type ChangeSource, cannotSay } from './change-source.ts';
-import { DIRTY_RUNS_MAX } from './qcow2-bitmap.ts';
+import { DIRTY_RUNS_MAX } from './limits.ts';
+import { nameDoubt } from './named-for.ts';
 import type { Forgotten } from './source-memory.ts';
 
 const STATUS_DIRTY = 1;
-/** Digits of a snapshot's id that its bitmap's name must end in, at least. */
-const ID_DIGITS_MIN = 8;
 
 /** The context to ask the server for. */
 export function bitmapContext(name: string): string {
@@ -70,27 +69,19 @@ function doubtOf(
     const sizes = `${since.sizeBytes} bytes, and has ${device.sizeBytes} now`;
     return { reason: 'resized', why: `${device.name} had ${sizes}` };
   }
-  const digits = /-([0-9a-f]+)$/.exec(bitmap)?.[1] ?? '';
-  if (digits.length >= ID_DIGITS_MIN && since.id.startsWith(digits)) return undefined;
-  const name = `${since.volume}@${since.id.slice(0, ID_DIGITS_MIN)}`;
-  return { reason: 'stale', why: `${what} is not named for the newest snapshot, ${name}` };
+  return nameDoubt(what, /-([0-9a-f]+)$/.exec(bitmap)?.[1] ?? '', since);
 }
 
 /** Ascending, joined; undefined if there are too many. */
 export async function dirtyOf(device: NbdDevice, context: string): Promise<Extent[] | undefined> {
-  const runs: { offsetBytes: number; lengthBytes: number }[] = [];
+  const dirty = new ExtentSet();
   for (let at = 0; at < device.sizeBytes; ) {
     for (const { lengthBytes, flags } of await device.status(context, device.sizeBytes - at, at)) {
       const length = Math.min(lengthBytes, device.sizeBytes - at);
-      const last = runs.at(-1);
-      if ((flags & STATUS_DIRTY) !== 0 && length > 0) {
-        if (last !== undefined && last.offsetBytes + last.lengthBytes === at) {
-          last.lengthBytes += length;
-        } else runs.push({ offsetBytes: at, lengthBytes: length });
-      }
+      if ((flags & STATUS_DIRTY) !== 0) dirty.add(at, length);
       at += length;
     }
-    if (runs.length > DIRTY_RUNS_MAX) return undefined;
+    if (dirty.count > DIRTY_RUNS_MAX) return undefined;
   }
-  return runs;
+  return [...dirty];
 }

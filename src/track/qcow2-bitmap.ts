@@ -10,13 +10,11 @@ import {
 } from '../fs/index.ts';
 import type { ChangeSource } from './change-source.ts';
 import { askKeptBitmap, type BitmapMemory, type BitmapState } from './kept-bitmap.ts';
+import { DIRTY_RUNS_MAX } from './limits.ts';
 import type { Forgotten, SourceMemory } from './source-memory.ts';
 
 /** The bitmap that is used if nobody names one. */
 export const BITMAP_NAME_DEFAULT = 'ferry';
-
-/** More runs than that in memory are as good as everything. */
-export const DIRTY_RUNS_MAX = 1_000_000;
 
 export type Qcow2BitmapOptions = {
   /** The image itself, not what its guest sees; borrowed. */

@@ -1,8 +1,8 @@
 /** The dirty bitmaps that Blockferry keeps in a running QEMU, through QMP. */
 import { FerryError } from '../core/index.ts';
 import { type ChangeSource, cannotSay, type Finish } from './change-source.ts';
+import { DIRTY_RUNS_MAX } from './limits.ts';
 import { bitmapContext, dirtyOf } from './nbd-bitmap.ts';
-import { DIRTY_RUNS_MAX } from './qcow2-bitmap.ts';
 import type { QemuMoment } from './qemu-moment.ts';
 import type { SourceMemory } from './source-memory.ts';
 

@@ -1,15 +1,12 @@
 /** What `rbd diff --format json` printed: extents of objects, far larger than what changed. */
 import { type Env, type Extent, ExtentSet, FerryError, readStateFile } from '../core/index.ts';
-import type { Snapshot } from '../store/index.ts';
 import { type ChangeSource, cannotSay } from './change-source.ts';
-import { DIRTY_RUNS_MAX } from './qcow2-bitmap.ts';
+import { DIRTY_RUNS_MAX } from './limits.ts';
+import { nameDoubt } from './named-for.ts';
 import type { Forgotten } from './source-memory.ts';
 
 /** A million extents of some sixty characters each. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
-
-/** Digits of a snapshot's id that the name must end in, at least. */
-const ID_DIGITS_MIN = 8;
 
 export type RbdDiffOptions = { readonly env: Env; readonly path: string };
 
@@ -21,7 +18,9 @@ export function rbdDiffSource({ env, path }: RbdDiffOptions): ChangeSource {
   return {
     name: 'snapshot',
     async changes({ since, device }) {
-      const doubt = nameDoubt(path, since);
+      if (since === undefined) return cannotSay('snapshot', 'first', 'there is no snapshot yet');
+      const digits = /-([0-9a-f]+)(?:\.[^./]*)?$/.exec(path)?.[1] ?? '';
+      const doubt = nameDoubt(path, digits, since);
       if (doubt !== undefined) return cannotSay('snapshot', doubt.reason, doubt.why);
       let told: readonly Extent[] | Forgotten;
       try {
@@ -35,7 +34,7 @@ export function rbdDiffSource({ env, path }: RbdDiffOptions): ChangeSource {
       if ('reason' in told) return cannotSay('snapshot', told.reason, told.why);
       const end = told.at(-1);
       const endBytes = end === undefined ? 0 : end.offsetBytes + end.lengthBytes;
-      if (endBytes > device.sizeBytes || since!.sizeBytes !== device.sizeBytes) {
+      if (endBytes > device.sizeBytes || since.sizeBytes !== device.sizeBytes) {
         const why = `${path} goes to ${endBytes}, ${device.name} has ${device.sizeBytes} bytes now`;
         return cannotSay('snapshot', 'resized', why);
       }
@@ -44,19 +43,11 @@ export function rbdDiffSource({ env, path }: RbdDiffOptions): ChangeSource {
         source: 'snapshot',
         precision: 'superset',
         changed: told,
-        reason: `${path}, which is named for ${since!.volume}@${since!.id.slice(0, 8)}`,
+        reason: `${path}, which is named for ${since.volume}@${since.id.slice(0, 8)}`,
         finish: async () => {},
       };
     },
   };
-}
-
-function nameDoubt(path: string, since: Snapshot | undefined): Forgotten | undefined {
-  if (since === undefined) return { reason: 'first', why: 'there is no snapshot yet' };
-  const digits = /-([0-9a-f]+)(?:\.[^./]*)?$/.exec(path)?.[1] ?? '';
-  if (digits.length >= ID_DIGITS_MIN && since.id.startsWith(digits)) return undefined;
-  const name = `${since.volume}@${since.id.slice(0, ID_DIGITS_MIN)}`;
-  return { reason: 'stale', why: `${path} is not named for the newest snapshot, ${name}` };
 }
 
 /** Ascending and joined, whatever the order in the text. */

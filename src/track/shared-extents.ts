@@ -19,10 +19,8 @@ import {
   cannotSay,
   type Finish,
 } from './change-source.ts';
+import { DIRTY_RUNS_MAX } from './limits.ts';
 import type { SourceMemory } from './source-memory.ts';
-
-/** More pieces than that in memory are as good as everything. */
-const RUNS_MAX = 1_000_000;
 
 /** The clone that the newest snapshot was read from. */
 export type CloneMemory = {
@@ -197,8 +195,11 @@ async function compareFiles(before: CloneMemory, old: OpenFile, now: OpenFile): 
   const runs: { offsetBytes: number; lengthBytes: number }[] = [];
   for (const run of unshared(pieces(old), pieces(now), is.sizeBytes)) {
     if (run.offsetBytes >= was.sizeBytes) break;
-    if (runs.length === RUNS_MAX) {
-      return { reason: 'fell-behind', why: `it has more than ${RUNS_MAX} pieces that changed` };
+    if (runs.length === DIRTY_RUNS_MAX) {
+      return {
+        reason: 'fell-behind',
+        why: `it has more than ${DIRTY_RUNS_MAX} pieces that changed`,
+      };
     }
     runs.push(run);
   }
