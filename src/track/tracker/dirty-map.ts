@@ -63,7 +63,7 @@ export class DirtyMap {
     if (to < blocksPerRegion) {
       this.#markInside(region, from, to);
     } else this.#markAcross(region, first, last);
-    if (this.#zero.count > 0 || this.#discarded.count > 0) this.#notEmpty(first, last);
+    this.#notEmpty(first * BLOCK_BYTES, (last - first + 1) * BLOCK_BYTES);
   }
 
   /** Marks the blocks of a range that reads as zero, or may read as anything, now. */
@@ -75,7 +75,7 @@ export class DirtyMap {
     const isEnd = endBytes === this.shape.sizeBytes;
     const to = isEnd ? endBytes : Math.floor(endBytes / BLOCK_BYTES) * BLOCK_BYTES;
     const set = kind === 'zero' ? this.#zero : this.#discarded;
-    if (to > from && set.count < EMPTIES_MAX) set.add(from, to - from);
+    if (to > from) addEmpty(set, { offsetBytes: from, lengthBytes: to - from });
   }
 
   /** Marks a region as a whole; `unsure` if some of it may be as it was. */
@@ -88,9 +88,8 @@ export class DirtyMap {
 
   /** What was zeroed or discarded in a region may have been written since. */
   forgetEmpties(region: number): void {
-    if (this.#zero.count === 0 && this.#discarded.count === 0) return;
-    const { blocksPerRegion } = this.shape;
-    this.#notEmpty(region * blocksPerRegion, (region + 1) * blocksPerRegion - 1);
+    const { regionBytes } = this.shape;
+    this.#notEmpty(region * regionBytes, regionBytes);
   }
 
   /** Takes over all marks of another map of the same shape, as written later. */
@@ -105,10 +104,9 @@ export class DirtyMap {
     }
     for (const range of later.ranges()) {
       const { offsetBytes, lengthBytes, kind } = range;
-      if (this.#zero.count > 0) this.#zero.remove(offsetBytes, lengthBytes);
-      if (this.#discarded.count > 0) this.#discarded.remove(offsetBytes, lengthBytes);
-      if (kind === 'zero') this.#addEmpty(this.#zero, range);
-      else if (kind === 'discarded') this.#addEmpty(this.#discarded, range);
+      this.#notEmpty(offsetBytes, lengthBytes);
+      if (kind === 'zero') addEmpty(this.#zero, range);
+      else if (kind === 'discarded') addEmpty(this.#discarded, range);
     }
   }
 
@@ -264,25 +262,9 @@ export class DirtyMap {
     return slab.subarray(from, from + this.shape.wordsPerRegion);
   }
 
-  #notEmpty(first: number, last: number): void {
-    const offsetBytes = first * BLOCK_BYTES;
-    const lengthBytes = (last - first + 1) * BLOCK_BYTES;
-    if (this.#zero.intersects(offsetBytes, lengthBytes)) this.#cut(this.#zero, first, last);
-    if (this.#discarded.intersects(offsetBytes, lengthBytes)) {
-      this.#cut(this.#discarded, first, last);
-    }
-  }
-
-  /** A stretch in two makes one more: at the limit both halves go, rather than growing. */
-  #cut(set: ExtentSet, first: number, last: number): void {
-    const offsetBytes = first * BLOCK_BYTES;
-    const lengthBytes = (last - first + 1) * BLOCK_BYTES;
-    set.remove(offsetBytes, lengthBytes);
-    if (set.count > EMPTIES_MAX) set.clear();
-  }
-
-  #addEmpty(set: ExtentSet, { offsetBytes, lengthBytes }: Extent): void {
-    if (set.count < EMPTIES_MAX) set.add(offsetBytes, lengthBytes);
+  #notEmpty(offsetBytes: number, lengthBytes: number): void {
+    if (this.#zero.count > 0) cutOut(this.#zero, offsetBytes, lengthBytes);
+    if (this.#discarded.count > 0) cutOut(this.#discarded, offsetBytes, lengthBytes);
   }
 
   *#kinds({ offsetBytes, lengthBytes }: Extent): Generator<ChangedRange> {
@@ -305,6 +287,16 @@ export class DirtyMap {
     const rest = offsetBytes + lengthBytes - at;
     if (rest > 0) yield { offsetBytes: at, lengthBytes: rest, kind: 'data' };
   }
+}
+
+/** A stretch in two makes one more: at the limit all go, rather than growing. */
+function cutOut(set: ExtentSet, offsetBytes: number, lengthBytes: number): void {
+  set.remove(offsetBytes, lengthBytes);
+  if (set.count > EMPTIES_MAX) set.clear();
+}
+
+function addEmpty(set: ExtentSet, { offsetBytes, lengthBytes }: Extent): void {
+  if (set.count < EMPTIES_MAX) set.add(offsetBytes, lengthBytes);
 }
 
 /** The first bit in [from, end) that is `wanted`, or `end`. */

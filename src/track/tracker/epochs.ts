@@ -23,6 +23,16 @@ export type Flight = {
   readonly landed: Promise<unknown>;
 };
 
+/** One of the flights that concern blocks [first, last], if there is any. */
+export function overlapping(
+  flights: Iterable<Flight>,
+  first: number,
+  last: number,
+): Flight | undefined {
+  for (const flight of flights) if (flight.first <= last && first <= flight.last) return flight;
+  return undefined;
+}
+
 export type EpochsOptions = {
   readonly env: Env;
   readonly directory: string;

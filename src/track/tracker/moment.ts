@@ -12,21 +12,16 @@ import {
 } from '../../device/index.ts';
 import { TrackError } from '../errors.ts';
 import { DirtyMap, PageBudget } from './dirty-map.ts';
+import { type Flight, overlapping } from './epochs.ts';
 import { KeptBlocks } from './kept-blocks.ts';
 import { BLOCK_BYTES, KEEP_BYTES_PER_READ } from './limits.ts';
 import type { Shape } from './shape.ts';
 
-/** A write that was under way when the moment was taken: it belongs to it, and must land first. */
-export type Landing = {
-  readonly first: number;
-  readonly last: number;
-  readonly landed: Promise<unknown>;
-};
-
 export type MomentOptions = {
   readonly base: Device;
   readonly shape: Shape;
-  readonly early: Iterable<Landing>;
+  /** Under way when the moment was taken: they belong to it, and must land first. */
+  readonly early: Iterable<Flight>;
   readonly files: Files;
   readonly path: string;
   readonly memoryBytesMax: number;
@@ -48,7 +43,7 @@ export class Moment implements Device {
   readonly durable = true;
   readonly #options: MomentOptions;
   readonly #base: Device;
-  readonly #early: Set<Landing>;
+  readonly #early: Set<Flight>;
   readonly #kept: KeptBlocks;
   /** What is kept, for finding it in ranges. */
   readonly #isKept: DirtyMap;
@@ -56,7 +51,7 @@ export class Moment implements Device {
   readonly #isOver: DirtyMap;
   /** Undefined: all of it. */
   #isWanted: DirtyMap | undefined;
-  readonly #keeping = new Set<Landing>();
+  readonly #keeping = new Set<Flight>();
   #failure: Error | undefined;
   #isEnded = false;
 
@@ -68,15 +63,14 @@ export class Moment implements Device {
     this.#options = options;
     this.#base = base;
     this.#early = new Set(early);
-    for (const landing of this.#early) {
-      const gone = () => this.#early.delete(landing);
-      landing.landed.then(gone, gone);
+    for (const flight of this.#early) {
+      const gone = () => this.#early.delete(flight);
+      flight.landed.then(gone, gone);
     }
     this.#kept = new KeptBlocks(options);
-    const map = () => new DirtyMap(shape, new PageBudget(Number.POSITIVE_INFINITY));
-    this.#isKept = map();
-    this.#isRead = map();
-    this.#isOver = map();
+    this.#isKept = unboundedMap(shape);
+    this.#isRead = unboundedMap(shape);
+    this.#isOver = unboundedMap(shape);
   }
 
   get hints(): DeviceHints {
@@ -95,7 +89,7 @@ export class Moment implements Device {
   /** Only these will be read for certain; the others may be asked for, and be gone. */
   limitTo(ranges: Iterable<Extent>): void {
     const { shape } = this.#options;
-    const wanted = new DirtyMap(shape, new PageBudget(Number.POSITIVE_INFINITY));
+    const wanted = unboundedMap(shape);
     for (const { offsetBytes, lengthBytes } of ranges) {
       if (lengthBytes > 0) wanted.mark(...blocksOf(lengthBytes, offsetBytes));
     }
@@ -297,16 +291,16 @@ export class Moment implements Device {
   }
 }
 
+/** Bounded by the shape alone: it must be exact. */
+function unboundedMap(shape: Shape): DirtyMap {
+  return new DirtyMap(shape, new PageBudget(Number.POSITIVE_INFINITY));
+}
+
 function blocksOf(lengthBytes: number, offsetBytes: number): [first: number, last: number] {
   return [
     Math.floor(offsetBytes / BLOCK_BYTES),
     Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES),
   ];
-}
-
-function overlapping(set: Iterable<Landing>, first: number, last: number): Landing | undefined {
-  for (const one of set) if (one.first <= last && first <= one.last) return one;
-  return undefined;
 }
 
 function ignore(): void {}

@@ -13,7 +13,7 @@ import {
   type Tracking,
 } from '../../device/index.ts';
 import type { TrackError } from '../errors.ts';
-import type { Cut, Flight } from './epochs.ts';
+import { type Cut, type Flight, overlapping } from './epochs.ts';
 import {
   BLOCK_BYTES,
   KEPT_MEMORY_BYTES_MAX,
@@ -221,7 +221,8 @@ class Tracked implements TrackedDevice {
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
     const act = (): Answer => {
       // A write that is on its way may land later, and one that is issued later unmarks it again.
-      if (!this.#isBusy(first, last)) this.tracker.markEmpty(kind, offsetBytes, lengthBytes);
+      const busy = overlapping(this.#flights, first, last);
+      if (busy === undefined) this.tracker.markEmpty(kind, offsetBytes, lengthBytes);
       return orElse(
         () => issue(lengthBytes, offsetBytes),
         () => this.tracker.touch(first, last), // It failed: what is there now, nobody knows.
@@ -230,13 +231,6 @@ class Tracked implements TrackedDevice {
     if (!this.#mayGo(first, last)) return this.#later(first, last, act);
     const answer = act();
     return answer === undefined ? answer : this.#fly(first, last, answer);
-  }
-
-  #isBusy(first: number, last: number): boolean {
-    for (const flight of this.#flights) {
-      if (flight.first <= last && first <= flight.last) return true;
-    }
-    return false;
   }
 
   async #fly(first: number, last: number, answer: Promise<void>): Promise<void> {
