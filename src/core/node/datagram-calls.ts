@@ -1,14 +1,14 @@
 /** Many datagrams per system call: sendmmsg(2) and recvmmsg(2), through koffi. */
 import { createRequire } from 'node:module';
 import { endianness } from 'node:os';
-import { native } from './native.ts';
+import { DONT_WAIT, type LinuxCalls, linuxCalls } from './linux-calls.ts';
+import { type Locate, locator, native } from './native.ts';
 
 /** Datagrams of one call. */
 export const BATCH_MAX = 64;
 /** Longer ones are cut, and so refused by whoever reads them. */
 export const SLOT_BYTES = 2048;
 
-const DONT_WAIT = 0x40;
 /** struct mmsghdr and struct iovec on 64-bit systems, in words of 32 bits. */
 const HEADER_WORDS = 16;
 const VECTOR_WORDS = 4;
@@ -55,7 +55,7 @@ function load(): DatagramCalls | null {
   try {
     const koffi = createRequire(import.meta.url)('koffi');
     const libc = koffi.load(null);
-    return bind(calls.addressOf, libc);
+    return bind(locator(calls.addressOf), libc, linuxCalls());
   } catch {
     return null;
   }
@@ -63,36 +63,24 @@ function load(): DatagramCalls | null {
 
 type Library = { func(prototype: string): unknown };
 
-function bind(addressOf: (bytes: Uint8Array) => number, libc: Library): DatagramCalls {
+function bind(locate: Locate, libc: Library, { setOption }: LinuxCalls): DatagramCalls {
   const sendMany = libc.func('int sendmmsg(int, void *, uint32_t, int)') as Call;
   const receiveMany = libc.func('int recvmmsg(int, void *, uint32_t, int, void *)') as Receive;
-  const setOption = libc.func('int setsockopt(int, int, int, void *, uint32_t)') as (
-    ...values: [number, number, number, Uint32Array, number]
-  ) => number;
-  const outgoing = messages(addressOf);
-  const incoming = messages(addressOf);
+  const outgoing = messages(locate);
+  const incoming = messages(locate);
   const memory = new Uint8Array(BATCH_MAX * SLOT_BYTES);
-  const start = addressOf(memory);
   const slots: Uint8Array[] = [];
   for (let at = 0; at < BATCH_MAX; at += 1) {
-    slots.push(memory.subarray(at * SLOT_BYTES, (at + 1) * SLOT_BYTES));
-    incoming.vector(at, start + at * SLOT_BYTES, SLOT_BYTES);
+    const slot = memory.subarray(at * SLOT_BYTES, (at + 1) * SLOT_BYTES);
+    slots.push(slot);
+    incoming.vector(at, slot);
   }
-  const bases = new WeakMap<ArrayBufferLike, number>();
-  const baseOf = (buffer: ArrayBufferLike): number => {
-    const known = bases.get(buffer);
-    if (known !== undefined) return known;
-    const base = addressOf(new Uint8Array(buffer));
-    bases.set(buffer, base);
-    return base;
-  };
   return {
     slots,
     send(fd, datagrams, from, to, name) {
       const count = Math.min(BATCH_MAX, to - from);
       for (let at = 0; at < count; at += 1) {
-        const datagram = datagrams[from + at]!;
-        outgoing.vector(at, baseOf(datagram.buffer) + datagram.byteOffset, datagram.byteLength);
+        outgoing.vector(at, datagrams[from + at]!);
         outgoing.name(at, name);
       }
       return sendMany(fd, outgoing.headers, count, DONT_WAIT);
@@ -104,37 +92,30 @@ function bind(addressOf: (bytes: Uint8Array) => number, libc: Library): Datagram
     lengthOf: (index) => incoming.headers[index * HEADER_WORDS + 14]!,
     nameOf: (index) => incoming.names.subarray(index * NAME_BYTES, (index + 1) * NAME_BYTES),
     forceBuffers(fd, bytes) {
-      const value = Uint32Array.of(bytes);
-      setOption(fd, SOCKET_LEVEL, SEND_BUFFER_FORCED, value, 4);
-      setOption(fd, SOCKET_LEVEL, RECEIVE_BUFFER_FORCED, value, 4);
+      const value = new Uint8Array(Uint32Array.of(bytes).buffer);
+      setOption(fd, SOCKET_LEVEL, SEND_BUFFER_FORCED, value);
+      setOption(fd, SOCKET_LEVEL, RECEIVE_BUFFER_FORCED, value);
     },
   };
 }
 
 /** Headers that point at vectors and names, written once; only what changes is written again. */
-function messages(addressOf: (bytes: Uint8Array) => number) {
+function messages(locate: Locate) {
   const headers = new Uint32Array(BATCH_MAX * HEADER_WORDS);
   const vectors = new Uint32Array(BATCH_MAX * VECTOR_WORDS);
   const names = new Uint8Array(BATCH_MAX * NAME_BYTES);
-  const vectorsAt = addressOf(new Uint8Array(vectors.buffer));
-  const namesAt = addressOf(names);
-  const pointer = (words: Uint32Array, at: number, address: number) => {
-    words[at] = address % 2 ** 32;
-    words[at + 1] = Math.floor(address / 2 ** 32);
-  };
   for (let at = 0; at < BATCH_MAX; at += 1) {
     const word = at * HEADER_WORDS;
-    pointer(headers, word, namesAt + at * NAME_BYTES);
-    headers[word + 2] = NAME_BYTES;
-    pointer(headers, word + 4, vectorsAt + at * VECTOR_WORDS * 4);
-    headers[word + 6] = 1;
+    locate(headers, word, names.subarray(at * NAME_BYTES, (at + 1) * NAME_BYTES));
+    const vector = at * VECTOR_WORDS;
+    locate(headers, word + 4, new Uint8Array(vectors.buffer, vector * 4, VECTOR_WORDS * 4));
+    headers[word + 6] = 1; // Vectors, where `locate` writes bytes.
   }
   return {
     headers,
     names,
-    vector(at: number, address: number, lengthBytes: number) {
-      pointer(vectors, at * VECTOR_WORDS, address);
-      vectors[at * VECTOR_WORDS + 2] = lengthBytes;
+    vector(at: number, bytes: Uint8Array) {
+      locate(vectors, at * VECTOR_WORDS, bytes);
     },
     name(at: number, name: Uint8Array) {
       names.set(name, at * NAME_BYTES);

@@ -90,9 +90,9 @@ function load(): Native | null {
 }
 
 /** Writes where `bytes` lie and how many they are into a vector of two words of 64 bits each. */
-type Locate = (vector: Uint32Array, at: number, bytes: Uint8Array) => void;
+export type Locate = (vector: Uint32Array, at: number, bytes: Uint8Array) => void;
 
-function locator(addressOf: (bytes: Uint8Array) => number): Locate {
+export function locator(addressOf: (bytes: Uint8Array) => number): Locate {
   // Memory never moves while its ArrayBuffer lives; one that was given away has no bytes left.
   const addresses = new WeakMap<ArrayBufferLike, number>();
   return (vector, at, bytes) => {
