@@ -240,9 +240,9 @@ class FileDevice implements Device {
     checkRange(this, lengthBytes, offsetBytes);
   }
 
-  async #calling(act: () => Promise<unknown>): Promise<void> {
+  async #calling<T>(act: () => Promise<T>): Promise<T> {
     try {
-      await act();
+      return await act();
     } catch (error) {
       throw toDeviceError(error, this.name);
     }
@@ -269,15 +269,14 @@ class FileDevice implements Device {
     endBytes: number,
     mayGoOn: boolean,
   ): Promise<DeviceExtent[]> {
-    let sizeBytes = 0;
-    const look = () => this.#calling(async () => ({ sizeBytes } = await this.#file.stat()));
+    const stat = () => this.#calling(() => this.#file.stat());
     for (let goesOn = mayGoOn; goesOn && !list.full; ) {
-      await look();
+      await stat();
       goesOn = this.#describe(list);
     }
     if (list.full) return list.extents;
     // No data up to the end of the range: a hole, or a file that has become shorter meanwhile.
-    await look();
+    const { sizeBytes } = await stat();
     if (sizeBytes < endBytes) throw this.#shrunk(sizeBytes);
     list.add(endBytes, 'hole');
     return list.extents;
