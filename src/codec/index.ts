@@ -47,5 +47,5 @@ export { decodePatch, encodePatch } from './patch.ts';
 export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool } from './pool.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
-export { SIMILAR_NUMBERS_MAX, SimilarTable, samplesPerChunk } from './similar.ts';
+export { SimilarTable, samplesPerChunk } from './similar.ts';
 export { isZero, withoutZeroMargins } from './zero.ts';

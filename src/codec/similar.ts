@@ -34,7 +34,7 @@ export const SIMILAR_TABLE_BYTES = tableBytes(SLOTS_LOG2_MAX);
 
 /** More than one chunk has the window: it tells nothing. */
 const COMMON = 0xffffffff;
-export const SIMILAR_NUMBERS_MAX = COMMON - 1;
+const SIMILAR_NUMBERS_MAX = COMMON - 1;
 
 /** Places of one chunk that were found; more only repeat themselves. */
 const HITS_MAX = 4096;

@@ -140,9 +140,9 @@ export async function pageOfBlocks(
 }
 
 function checkBlockBytes(blockBytes: number): void {
-  const isPower = Number.isSafeInteger(blockBytes) && 2 ** Math.round(Math.log2(blockBytes));
+  const isPower = Number.isSafeInteger(blockBytes) && Number.isInteger(Math.log2(blockBytes));
   const isInside = blockBytes >= FIXED_BLOCK_BYTES_MIN && blockBytes <= FIXED_BLOCK_BYTES_MAX;
-  if (isPower === blockBytes && isInside) return;
+  if (isPower && isInside) return;
   throw limitError(`blocks of ${blockBytes} bytes: a power of two from 4 KiB to 1 GiB is needed`);
 }
 

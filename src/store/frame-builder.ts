@@ -252,7 +252,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#held.set(`${id}/${table.frameFirst.length - 1}`, bytes);
   }
 
-  #fillHeld(packId: string, frame: number, target: Uint8Array): boolean | Promise<boolean> {
+  async #fillHeld(packId: string, frame: number, target: Uint8Array): Promise<boolean> {
     const pack = this.#packs.find(({ id }) => id === packId);
     if (pack?.readsBack) return pack.readBack(frame, target);
     const held = this.#held.get(`${packId}/${frame}`);

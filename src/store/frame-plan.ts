@@ -82,7 +82,7 @@ export type HeldFrames = (
   packId: string,
   frameNumber: number,
   target: Uint8Array,
-) => boolean | Promise<boolean>;
+) => Promise<boolean>;
 
 /** Builds one DecodePlan; frames and chunks asked for twice are read and decoded once. */
 export class FramePlan {
@@ -202,8 +202,7 @@ export class FramePlan {
     this.#numbers.push(frameNumber);
     this.#places.push(table.seal.place(frameNumber));
     this.#signing = table.seal.signing;
-    const held = this.#held?.(packId, frameNumber, bytesOf(range));
-    if (held !== undefined && held !== false && (await held)) return number;
+    if (await this.#held?.(packId, frameNumber, bytesOf(range))) return number;
     const offsetBytes = table.frameOffset[frameNumber]!;
     await readFrame(this.#objects, packId, bytesOf(range), offsetBytes, 'once');
     return number;

@@ -1,14 +1,9 @@
 /** Samples of the content of stored chunks, by which those are found that resemble new ones. */
-import {
-  PARENT_REFERENCE_BYTES,
-  PATCH_DEPTH_MAX,
-  SIMILAR_NUMBERS_MAX,
-  SimilarTable,
-} from '../codec/index.ts';
+import { PARENT_REFERENCE_BYTES, PATCH_DEPTH_MAX, SimilarTable } from '../codec/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { mayBeParent, referenceOf } from './parent-choice.ts';
 
-/** Chunks that may be remembered; at 12 bytes each that is 12 MiB. */
+/** Chunks that may be remembered, by numbers from 0 on; at 12 bytes each that is 12 MiB. */
 const CHUNKS_MAX = 2 ** 20;
 
 export class SimilarIndex {
@@ -39,7 +34,7 @@ export class SimilarIndex {
   }
 
   #numberOf(id: Uint8Array, checksum: number): number | undefined {
-    if (this.#count >= Math.min(CHUNKS_MAX, SIMILAR_NUMBERS_MAX)) return undefined;
+    if (this.#count >= CHUNKS_MAX) return undefined;
     const number = this.#count++;
     const at = number * PARENT_REFERENCE_BYTES;
     if (at === this.#references.byteLength) {
