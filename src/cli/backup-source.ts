@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import type { Env } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
-import { isUri } from '../nbd/index.ts';
 import type { Repository } from '../store/index.ts';
 import {
   bitmapContext,
@@ -22,7 +21,13 @@ import {
   runningExportSource,
   trackerDirectory,
 } from '../transfer/export/index.ts';
-import { type DiskFormat, defaultVolumeName, openDisk, originOf } from '../transfer/index.ts';
+import {
+  type DiskFormat,
+  defaultVolumeName,
+  isPath,
+  openDisk,
+  originOf,
+} from '../transfer/index.ts';
 import type { Context } from './context.ts';
 import { otherSources } from './other-sources.ts';
 import { isQmpUri, openQemuSource } from './qemu-source.ts';
@@ -59,10 +64,10 @@ export async function openBackupSource(
   if (isQmpUri(source)) return openQemuSource(context, source);
   const { env, settings } = context;
   const stateDirectory = resolve(settings.stateDirectory);
-  const isPath = !isUri(source) && !source.startsWith('memory:');
-  const path = isPath ? resolve(source) : undefined;
+  const hasPath = isPath(source);
+  const path = hasPath ? resolve(source) : undefined;
   const identify = () => identityOf(env, path);
-  const running = isPath ? await runningOf(context, source, await identify()) : undefined;
+  const running = hasPath ? await runningOf(context, source, await identify()) : undefined;
   const contexts = bitmap === undefined ? [] : [bitmapContext(bitmap)];
   const disk =
     running === undefined ? await openDisk(env, source, { format, contexts, snapshot }) : undefined;

@@ -1,5 +1,5 @@
 /** Epochs of a volume whose export runs: each cut is a moment of it, and tells what changed. */
-import { type Env, type Extent, toHex } from '../core/index.ts';
+import { type Env, type Extent, ExtentSet, toHex } from '../core/index.ts';
 import type { Snapshot } from '../store/index.ts';
 import { TrackError } from '../track/index.ts';
 import { type RunningExport, runningExportSource } from '../transfer/export/index.ts';
@@ -41,12 +41,11 @@ export function exportedSource(env: Env, running: RunningExport, name: string): 
       if (answer.kind !== 'changes') return { ...cut, changed: 'compare' };
       const changed = await collected(answer.changed);
       if (changed === undefined) return { ...cut, changed: 'compare' };
-      if (changed.length === 0) {
+      if (changed.count === 0) {
         await end({ kind: 'failed' });
         return undefined;
       }
-      const changedBytes = changed.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
-      return { ...cut, changed, changedBytes };
+      return { ...cut, changed, changedBytes: changed.totalBytes };
     },
   };
 }
@@ -58,15 +57,11 @@ function standIn({ replica, epoch }: Held): Snapshot {
 
 async function collected(
   ranges: AsyncIterable<Extent> | Iterable<Extent>,
-): Promise<Extent[] | undefined> {
-  const all: Extent[] = [];
+): Promise<ExtentSet | undefined> {
+  const all = new ExtentSet();
   for await (const { offsetBytes, lengthBytes } of ranges) {
-    const last = all.at(-1);
-    if (last !== undefined && last.offsetBytes + last.lengthBytes === offsetBytes) {
-      const joined = last.lengthBytes + lengthBytes;
-      all[all.length - 1] = { offsetBytes: last.offsetBytes, lengthBytes: joined };
-    } else all.push({ offsetBytes, lengthBytes });
-    if (all.length > RANGES_MAX) return undefined;
+    all.add(offsetBytes, lengthBytes);
+    if (all.count > RANGES_MAX) return undefined;
   }
   return all;
 }

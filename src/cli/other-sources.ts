@@ -18,7 +18,7 @@ import {
 } from '../track/index.ts';
 import type { Disk } from '../transfer/index.ts';
 import type { Context } from './context.ts';
-import { makeStateDirectory } from './state-directory.ts';
+import { stateFolder } from './repository.ts';
 
 export type Asked = {
   readonly volume: string;
@@ -39,8 +39,7 @@ export function otherSources(
 ): ChangeSource[] {
   const sources: ChangeSource[] = [];
   const { device, image } = asked.disk;
-  const { bitmap } = asked;
-  const { snapshot } = asked;
+  const { bitmap, snapshot } = asked;
   if (image !== undefined && snapshot !== undefined) {
     const parse = parseImageSnapshotMemory;
     const memory = memoryOf(context, repository, asked.volume, 'image-snapshot', parse);
@@ -67,7 +66,7 @@ function isNbd(device: Device): device is NbdDevice {
 
 /** What a source keeps lies in the state directory, by repository and volume. */
 export function memoryOf<Value>(
-  { env, settings }: Context,
+  context: Context,
   { superblock }: Repository,
   volume: string,
   source: string,
@@ -75,8 +74,6 @@ export function memoryOf<Value>(
 ): SourceMemory<Value> {
   // A hash: names may be longer than names of files may be.
   const name = toHex(sha256(new TextEncoder().encode(volume)).subarray(0, 16));
-  const { stateDirectory } = settings;
-  const directory = resolve(stateDirectory, 'sources', superblock.repositoryId, name);
-  const makeDirectory = () => makeStateDirectory(env.files, directory);
-  return new SourceMemory(env, { directory, makeDirectory }, source, parse);
+  const folder = stateFolder(context, `sources/${superblock.repositoryId}/${name}`);
+  return new SourceMemory(context.env, folder, source, parse);
 }

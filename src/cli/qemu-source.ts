@@ -13,7 +13,7 @@ import type { BackupSource } from './backup-source.ts';
 import type { Context } from './context.ts';
 import { usageError } from './errors.ts';
 import { memoryOf } from './other-sources.ts';
-import { makeStateDirectory } from './state-directory.ts';
+import { stateFolder } from './repository.ts';
 
 const SCHEME = 'qmp+unix:';
 
@@ -31,12 +31,12 @@ function parseQmpUri(source: string): { node: string; socket: string } {
 
 /** The moment begins here: what the guest writes from now on is not in the backup. */
 export async function openQemuSource(context: Context, source: string): Promise<BackupSource> {
-  const { env, settings } = context;
+  const { env } = context;
   const { node, socket } = parseQmpUri(source);
   // One folder for each disk, whatever repository it goes to: its lock keeps backups apart.
   const name = toHex(sha256(new TextEncoder().encode(`${socket}\0${node}`)).subarray(0, 8));
-  const directory = resolve(settings.stateDirectory, 'qemu', name);
-  await makeStateDirectory(env.files, directory);
+  const { directory, makeDirectory } = stateFolder(context, `qemu/${name}`);
+  await makeDirectory();
   const moment = await openQemuMoment(env, { socket, node, directory });
   return {
     device: moment.device,

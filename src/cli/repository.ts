@@ -36,13 +36,7 @@ export async function repositoryOf(
 
 /** With the password of flags and environment, or of a person who is asked. */
 export function unlockOptions({ secrets }: Pick<Context, 'secrets'>): UnlockOptions {
-  return {
-    secret: async () => {
-      const password = await secrets.password();
-      return password === undefined ? undefined : { password };
-    },
-    mustBeEncrypted: secrets.isGiven,
-  };
+  return unlockBy(secrets.isGiven, () => secrets.password());
 }
 
 /** A second repository: with its own password, or else with that of the first. */
@@ -50,12 +44,17 @@ export function unlockSecond(
   { secrets }: Pick<Context, 'secrets'>,
   location: string,
 ): UnlockOptions {
+  const { second } = secrets;
+  return unlockBy(second.isGiven, () => second.password(location));
+}
+
+function unlockBy(mustBeEncrypted: boolean, ask: () => Promise<string | undefined>): UnlockOptions {
   return {
     secret: async () => {
-      const password = await secrets.second.password(location);
+      const password = await ask();
       return password === undefined ? undefined : { password };
     },
-    mustBeEncrypted: secrets.second.isGiven,
+    mustBeEncrypted,
   };
 }
 
@@ -73,16 +72,15 @@ export async function repositoryAt(
 }
 
 /** What an S3 repository takes beside its address. */
-export function s3Of({ env, settings, output }: Context, cache: boolean): S3Settings {
+export function s3Of(context: Context, cache: boolean): S3Settings {
+  const { env, settings, output } = context;
   const { endpoint, region, requestsPerS, cacheBytesMax } = settings.s3;
   const copies = resolve(settings.cacheDirectory, 'objects');
-  const directory = resolve(settings.stateDirectory, 'writers');
   return {
     access: { endpoint, region },
     pace: { requestsPerS },
     writer: {
-      directory,
-      makeDirectory: () => makeStateDirectory(env.files, directory),
+      ...stateFolder(context, 'writers'),
       nodeName: hostname(),
       takeOver: settings.takeover,
     },

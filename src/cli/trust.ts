@@ -1,19 +1,15 @@
 /** Whom an audit found to have lied about a volume, and how that is told. */
-import { resolve } from 'node:path';
 import { type AuditReport, auditWords, Trust } from '../track/index.ts';
 import type { ChangesResult } from '../transfer/backup/index.ts';
 import type { Context } from './context.ts';
 import type { Fields, Output } from './output.ts';
-import { snapshotName } from './repository.ts';
-import { makeStateDirectory } from './state-directory.ts';
+import { snapshotName, stateFolder } from './repository.ts';
 
 /** Untold places that are named; `--json` has more. */
 const PLACES_SHOWN_MAX = 5;
 
-export function trustOf({ env, settings }: Context, volume: string): Promise<Trust> {
-  const directory = resolve(settings.stateDirectory, 'trust');
-  const makeDirectory = () => makeStateDirectory(env.files, directory);
-  return Trust.open(env, { directory, makeDirectory }, volume);
+export function trustOf(context: Context, volume: string): Promise<Trust> {
+  return Trust.open(context.env, stateFolder(context, 'trust'), volume);
 }
 
 export function warnOfTrust(output: Output, result: ChangesResult): void {

@@ -11,7 +11,7 @@ export type Invitation = {
 };
 
 export function encodeInvitation({ fingerprint, secret }: Invitation): string {
-  return Buffer.concat([fingerprint, secret]).toString('base64url');
+  return encoded(Buffer.concat([fingerprint, secret]));
 }
 
 /** SERVICE_TOKEN. */

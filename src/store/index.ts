@@ -7,6 +7,7 @@ export {
 } from './backup-session.ts';
 export { BATCH_BYTES, type Batch } from './batch.ts';
 export { boundedPlans, type PartPlan } from './bounded-plans.ts';
+export { ByteCache } from './byte-cache.ts';
 export {
   type BlockForm,
   type BlockListing,

@@ -45,7 +45,7 @@ export async function deviceDigest(
     const doneBytes = Math.min(sizeBytes, leaves.length * LEAF_BYTES);
     options.onProgress?.({ doneBytes, totalBytes: sizeBytes });
   }
-  return volumeDigest(geometry, root(geometry, leaves));
+  return digestOfLeaves(geometry, leaves);
 
   function leafDigest(index: number): Uint8Array | Promise<Uint8Array> {
     const spans = data.get(index);
@@ -136,9 +136,9 @@ async function hashPart(
   }
 }
 
-function root(geometry: Geometry, leaves: readonly Uint8Array[]): Uint8Array {
-  if (leaves.length === 0) return nodeDigest(0, new Uint8Array(0));
-  let nodes = leaves;
+/** The volume digest above the digests of all leaves, in order. */
+export function digestOfLeaves(geometry: Geometry, leaves: readonly Uint8Array[]): Uint8Array {
+  let nodes = leaves.length === 0 ? [nodeDigest(0, new Uint8Array(0))] : leaves;
   for (let level = 1; level <= treeHeight(geometry); level++) {
     const above: Uint8Array[] = [];
     for (let at = 0; at < nodes.length; at += FANOUT) {
@@ -146,5 +146,5 @@ function root(geometry: Geometry, leaves: readonly Uint8Array[]): Uint8Array {
     }
     nodes = above;
   }
-  return nodes[0]!;
+  return volumeDigest(geometry, nodes[0]!);
 }

@@ -12,11 +12,10 @@ import {
   readQcow2Map,
   readQcow2Snapshots,
 } from '../fs/index.ts';
-import { isUri } from '../nbd/index.ts';
 import { findImageSnapshot } from '../track/index.ts';
 import { TransferError } from './errors.ts';
 import { isWrittenByQemu } from './qemu-locks.ts';
-import { openSource } from './sources.ts';
+import { isPath, openSource } from './sources.ts';
 
 export type DiskFormat = 'auto' | 'raw' | 'qcow2';
 
@@ -50,13 +49,13 @@ export async function openDisk(
   source: string,
   { format, contexts = [], snapshot }: DiskOptions,
 ): Promise<Disk> {
-  const isPath = !isUri(source) && !source.startsWith('memory:');
-  if (format === 'qcow2' && !isPath) {
+  const hasPath = isPath(source);
+  if (format === 'qcow2' && !hasPath) {
     throw new TransferError('TRANSFER_IMAGE', `${source} is not a file that can be qcow2`, {
       hint: 'Leave --format out: what a server exports is raw.',
     });
   }
-  const isQcow2 = format === 'qcow2' || (format === 'auto' && isPath && QCOW2_NAME.test(source));
+  const isQcow2 = format === 'qcow2' || (format === 'auto' && hasPath && QCOW2_NAME.test(source));
   if (!isQcow2) {
     if (snapshot !== undefined) {
       throw new TransferError('TRANSFER_IMAGE', `${source} has no snapshots: it is taken raw`, {
@@ -64,8 +63,8 @@ export async function openDisk(
       });
     }
     const device = await openSource(env, source, { readOnly: true, contexts });
-    const isFile = isPath && (await env.files.stat(source)).kind === 'file';
-    return rawDisk(device, isFile, isPath && format === 'auto');
+    const isFile = hasPath && (await env.files.stat(source)).kind === 'file';
+    return rawDisk(device, isFile, hasPath && format === 'auto');
   }
   return qcow2Disk(env, source, snapshot);
 }

@@ -17,5 +17,5 @@ export {
   repairableObjects,
   type S3Settings,
 } from './repositories.ts';
-export { defaultVolumeName, openRestoreTarget, openSource, originOf } from './sources.ts';
+export { defaultVolumeName, isPath, openRestoreTarget, openSource, originOf } from './sources.ts';
 export { type ObjectCount, type RepositoryStats, repositoryStats } from './stats.ts';

@@ -50,10 +50,15 @@ export async function openRestoreTarget(
   return openTarget(env.files, target, sizeBytes);
 }
 
+/** Whether that names a file or a block device, and neither an export nor memory. */
+export function isPath(source: string): boolean {
+  return !isUri(source) && !source.startsWith('memory:');
+}
+
 /** Tells one source from another without naming it: a hash of the absolute path or the URI. */
 export function originOf(source: string): string {
-  const isPath = !isUri(source) && !/^(?:memory|qmp\+unix):/.test(source);
-  const place = isPath ? path.resolve(source) : source;
+  const isFile = isPath(source) && !source.startsWith('qmp+unix:');
+  const place = isFile ? path.resolve(source) : source;
   return toHex(sha256(new TextEncoder().encode(place)).subarray(0, 16));
 }
 

@@ -1,10 +1,11 @@
 /** `ferry export`: serves a file, a block device or memory over NBD. */
 import { resolve } from 'node:path';
+import { messageOf } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import { EXPORT_NAME_BYTES_MAX, isUri } from '../../nbd/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
 import { type TrackedExport, trackedExport } from '../../transfer/export/index.ts';
-import { defaultVolumeName, openSource, originOf } from '../../transfer/index.ts';
+import { defaultVolumeName, isPath, openSource, originOf } from '../../transfer/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import { serveUntilStopped } from '../serving.ts';
@@ -19,7 +20,7 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   if (threads > 1 && isUri(source)) {
     throw usageError('--threads is for files, block devices and memory', 'ferry export');
   }
-  if (directIo && (isUri(source) || source.startsWith('memory:'))) {
+  if (directIo && !isPath(source)) {
     throw usageError(`--direct-io is for files and block devices, not ${source}`, 'ferry export');
   }
   const name = values.name ?? defaultVolumeName(source);
@@ -65,7 +66,7 @@ async function trackedOf(
   try {
     checkVolumeName(name);
   } catch (error) {
-    output.warn(`the export is not tracked: ${error instanceof Error ? error.message : error}`);
+    output.warn(`the export is not tracked: ${messageOf(error)}`);
     return undefined;
   }
   return trackedExport(env, {

@@ -1,4 +1,5 @@
 /** `ferry peers`: who is known to this node; and who is no longer. */
+import { toHex } from '../../core/index.ts';
 import type { Peer } from '../../service/index.ts';
 import type { Context } from '../context.ts';
 import { nodeOf } from '../node.ts';
@@ -10,7 +11,7 @@ import { textTable } from '../text-table.ts';
 export const run: Run<typeof peersSpec> = async (context: Context, { revoke }) => {
   const { output } = context;
   const { peers, identity } = await nodeOf(context);
-  const own = Buffer.from(identity.fingerprint).toString('hex');
+  const own = toHex(identity.fingerprint);
   if (revoke !== undefined) {
     const gone = await peers.revoke(revoke);
     const names = gone.map(({ name, role }) => `${name} (${role})`).join(', ');

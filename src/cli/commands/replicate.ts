@@ -17,6 +17,7 @@ import { exportedSource } from '../exported-source.ts';
 import { interruption } from '../interrupted.ts';
 import { nodeOf } from '../node.ts';
 import type { Progress } from '../progress.ts';
+import { snapshotName } from '../repository.ts';
 import { formatDuration, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { replicateSpec } from '../table/replication.ts';
@@ -101,7 +102,8 @@ function tellEnd(
 ): void {
   const { epoch, replica } = held;
   const fields = { volume: name, epoch, replica, ...snapshot, ...fieldsOf(report) };
-  const made = snapshot === undefined ? '' : `, ${name}@${snapshot.snapshot.slice(0, 8)}`;
+  const made =
+    snapshot === undefined ? '' : `, ${snapshotName({ volume: name, id: snapshot.snapshot })}`;
   const lines = [`${name}: epoch ${epoch} is there${made}, in ${formatDuration(tookMs)}`];
   if (report !== undefined) {
     lines.push(

@@ -14,8 +14,6 @@ export type ReplicateErrorCode =
   | 'REPLICATE_PROTOCOL'
   /** The epoch is told against another one than the replica has. */
   | 'REPLICATE_BASE'
-  /** A writer with an older right to the volume. */
-  | 'REPLICATE_FENCED'
   /** The volume belongs to another agent, or to a source of backups. */
   | 'REPLICATE_VOLUME_TAKEN'
   | 'REPLICATE_SIZE'

@@ -14,12 +14,10 @@ export function comparedSource(
     sizeBytes: device.sizeBytes,
     async cut(): Promise<CutEpoch> {
       return {
-        ...{
-          device,
-          changed: 'compare',
-          wallMs: clock.wallMs(),
-          ...(onProgress && { onProgress }),
-        },
+        device,
+        changed: 'compare',
+        wallMs: clock.wallMs(),
+        ...(onProgress && { onProgress }),
         acknowledged: async () => undefined,
         [Symbol.asyncDispose]: async () => undefined,
       };

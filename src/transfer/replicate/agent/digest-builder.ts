@@ -1,16 +1,13 @@
 /** Builds the volume digest from the hashes of its chunks, as they are read, in order. */
 import assert from 'node:assert/strict';
-import { SHA256_BYTES } from '../../../core/index.ts';
 import {
   CANONICAL_BYTES,
-  FANOUT,
   type Geometry,
   LEAF_BYTES,
   nodeDigest,
-  treeHeight,
-  volumeDigest,
   zeroChunkDigest,
 } from '../../../store/index.ts';
+import { digestOfLeaves } from '../../device-digest.ts';
 
 const LEAF_CHUNKS = LEAF_BYTES / CANONICAL_BYTES;
 
@@ -18,7 +15,7 @@ export class DigestBuilder {
   readonly #geometry: Geometry;
   /** Of the leaf that is being filled. */
   #hashes: Uint8Array[] = [];
-  #leaves: Uint8Array[] = [];
+  readonly #leaves: Uint8Array[] = [];
   #atBytes = 0;
 
   constructor(sizeBytes: number) {
@@ -39,26 +36,12 @@ export class DigestBuilder {
 
   finish(): Uint8Array {
     assert(this.#atBytes === this.#geometry.sizeBytes, 'not all of the volume was hashed');
-    if (this.#hashes.length > 0 || this.#leaves.length === 0) this.#closeLeaf();
-    let nodes = this.#leaves;
-    for (let level = 1; level <= treeHeight(this.#geometry); level += 1) {
-      const above: Uint8Array[] = [];
-      for (let at = 0; at < nodes.length; at += FANOUT) {
-        above.push(nodeDigest(level, joined(nodes.slice(at, at + FANOUT))));
-      }
-      nodes = above;
-    }
-    return volumeDigest(this.#geometry, nodes[0]!);
+    if (this.#hashes.length > 0) this.#closeLeaf();
+    return digestOfLeaves(this.#geometry, this.#leaves);
   }
 
   #closeLeaf(): void {
-    this.#leaves.push(nodeDigest(0, joined(this.#hashes)));
+    this.#leaves.push(nodeDigest(0, new Uint8Array(Buffer.concat(this.#hashes))));
     this.#hashes = [];
   }
-}
-
-function joined(hashes: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(hashes.length * SHA256_BYTES);
-  for (const [index, hash] of hashes.entries()) bytes.set(hash, index * SHA256_BYTES);
-  return bytes;
 }

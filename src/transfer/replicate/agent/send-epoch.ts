@@ -215,6 +215,5 @@ function isOffered({ offsetBytes, lengthBytes }: Extent): boolean {
 }
 
 function isSame(hash: Uint8Array | undefined, their: Uint8Array): boolean {
-  if (hash === undefined) return their.every((byte) => byte === 0);
-  return equalBytes(hash, their);
+  return hash === undefined ? isZero(their) : equalBytes(hash, their);
 }

@@ -1,4 +1,5 @@
 /** Layers: what a replica is made of - a snapshot, and journals over it - and how that changes. */
+import { isZero } from '../../../codec/index.ts';
 import { type Env, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Repository, Snapshot } from '../../../store/index.ts';
@@ -258,13 +259,13 @@ function pathOf(directory: string, number: number): string {
 
 /** Undefined if its agent does not keep one. */
 function digestOf({ digest }: EpochCommit): Uint8Array | undefined {
-  return digest.some((byte) => byte !== 0) ? digest : undefined;
+  return isZero(digest) ? undefined : digest;
 }
 
-function checkSame(
-  state: ReplicaState,
-  { volume, owner, sizeBytes }: Pick<ReplicaState, 'volume' | 'owner' | 'sizeBytes'>,
-): void {
+type Identity = Pick<ReplicaState, 'volume' | 'owner' | 'sizeBytes'>;
+
+/** REPLICATE_VOLUME_TAKEN, REPLICATE_SIZE. */
+export function checkSame(state: Identity, { volume, owner, sizeBytes }: Identity): void {
   if (state.owner !== owner || state.volume !== volume) {
     throw new ReplicateError('REPLICATE_VOLUME_TAKEN', `${volume} belongs to another agent`, {
       hint: 'Replicate under another name (--name).',

@@ -1,8 +1,9 @@
 /** Provider: the replicas of a tenant, and the sessions by which agents keep them up to date. */
-import { type Env, type FerryError, hasCode, sha256, toHex } from '../../../core/index.ts';
+import { type Env, hasCode, sha256, toHex } from '../../../core/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../../store/index.ts';
 import type { Session, SessionHandlers } from '../../../wire/index.ts';
 import { ReplicateError } from '../errors.ts';
+import { checkSame } from './layers.ts';
 import { ProviderSession } from './provider-session.ts';
 import { type MakeSnapshot, Replica } from './replica.ts';
 import { readReplicaState } from './replica-state.ts';
@@ -75,9 +76,7 @@ export class Provider implements AsyncDisposable {
       opening.catch(() => this.#volumes.delete(volume));
     }
     const replica = await held.replica;
-    if (replica.owner !== agent || replica.sizeBytes !== sizeBytes) {
-      throw notTheSame(volume, replica, agent);
-    }
+    checkSame(replica, { volume, owner: agent, sizeBytes });
     return replica;
   }
 
@@ -190,18 +189,6 @@ export class Provider implements AsyncDisposable {
 /** A name of the agent's choice makes no path here. */
 function folderOf(volume: string): string {
   return toHex(sha256(new TextEncoder().encode(volume))).slice(0, 32);
-}
-
-function notTheSame(volume: string, replica: Replica, agent: string): FerryError {
-  if (replica.owner !== agent) {
-    return new ReplicateError('REPLICATE_VOLUME_TAKEN', `${volume} belongs to another agent`, {
-      hint: 'Replicate under another name (--name).',
-    });
-  }
-  const message = `${volume} has ${replica.sizeBytes} bytes at the provider`;
-  return new ReplicateError('REPLICATE_SIZE', message, {
-    hint: 'A replica does not follow a resize yet; replicate under another name (--name).',
-  });
 }
 
 function closing(): ReplicateError {

@@ -10,6 +10,7 @@ import {
   plainSection,
 } from '../../../codec/index.ts';
 import { equalBytes, sha256 } from '../../../core/index.ts';
+import { ByteCache } from '../../../store/index.ts';
 import {
   type BlockData,
   decodeBlockData,
@@ -128,26 +129,15 @@ function wrongHash({ offsetBytes, lengthBytes }: Entry): ReplicateError {
 
 /** Decoded sections of journals, the newest ones kept. */
 export class SectionCache {
-  readonly #sections = new Map<string, Uint8Array>();
-  #bytes = 0;
+  readonly #sections = new ByteCache<string, Uint8Array>(SECTION_CACHE_BYTES);
 
   /** All records of the data message at `place`, verified again. REPLICATE_JOURNAL. */
   async section(journal: Journal, place: RecordPlace): Promise<Uint8Array> {
     const name = `${journal.path}:${place.atBytes}`;
     const known = this.#sections.get(name);
-    if (known !== undefined) {
-      this.#sections.delete(name);
-      this.#sections.set(name, known);
-      return known;
-    }
+    if (known !== undefined) return known;
     const section = sectionOf(decodeBlockData(await journal.read(place)));
-    this.#sections.set(name, section);
-    this.#bytes += section.byteLength;
-    for (const [oldest, { byteLength }] of this.#sections) {
-      if (this.#bytes <= SECTION_CACHE_BYTES || oldest === name) break;
-      this.#sections.delete(oldest);
-      this.#bytes -= byteLength;
-    }
+    this.#sections.set(name, section, section.byteLength);
     return section;
   }
 }
