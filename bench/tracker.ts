@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { nodeEnv } from '../src/core/index.ts';
 import { type Device, memory } from '../src/device/index.ts';
-import { Tracker, tracked } from '../src/track/index.ts';
+import { ProfileKeeper, Tracker, tracked } from '../src/track/index.ts';
 import { runOk, start } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
@@ -39,7 +39,7 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
   const wants = (part: string) => values.only === '' || values.only === part;
   for (let round = 0; round < options.rounds; round++) {
     const place = join(folder, `${round}`);
-    if (wants('cpu')) await timePerWrite(report, place);
+    if (wants('cpu')) await timePerWrite(report, options, place);
     if (wants('cold')) await coldRegions(report, place);
     if (wants('load')) await loading(report, place);
   }
@@ -77,11 +77,17 @@ function add(report: Report, name: string, metric: string, value: number, unit: 
 }
 
 /** The same loop over the bare device is taken off. */
-async function timePerWrite(report: Report, place: string): Promise<void> {
+async function timePerWrite(report: Report, options: BenchOptions, place: string): Promise<void> {
   const sizeBytes = 4 * GIB;
   const base = nothing(sizeBytes);
-  const tracker = await trackerIn(`${place}-cpu`, sizeBytes);
-  const device = tracked({ base, tracker });
+  const directory = `${place}-cpu`;
+  const tracker = await trackerIn(directory, sizeBytes);
+  await using keeper = await ProfileKeeper.open(env, {
+    ...{ directory, volume: 'bench', sizeBytes, tracker },
+    onTrouble: (error) => options.say(String(error)),
+  });
+  const device = tracked({ base, tracker, profile: keeper.profile });
+  const alone = tracked({ base, tracker });
   await tracker.heat(0, tracker.shape.blockCount - 1);
   const source = new Uint8Array(BLOCK_BYTES);
   for (const [name, step] of [
@@ -97,9 +103,12 @@ async function timePerWrite(report: Report, place: string): Promise<void> {
       const { user, system } = process.cpuUsage(before);
       return (user + system) / WRITES;
     };
-    loop(device); // Compiled once.
+    for (const one of [device, alone, base]) loop(one); // Compiled once.
     const bare = loop(base);
-    add(report, `cpu: ${name} 4 KiB writes`, 'processor time per write', loop(device) - bare, 'us');
+    const marks = loop(alone) - bare;
+    const all = loop(device) - bare;
+    add(report, `cpu: ${name} 4 KiB writes`, 'marks and profile, per write', all, 'us');
+    add(report, `cpu: ${name} 4 KiB writes`, 'of that the profile', all - marks, 'us');
   }
   await tracker[Symbol.asyncDispose]();
 }

@@ -67,7 +67,7 @@ export async function openBackupSource(
   const hasPath = isPath(source);
   const path = hasPath ? resolve(source) : undefined;
   const identify = () => identityOf(env, path);
-  const running = hasPath ? await runningOf(context, source, await identify()) : undefined;
+  const running = hasPath ? await runningOf(context, source) : undefined;
   const contexts = bitmap === undefined ? [] : [bitmapContext(bitmap)];
   const disk =
     running === undefined ? await openDisk(env, source, { format, contexts, snapshot }) : undefined;
@@ -112,12 +112,13 @@ async function syncFile({ files }: Env, path: string): Promise<void> {
   }
 }
 
-async function runningOf(
+/** The running export of a volume, or of its file. */
+export async function runningOf(
   { env, settings }: Context,
   source: string,
-  found: Identity | undefined,
 ): Promise<RunningExport | undefined> {
   const stateDirectory = resolve(settings.stateDirectory);
+  const found = await identityOf(env, resolve(source));
   if (found !== undefined) return exportOfFile(env, stateDirectory, found);
   return source.includes('/') ? undefined : exportOfVolume(env, stateDirectory, source);
 }

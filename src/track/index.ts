@@ -34,6 +34,14 @@ export {
 export { AUDIT_BYTES, AUDIT_SHARE } from './limits.ts';
 export { bitmapContext, type NbdBitmapOptions, nbdBitmapSource } from './nbd-bitmap.ts';
 export {
+  AccessProfile,
+  HALF_LIFE_SECONDS,
+  type Heat,
+  ProfileKeeper,
+  profileIn,
+  type RegionAccess,
+} from './profile/index.ts';
+export {
   BITMAP_NAME_DEFAULT,
   type Qcow2BitmapOptions,
   qcow2BitmapSource,

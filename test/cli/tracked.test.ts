@@ -167,6 +167,47 @@ test('what is written beside the export is found by an audit, healed, and not fo
   await server.finished();
 });
 
+test('the profile of a volume is told while it is exported and later; damage is told too', async () => {
+  await using here = await prepared();
+  const server = await here.serve('export', 'disk.img', '--name', 'vm');
+  {
+    await using device = await connect(env, server.uri);
+    for (let count = 0; count < 3; count++) await write(device, 5 * CHUNK, count);
+    await device.read(Buffer.alloc(BLOCK), 9 * CHUNK);
+  }
+  const [hot, cold, summary] = (await here.json(0, 'profile', 'vm')) as [Line, Line, Line];
+  assert.equal(hot.offsetBytes, 5 * CHUNK);
+  assert.ok(Number(hot.writes) > 2.9 && Number(hot.writtenWithinMinute) > 0.9);
+  assert.deepEqual([cold.offsetBytes, cold.writes, cold.writtenWithinMinute], [9 * CHUNK, 0, 0]);
+  assert.deepEqual([summary.volume, summary.isRunning, summary.regions], ['vm', true, 2]);
+  server.kill('SIGTERM');
+  await server.finished();
+  const [kept] = (await here.json(0, 'profile', 'vm', '--by', 'writes', '--top', '1')) as [Line];
+  assert.equal(kept.offsetBytes, 5 * CHUNK);
+  assert.match(await here.ok('profile', 'vm'), /OFFSET +READS +WRITES/);
+  await overwrite(here.path('state/trackers/vm/profile'), 60, noise(40, 1));
+  assert.equal((await here.failure(1, 'profile', 'vm')).code, 'TRACK_STATE');
+});
+
+test('a mark for NBD clients tells what is written after it, until it is forgotten', async () => {
+  await using here = await prepared();
+  const server = await here.serve('export', 'disk.img', '--name', 'vm');
+  await using device = await connect(env, server.uri);
+  await write(device, 3 * CHUNK, 1);
+  const [marked] = (await here.json(0, 'nbd', 'mark', 'vm', '--as', 'night')) as [Line];
+  await write(device, 5 * CHUNK + BLOCK, 2);
+  const map = (await here.json(0, 'nbd', 'info', server.uri, `--map=${marked.context}`)) as Line[];
+  const dirty = map.filter(({ type }) => type === 'dirty');
+  assert.deepEqual(
+    dirty.map(({ offsetBytes, lengthBytes }) => [offsetBytes, lengthBytes]),
+    [[5 * CHUNK + BLOCK, BLOCK]],
+  );
+  await here.json(0, 'nbd', 'forget', 'vm', '--as', 'night');
+  await using after = await connect(env, server.uri, { contexts: ['ferry:dirty/'] });
+  assert.ok(!after.contexts.includes(String(marked.context)), after.contexts.join());
+  assert.equal((await here.failure(1, 'nbd', 'mark', 'other')).code, 'TRACK_SOURCE');
+});
+
 test('a volume is exported once, and one without a name is not tracked', async () => {
   await using here = await prepared();
   await here.serve('export', 'disk.img', '--name', 'vm');

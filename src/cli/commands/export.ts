@@ -69,7 +69,7 @@ async function trackedOf(
     output.warn(`the export is not tracked: ${messageOf(error)}`);
     return undefined;
   }
-  return trackedExport(env, {
+  const exported = await trackedExport(env, {
     base,
     volume: name,
     sourcePath: isUri(source) ? undefined : resolve(source),
@@ -81,6 +81,8 @@ async function trackedOf(
       output.warn(`changes are not tracked any more: ${message}\n  ${hint}`),
     onTrouble: (what, error) => output.detail(`${what}: ${String(error)}`),
   });
+  if (exported.profileLost !== undefined) output.warn(`${exported.profileLost}; it begins anew`);
+  return exported;
 }
 
 function noteOf(exported: TrackedExport | undefined): string {

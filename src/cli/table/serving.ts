@@ -4,6 +4,7 @@ import { compressionOption } from '../compression.ts';
 import { listen } from '../listen.ts';
 import {
   argument,
+  choice,
   count,
   entry,
   flag,
@@ -90,8 +91,31 @@ export const exportSpec = {
   ],
 } as const;
 
+export const profileSpec = {
+  name: 'profile',
+  summary: 'tell where an exported volume is read and written',
+  details: [
+    'Lists the hottest regions of 64 KiB of a volume that was exported with --name, now or before:',
+    'reads and writes, of which those of an hour ago count half; how many of them began where one',
+    'had ended; and how likely the region is written within the next minute. Counts of regions',
+    'that were not always among the hottest may be too high (~). Above the list stand the sums',
+    'of the volume, and its working set: what was in use within so long, in larger volumes judged',
+    'from a sample. Zeroes and discards are not counted. A running export is asked; otherwise it',
+    'is told what the last one has kept, and how it has faded since.',
+  ].join('\n'),
+  arguments: {
+    volume: argument('VOL', 'a volume that is or was exported by ferry, or its file', 'file'),
+  },
+  options: {
+    top: count('N', 'list so many regions', '20', { min: 1, max: 1_000_000 }),
+    by: choice(['accesses', 'reads', 'writes'], 'what makes a region hot', 'accesses'),
+  },
+  examples: ['ferry profile web', 'ferry profile web --by writes --top 100 --json'],
+} as const;
+
 export const servingCommands: readonly TableEntry[] = [
   entry(mountSpec, () => import('../commands/mount.ts')),
   entry(exportSpec, () => import('../commands/export.ts')),
+  entry(profileSpec, () => import('../commands/profile.ts')),
   ...attachCommands,
 ];

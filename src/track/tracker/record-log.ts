@@ -7,12 +7,12 @@ import {
   encodeFileHeader,
   encodeRecord,
   FILE_NONCE_BYTES,
+  type FileHeader,
   RECORD_END,
   type Record,
 } from './record.ts';
-import type { Shape } from './shape.ts';
 
-export type NewFile = { readonly path: string; readonly kind: number; readonly shape: Shape };
+export type NewFile = { readonly path: string } & Pick<FileHeader, 'kind' | 'shape'>;
 
 /** Records gathered before they are written: large files in few calls. */
 const WRITE_BYTES = 1024 * 1024;

@@ -24,6 +24,7 @@ const FRAME_BYTES = HEAD_BYTES + 4;
 
 export const FILE_LOG = 1;
 export const FILE_SET = 2;
+export const FILE_PROFILE = 3;
 
 export const RECORD_STATE = 1; // JSON: who follows, what is sealed; see state.ts.
 export const RECORD_HOT = 2; // Regions that may be written from now on.
@@ -31,10 +32,15 @@ export const RECORD_PAGE = 3; // A region's exact marks; it is not hot any more.
 export const RECORD_EMPTY = 4; // Stretches that were zeroed or discarded.
 export const RECORD_STILL = 5; // JSON: nothing is hot, and this is what the file looked like.
 export const RECORD_END = 6; // What was written as a whole is whole.
+export const RECORD_PROFILE = 7; // JSON: what a profile is beside its counts; see profile-file.ts.
+export const RECORD_REGIONS = 8; // Counts of regions.
+export const RECORD_SAMPLE = 9; // Last accesses of a sample of regions.
+export const RECORD_SKETCH = 10; // Counts of all other regions.
+const RECORD_LAST = RECORD_SKETCH;
 
 export type FileHeader = {
   readonly kind: number;
-  readonly shape: Shape;
+  readonly shape: Pick<Shape, 'sizeBytes' | 'regionBytes'>;
   readonly nonce: Uint8Array;
 };
 
@@ -138,7 +144,7 @@ class Frames {
     const group = this.#view.getUint32(at + 9, true);
     if (group > own || (number !== undefined && own !== number)) return undefined;
     const type = bytes[at + 4]!;
-    if (type === 0 || type > RECORD_END) return undefined;
+    if (type === 0 || type > RECORD_LAST) return undefined;
     const crc = crc32(bytes.subarray(at, endBytes - 4), this.#nonceCrc);
     if (this.#view.getUint32(endBytes - 4, true) !== crc) return undefined;
     const payload = bytes.subarray(at + HEAD_BYTES, endBytes - 4);

@@ -13,6 +13,7 @@ import {
   type Tracking,
 } from '../../device/index.ts';
 import type { TrackError } from '../errors.ts';
+import type { AccessProfile } from '../profile/index.ts';
 import { type Cut, type Flight, overlapping } from './epochs.ts';
 import {
   BLOCK_BYTES,
@@ -45,6 +46,8 @@ export type FreezeOptions = Pick<MomentOptions, 'files' | 'path'> &
 export type TrackedOptions = {
   readonly base: Device;
   readonly tracker: Tracker;
+  /** Counts reads and writes, if anybody wants to know. */
+  readonly profile?: AccessProfile | undefined;
   /** Marks cannot be kept any more: the device goes on, and is not tracked. */
   readonly onLost?: (error: TrackError) => void;
 };
@@ -68,12 +71,13 @@ class Tracked implements TrackedDevice {
   readonly cache?: (lengthBytes: number, offsetBytes: number) => Answer;
   readonly writeAtOnce?: (source: Uint8Array, offsetBytes: number) => boolean;
   readonly #base: Device;
+  readonly #profile: AccessProfile | undefined;
   readonly #onLost: TrackedOptions['onLost'];
   readonly #flights: Set<Flight>;
   readonly #moments = new Set<Moment>();
   #abandoning: Promise<void> | undefined;
 
-  constructor({ base, tracker, onLost }: TrackedOptions) {
+  constructor({ base, tracker, profile, onLost }: TrackedOptions) {
     if (base.sizeBytes !== tracker.shape.sizeBytes) {
       throw new DeviceError('DEVICE_SIZE', `${base.name} is not what ${tracker.volume} tracks`, {
         hint: 'Open the tracker for the size that the device has.',
@@ -87,6 +91,7 @@ class Tracked implements TrackedDevice {
     this.tracker = tracker;
     this.tracking = trackingOf(tracker);
     this.#base = base;
+    this.#profile = profile;
     this.#onLost = onLost;
     this.#flights = tracker.flights;
     if (base.cache !== undefined) this.cache = (length, offset) => base.cache!(length, offset);
@@ -124,6 +129,8 @@ class Tracked implements TrackedDevice {
   }
 
   read(target: Uint8Array, offsetBytes: number): Answer {
+    checkRange(this, target.byteLength, offsetBytes);
+    if (target.byteLength > 0) this.#profile?.read(offsetBytes, target.byteLength);
     return this.#base.read(target, offsetBytes);
   }
 
@@ -131,6 +138,7 @@ class Tracked implements TrackedDevice {
     const lengthBytes = source.byteLength;
     this.#check(lengthBytes, offsetBytes);
     if (lengthBytes === 0) return this.#base.write(source, offsetBytes, flags);
+    this.#profile?.written(offsetBytes, lengthBytes);
     const first = Math.floor(offsetBytes / BLOCK_BYTES);
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
     if (this.#mayGo(first, last)) {
@@ -178,10 +186,15 @@ class Tracked implements TrackedDevice {
     if (lengthBytes === 0) return true;
     const first = Math.floor(offsetBytes / BLOCK_BYTES);
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
-    if (!this.#mayGo(first, last)) return false;
+    if (!this.#mayGo(first, last) || !this.#isAtOnce(source, offsetBytes)) return false;
+    this.#profile?.written(offsetBytes, lengthBytes); // Else `write` is called, and counts it.
+    return true;
+  };
+
+  #isAtOnce(source: Uint8Array, offsetBytes: number): boolean {
     if (this.#base.writeAtOnce !== undefined) return this.#base.writeAtOnce(source, offsetBytes);
     return this.#base.write(source, offsetBytes, 0) === undefined;
-  };
+  }
 
   /** Large ranges in parts that need not be marked all at once. */
   #inParts(

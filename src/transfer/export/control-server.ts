@@ -27,6 +27,8 @@ export type ControlOptions = {
   /** Where moments keep what is overwritten. */
   readonly directory: string;
   readonly roomBytesMax: number;
+  /** Writes the profile of accesses, as it is now, beside the tracker's log. */
+  readonly saveProfile: () => Promise<void>;
   /** Told about each conversation that ended badly; for logs. */
   readonly onTrouble: (what: string, error: unknown) => void;
 };
@@ -42,6 +44,7 @@ export type ControlOptions = {
  *   { ask: 'finish', snapshot, digest } the cursor moves to the cut; without snapshot it stays
  *   { ask: 'mark', consumer }           a cut, and at once the cursor of an NBD client there
  *   { ask: 'forget', consumer }
+ *   { ask: 'profile' }                  the profile of accesses is in its file as it is now
  * An error is { error: code, message, hint }. A conversation that ends without `finish` has failed.
  */
 export class ControlServer implements AsyncDisposable {
@@ -145,6 +148,9 @@ class Conversation implements AsyncDisposable {
         return this.#mark(textOf(message.consumer));
       case 'forget':
         await tracker.forget(textOf(message.consumer));
+        return {};
+      case 'profile':
+        await this.#options.saveProfile();
         return {};
       default:
         throw new TypeError(`an asker wants ${JSON.stringify(message.ask)}`);

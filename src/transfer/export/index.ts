@@ -10,7 +10,10 @@ export {
 export {
   exportOfFile,
   exportOfVolume,
+  forgetForNbd,
+  markForNbd,
   type RunningExport,
   runningExportSource,
+  saveProfile,
 } from './running-export.ts';
 export { type TrackedExport, type TrackedExportOptions, trackedExport } from './tracked-export.ts';

@@ -54,6 +54,38 @@ export async function exportOfFile(
   return undefined;
 }
 
+/** Has an export write its profile of accesses as it is now. */
+export async function saveProfile(env: Env, running: RunningExport): Promise<void> {
+  await askOnce(env, running, { ask: 'profile' });
+}
+
+/** From now on what changes is told to NBD clients that ask for the context which is answered. */
+export async function markForNbd(
+  env: Env,
+  running: RunningExport,
+  name: string,
+): Promise<{ readonly epoch: number; readonly context: string }> {
+  const answer = await askOnce(env, running, { ask: 'mark', consumer: `nbd:${name}` });
+  return { epoch: Number(answer.epoch), context: String(answer.context) };
+}
+
+/** The mark of that name is kept no longer. */
+export async function forgetForNbd(env: Env, running: RunningExport, name: string): Promise<void> {
+  await askOnce(env, running, { ask: 'forget', consumer: `nbd:${name}` });
+}
+
+/** ENV_REFUSED if it has ended. */
+async function askOnce(
+  env: Env,
+  { path, volume }: RunningExport,
+  question: Message,
+): Promise<Message> {
+  await using asker = await Asker.open(env, path);
+  if (asker !== undefined) return await asker.ask(question);
+  const hint = 'Look whether its process still runs, and start it again.';
+  throw new EnvError('ENV_REFUSED', `the export of ${volume} has ended`, { hint });
+}
+
 async function who(env: Env, path: string): Promise<RunningExport | undefined> {
   const asker = await Asker.open(env, path);
   if (asker === undefined) return undefined;

@@ -4,6 +4,7 @@ import type { Env } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   type Identity,
+  ProfileKeeper,
   type TrackError,
   type TrackedDevice,
   Tracker,
@@ -36,6 +37,8 @@ export interface TrackedExport extends AsyncDisposable {
   readonly unsureRegions: number;
   /** What the tracker cannot see of this kind of source, for people. */
   readonly whyNotVouched: string | undefined;
+  /** Why the profile of accesses begins anew, if there was one. */
+  readonly profileLost: string | undefined;
 }
 
 /** TRACK_BUSY if the volume is exported already. Borrows `base`. */
@@ -51,20 +54,29 @@ export async function trackedExport(
   const identify = () => identityOf(env, sourcePath);
   const { sizeBytes } = base;
   const tracker = await Tracker.open(env, { directory, volume, sizeBytes, identify });
+  let keeper: ProfileKeeper | undefined;
   try {
-    const device = tracked({ base, tracker, onLost });
     const { origin, roomBytesMax, onTrouble } = options;
+    const kept = await ProfileKeeper.open(env, {
+      ...{ directory, volume, sizeBytes, tracker },
+      onTrouble: (error) => onTrouble('profile', error),
+    });
+    keeper = kept;
+    const device = tracked({ base, tracker, profile: kept.profile, onLost });
     const source = await identify();
     const control = await ControlServer.start(env, {
       ...{ path, device, source, origin, directory, roomBytesMax, onTrouble },
+      saveProfile: () => kept.save(),
     });
     return {
       device,
       tracker,
       unsureRegions: tracker.unsureRegions,
       whyNotVouched: whyNotVouched(source?.kind),
+      profileLost: kept.lost,
       async [Symbol.asyncDispose]() {
         await control[Symbol.asyncDispose]();
+        await kept[Symbol.asyncDispose]();
         try {
           await base.flush();
         } finally {
@@ -73,6 +85,7 @@ export async function trackedExport(
       },
     };
   } catch (error) {
+    await keeper?.[Symbol.asyncDispose]();
     await tracker[Symbol.asyncDispose]();
     throw error;
   }
