@@ -10,12 +10,17 @@ import { watchSignals } from './signals.ts';
 import type { Run } from './spec.ts';
 import type { Terminal } from './terminal.ts';
 
-export type World = { readonly env: Env; readonly terminal: Terminal };
+/** What surrounds a command; `variables` is the environment of its process. */
+export type World = {
+  readonly env: Env;
+  readonly terminal: Terminal;
+  readonly variables: Readonly<Record<string, string | undefined>>;
+};
 
 /** The exit status; never throws. */
 export async function runCommand(
   invocation: Invocation,
-  { env, terminal }: World,
+  { env, terminal, variables }: World,
 ): Promise<number> {
   const { entry, values, global } = invocation;
   const { json, quiet, verbose, noProgress } = global;
@@ -24,8 +29,8 @@ export async function runCommand(
   const { signal } = signals;
   terminal.onOutputClosed(() => signals.stop(outputClosed()));
   try {
-    const settings = settingsFrom(global, process.env);
-    const secrets = secretsFrom(process.env, terminal);
+    const settings = settingsFrom(global, variables);
+    const secrets = secretsFrom(variables, terminal);
     const { run } = (await entry.load()) as { run: Run<typeof entry.spec> };
     const status = await run(
       { env, output, settings, secrets, signal, onCommitSignal: signals.onCommit },

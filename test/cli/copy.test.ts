@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { run } from '../interop/processes.ts';
-import { ferryPath, linesOf, MIB, noise, overwrite, place, writeImage } from './ferry.ts';
+import { linesOf, MIB, noise, overwrite, place, runFerry, writeImage } from './ferry.ts';
 
 test('a plan, a copy, a second one of nothing, and a restore of what came', async () => {
   await using here = await place();
@@ -53,7 +52,7 @@ test('each repository has its own password, and nothing gets out of one by accid
   await using here = await place();
   const ferry = async (variables: Record<string, string>, ...words: string[]) => {
     const options = { cwd: here.folder, env: { ...here.variables, ...variables } };
-    const { exitCode, stderr } = await run(ferryPath, [...words, '--json'], options);
+    const { exitCode, stderr } = await runFerry([...words, '--json'], options);
     return [exitCode, ...linesOf(stderr).map(({ code }) => code)];
   };
   const [mine, theirs] = [{ FERRY_PASSWORD: 'mine' }, { FERRY_TO_PASSWORD: 'theirs' }];

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { run } from '../interop/processes.ts';
-import { ferryPath, linesOf, noise, type Place, place, writeImage } from './ferry.ts';
+import { linesOf, noise, type Place, place, runFerry, writeImage } from './ferry.ts';
 
 const FIRST = 'first-Passw0rd-of-all';
 const SECOND = 'second-Passw0rd-of-all';
@@ -17,7 +16,7 @@ function shell(here: Place) {
     printed,
     async ferry(variables: Variables, ...words: string[]) {
       const env = { ...here.variables, ...variables };
-      const finished = await run(ferryPath, words, { cwd: here.folder, env });
+      const finished = await runFerry(words, { cwd: here.folder, env });
       printed.push(finished.stdout, finished.stderr);
       return finished;
     },

@@ -1,12 +1,17 @@
-/** Runs bin/ferry as a process in a scratch place with its own repository and state directory. */
+/**
+ * Runs `ferry` in a scratch place with its own repository and state directory: what ends by itself
+ * within this process, as bin/ferry would, what goes on as a process of its own.
+ */
 import assert from 'node:assert/strict';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { runWords } from '../../src/cli/run-words.ts';
+import { fakeTerminal } from '../../src/cli/testing/fake-terminal.ts';
 import { nodeEnv } from '../../src/core/index.ts';
 import type { Device } from '../../src/device/index.ts';
-import { type Finished, type Running, run, start } from '../interop/processes.ts';
+import { type Finished, type Running, start } from '../interop/processes.ts';
 
 export const env = nodeEnv();
 export const MIB = 1024 * 1024;
@@ -34,6 +39,22 @@ export type Place = AsyncDisposable & {
   serve(...words: string[]): Promise<Served>;
 };
 
+export type Surroundings = {
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+};
+
+/** Without the half second that a process takes to start; the exit status is that of bin/ferry. */
+export async function runFerry(
+  words: readonly string[],
+  { cwd, env: variables }: Surroundings,
+): Promise<Finished> {
+  process.chdir(cwd);
+  const terminal = fakeTerminal();
+  const exitCode = await runWords(words, { env, terminal, variables });
+  return { exitCode, signal: null, stdout: terminal.out, stderr: terminal.err };
+}
+
 export async function place(): Promise<Place> {
   const folder = await mkdtemp(join(tmpdir(), 'ferry-cli-'));
   const variables = {
@@ -44,7 +65,7 @@ export async function place(): Promise<Place> {
   const options = { cwd: folder, env: variables };
   const running: Running[] = [];
 
-  const ferry = (...words: string[]) => run(ferryPath, words, options);
+  const ferry = (...words: string[]) => runFerry(words, options);
 
   function begin(...words: string[]): Running {
     const child = start(ferryPath, words, options);
