@@ -1,6 +1,12 @@
 /** fs: read-only parsers of what lies on a device; see README.md. */
 export { FsError, type FsErrorCode } from './errors.ts';
+export { type Ext4, type Ext4Group, openExt4 } from './ext4.ts';
+export { type Ext4Inode, type FileRun, fileRuns, inodeOf, leafRuns } from './ext4-inode.ts';
+export { type Ext4Super, looksLikeExt4, readExt4Super } from './ext4-super.ts';
+export { type Jbd2, type Jbd2Super, openJbd2 } from './jbd2.ts';
+export { type Commit, commitAt, findCommit, type Walk, walkLog } from './jbd2-log.ts';
 export { BACKING_CHAIN_MAX } from './limits.ts';
+export { type Partition, type PartitionTable, readPartitions } from './partitions.ts';
 export {
   type DirtyRun,
   dirtyRuns,

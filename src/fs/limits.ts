@@ -24,3 +24,24 @@ export const TABLE_CACHE_BYTES = 16 * 1024 * 1024;
 
 /** What one call of a parser reads at most. */
 export const READ_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Partitions: what GPT asks for is 16 KiB; 1,024 entries of 1 KiB are more than enough. */
+export const GPT_ENTRIES_BYTES_MAX = 1024 * 1024;
+/** Partitions: Linux names no more than 255 of one disk. */
+export const LOGICAL_PARTITIONS_MAX = 255;
+
+/** ext4: blocks of group descriptors in memory; each describes 64 groups or more, 8 GiB. */
+export const DESCRIPTOR_BLOCKS_KEPT = 64;
+
+/** ext4: the kernel refuses deeper trees of extents (EXT4_MAX_EXTENT_DEPTH). */
+export const EXTENT_DEPTH_MAX = 5;
+
+/** ext4: blocks of pointers that are read for one file: a file of 64 TiB has so many, not more. */
+export const TREE_BLOCKS_MAX = 2 ** 18;
+
+/** jbd2: what e2fsprogs and the kernel's tools take at most (JBD2_MAX_JOURNAL_BLOCKS). */
+export const LOG_BLOCKS_MAX = 10_240_000;
+/** jbd2: read at a time. */
+export const LOG_READ_BYTES = 1024 * 1024;
+/** jbd2: blocks that are named in one walk: a whole journal of 4 GiB. */
+export const LOGGED_BLOCKS_MAX = 2 ** 20;

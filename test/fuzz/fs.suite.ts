@@ -6,11 +6,17 @@ import {
   differingClusters,
   dirtyRuns,
   FsError,
+  fileRuns,
+  findCommit,
+  openExt4,
+  openJbd2,
   qcow2Device,
+  readPartitions,
   readQcow2Bitmaps,
   readQcow2Header,
   readQcow2Map,
   readQcow2Snapshots,
+  walkLog,
 } from '../../src/fs/index.ts';
 import { deviceOf, type ImageName, imageBytes } from '../golden/images/images.ts';
 import type { FuzzTarget } from './target.ts';
@@ -24,6 +30,10 @@ type Parse = (device: Device, draws: Draws) => Promise<void>;
 const images: readonly { readonly name: ImageName; readonly parse: Parse }[] = [
   { name: 'clusters.qcow2', parse: parseQcow2 },
   { name: 'parts.qcow2', parse: parseQcow2 },
+  { name: 'new.ext4', parse: parseExt4 },
+  { name: 'old.ext4', parse: parseExt4 },
+  { name: 'mbr.disk', parse: parsePartitions },
+  { name: 'gpt.disk', parse: parsePartitions },
 ];
 
 export const target: FuzzTarget = {
@@ -125,6 +135,41 @@ async function parseQcow2(device: Device, draws: Draws): Promise<void> {
       const extents = await view.extents(view.sizeBytes - at, at, 100);
       assert.equal(extents[0]?.offsetBytes, at);
     });
+  }
+}
+
+async function parseExt4(device: Device, draws: Draws): Promise<void> {
+  const fs = await openExt4(device);
+  for (let number = 0; number < Math.min(4, fs.super.groupCount); number++) {
+    await attempt(async () => {
+      const group = await fs.group(number);
+      assert.ok(group.blockCount > 0);
+      await fs.blocksInUse(group);
+    });
+  }
+  for (let number = 1; number < 20; number++) {
+    await attempt(async () => {
+      for await (const { block, count } of fileRuns(fs, await fs.inode(number))) {
+        assert.ok(block > 0 && count > 0 && block + count <= fs.super.blockCount);
+      }
+    });
+  }
+  await attempt(async () => {
+    const log = await openJbd2(fs);
+    const from = log.super.first + (draws.chance(0.5) ? 0 : draws.below(200));
+    const walk = await walkLog(log, from, 2 + draws.below(4));
+    assert.ok(walk.length <= log.super.end - log.super.first);
+    await findCommit(log, 2 + draws.below(4));
+  });
+}
+
+async function parsePartitions(device: Device): Promise<void> {
+  const table = await readPartitions(device);
+  let end = 0;
+  for (const { offsetBytes, lengthBytes } of table?.partitions ?? []) {
+    assert.ok(offsetBytes >= end && lengthBytes > 0);
+    end = offsetBytes + lengthBytes;
+    assert.ok(end <= device.sizeBytes);
   }
 }
 

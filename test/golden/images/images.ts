@@ -3,8 +3,14 @@ import { readFileSync } from 'node:fs';
 import { zstdDecompressSync } from 'node:zlib';
 import { type Device, memory } from '../../../src/device/index.ts';
 
-/** Made by make.sh. */
-export type ImageName = 'clusters.qcow2' | 'parts.qcow2';
+/** Made by make.sh and make-ext4.sh. */
+export type ImageName =
+  | 'clusters.qcow2'
+  | 'parts.qcow2'
+  | 'new.ext4'
+  | 'old.ext4'
+  | 'mbr.disk'
+  | 'gpt.disk';
 
 export function imageBytes(name: ImageName): Uint8Array {
   return zstdDecompressSync(readFileSync(new URL(`${name}.zst`, import.meta.url)));
@@ -17,7 +23,7 @@ export function deviceOf(bytes: Uint8Array, name = 'image'): Device {
   return device;
 }
 
-/** What the tools that made an image say is in it: SHA-256 by `IMAGE` or `IMAGE@SNAPSHOT`. */
+/** What those who made an image say is in it: SHA-256 by `IMAGE`, `IMAGE@SNAPSHOT`, `@INODE`. */
 export function imageDigests(): ReadonlyMap<string, string> {
   const text = readFileSync(new URL('digests.txt', import.meta.url), 'utf8').trim();
   return new Map(text.split('\n').map((line) => line.split(' ') as [string, string]));
