@@ -1,12 +1,14 @@
 /** What `ferry backup` reads: a source, or a volume that is being exported. */
 import { resolve } from 'node:path';
-import type { Env } from '../core/index.ts';
+import { type Env, FerryError } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import type { Repository } from '../store/index.ts';
 import {
   bitmapContext,
+  type ChangeChoice,
   type ChangeSource,
   checksumSource,
+  ext4Places,
   fullSource,
   type Identity,
   stoppedTrackerSource,
@@ -29,7 +31,7 @@ import {
   originOf,
 } from '../transfer/index.ts';
 import type { Context } from './context.ts';
-import { otherSources } from './other-sources.ts';
+import { type Asked, otherSources } from './other-sources.ts';
 import { isQmpUri, openQemuSource } from './qemu-source.ts';
 
 export type BackupSourceOptions = {
@@ -37,6 +39,7 @@ export type BackupSourceOptions = {
   readonly bitmap: string | undefined;
   readonly imageSnapshot: string | undefined;
   readonly rbdDiff: string | undefined;
+  readonly changes?: ChangeChoice;
   readonly keepClone?: boolean;
 };
 
@@ -59,9 +62,10 @@ export interface BackupSource extends AsyncDisposable {
 export async function openBackupSource(
   context: Context,
   source: string,
-  { format, bitmap, imageSnapshot: snapshot, rbdDiff, keepClone = false }: BackupSourceOptions,
+  options: BackupSourceOptions,
 ): Promise<BackupSource> {
   if (isQmpUri(source)) return openQemuSource(context, source);
+  const { format, bitmap, imageSnapshot: snapshot, rbdDiff, changes, keepClone = false } = options;
   const { env, settings } = context;
   const stateDirectory = resolve(settings.stateDirectory);
   const hasPath = isPath(source);
@@ -72,6 +76,7 @@ export async function openBackupSource(
   const disk =
     running === undefined ? await openDisk(env, source, { format, contexts, snapshot }) : undefined;
   const device = disk?.device ?? onlyMoments(running!);
+  const journal = disk === undefined ? undefined : await journalUse(disk.device, changes);
   return {
     device,
     volume: running?.volume ?? defaultVolumeName(source),
@@ -83,7 +88,8 @@ export async function openBackupSource(
       const always: ChangeSource[] = [checksumSource(), fullSource()];
       if (disk !== undefined) {
         const rawFile = disk.isRawFile ? path : undefined;
-        const asked = { volume, disk, bitmap, snapshot, rbdDiff, keepsClone: keepClone, rawFile };
+        const named = { volume, disk, bitmap, snapshot, rbdDiff };
+        const asked = { ...named, keepsClone: keepClone, rawFile, journal };
         always.push(...otherSources(context, repository, asked));
       }
       if (running !== undefined) {
@@ -100,6 +106,20 @@ export async function openBackupSource(
     warning: disk?.warning,
     [Symbol.asyncDispose]: () => (disk ?? device)[Symbol.asyncDispose](),
   };
+}
+
+/** Whether ext4's journal is asked, and believed; asked it is wherever there may be one. */
+async function journalUse(
+  device: Device,
+  changes: ChangeChoice | undefined,
+): Promise<Asked['journal']> {
+  if (changes === 'journal') return 'chosen';
+  try {
+    return (await ext4Places(device)).length > 0 ? 'watched' : undefined;
+  } catch (error) {
+    if (error instanceof FerryError) return undefined; // A damaged table, a sector: it is no help.
+    throw error;
+  }
 }
 
 /** Whoever wrote the file may have been killed, and the power may go before it is on disk. */

@@ -3,14 +3,16 @@ import { resolve } from 'node:path';
 import { sha256, toHex } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import type { NbdDevice } from '../nbd/index.ts';
-import type { Repository } from '../store/index.ts';
+import type { Repository, Snapshot } from '../store/index.ts';
 import {
   type ChangeSource,
+  ext4JournalSource,
   imageSnapshotsSource,
   nbdBitmapSource,
   parseBitmapMemory,
   parseCloneMemory,
   parseImageSnapshotMemory,
+  parseJournalMemory,
   qcow2BitmapSource,
   rbdDiffSource,
   SourceMemory,
@@ -30,6 +32,8 @@ export type Asked = {
   /** The path of a regular file that is backed up as it is. */
   readonly rawFile: string | undefined;
   readonly keepsClone: boolean;
+  /** The journal of ext4: believed, as somebody chose it, or only watched for another time. */
+  readonly journal: 'chosen' | 'watched' | undefined;
 };
 
 export function otherSources(
@@ -53,6 +57,11 @@ export function otherSources(
     const memory = memoryOf(context, repository, asked.volume, 'clone', parseCloneMemory);
     const path = resolve(asked.rawFile);
     sources.push(sharedExtentsSource({ env: context.env, path, memory, begins: asked.keepsClone }));
+  }
+  if (asked.journal !== undefined) {
+    const memory = memoryOf(context, repository, asked.volume, 'journal', parseJournalMemory);
+    const open = (since: Snapshot) => repository.device(since);
+    sources.push(ext4JournalSource({ memory, open, isChosen: asked.journal === 'chosen' }));
   }
   if (asked.rbdDiff !== undefined) {
     sources.push(rbdDiffSource({ env: context.env, path: resolve(asked.rbdDiff) }));

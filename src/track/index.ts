@@ -18,6 +18,13 @@ export {
 export { checksumSource, fullSource } from './comparison.ts';
 export { TrackError, type TrackErrorCode } from './errors.ts';
 export {
+  type Ext4JournalOptions,
+  ext4JournalSource,
+  ext4Places,
+  type JournalMemory,
+  parseJournalMemory,
+} from './ext4-journal.ts';
+export {
   findImageSnapshot,
   type ImageSnapshotsOptions,
   imageSnapshotsSource,
