@@ -1,9 +1,16 @@
 /** Epochs of a volume whose export runs: each cut is a moment of it, and tells what changed. */
-import { type Env, type Extent, ExtentSet, toHex } from '../core/index.ts';
+import { type Env, type Extent, ExtentSet } from '../core/index.ts';
 import type { Snapshot } from '../store/index.ts';
 import { TrackError } from '../track/index.ts';
 import { type RunningExport, runningExportSource } from '../transfer/export/index.ts';
-import type { CutEpoch, EpochSource, Held } from '../transfer/replicate/index.ts';
+import {
+  bindingOf,
+  type CutEpoch,
+  consumerOf,
+  type EpochSource,
+  type Held,
+  sinceOf,
+} from '../transfer/replicate/index.ts';
 
 /** Changed ranges that are held at a time; with more of them all is compared. */
 const RANGES_MAX = 1_000_000;
@@ -14,9 +21,14 @@ export function exportedSource(env: Env, running: RunningExport, name: string): 
   return {
     sizeBytes: running.sizeBytes,
     async cut(held): Promise<CutEpoch | undefined> {
-      const consumer = `provider:${held.replica}:${name}`;
-      const source = runningExportSource(env, { running, consumer, alignBytes: ALIGN_BYTES });
-      const since = held.epoch === 0 ? undefined : standIn(held);
+      let mark: string | undefined;
+      const source = runningExportSource(env, {
+        ...{ running, consumer: consumerOf(held, name), alignBytes: ALIGN_BYTES },
+        onCut: (named) => {
+          mark = named;
+        },
+      });
+      const since = sinceOf(held) as Snapshot | undefined;
       const question = { volume: name, device: undefined as never, since, signal: undefined };
       const answer = await source.changes(question);
       const view = 'view' in answer ? answer.view : undefined;
@@ -33,9 +45,10 @@ export function exportedSource(env: Env, running: RunningExport, name: string): 
         isOver = true;
         await finish(outcome);
       };
-      const cut = {
-        ...{ device: view, wallMs: env.clock.wallMs() },
-        acknowledged: (now: Held) => end({ kind: 'committed', snapshot: standIn(now) }),
+      const cut: Omit<CutEpoch, 'changed'> = {
+        ...{ device: view, wallMs: env.clock.wallMs(), mark },
+        acknowledged: (now: Held) =>
+          end({ kind: 'committed', snapshot: bindingOf(now) as Snapshot }),
         [Symbol.asyncDispose]: () => end({ kind: 'failed' }).catch(() => undefined),
       };
       if (answer.kind !== 'changes') return { ...cut, changed: 'compare' };
@@ -48,11 +61,6 @@ export function exportedSource(env: Env, running: RunningExport, name: string): 
       return { ...cut, changed, changedBytes: changed.totalBytes };
     },
   };
-}
-
-/** What the export's cursor is bound to: an epoch of a replica, in the place of a snapshot. */
-function standIn({ replica, epoch }: Held): Snapshot {
-  return { id: `${replica}:${epoch}`, digest: toHex(new Uint8Array(32)) } as Snapshot;
 }
 
 async function collected(

@@ -10,7 +10,7 @@ import {
   type ThreadedServer,
 } from '../nbd/index.ts';
 import type { Context } from './context.ts';
-import type { Fields } from './output.ts';
+import type { Fields, State } from './output.ts';
 import { serveAt } from './serve-at.ts';
 import { formatSize } from './sizes.ts';
 
@@ -27,6 +27,8 @@ export type Serving = {
   /** More for programs, and for people. */
   readonly fields: Fields;
   readonly note: string;
+  /** More of its state, for SIGUSR1. */
+  readonly state?: (() => State) | undefined;
 };
 
 export type Threads = Pick<SharedExportOptions, 'source' | 'directIo'> & {
@@ -43,7 +45,7 @@ export async function serveUntilStopped(context: Context, serving: Serving): Pro
   const uri = server.uriOf(name);
   const { sizeBytes } = device;
   const isReadOnly = readOnly || device.readOnly;
-  output.setState(() => stateOf(server, uri));
+  output.setState(() => stateOf(server, uri, serving.state?.()));
   output.item(
     'status',
     { state: 'ready', uri, name, sizeBytes, readOnly: isReadOnly, ...serving.fields },
@@ -86,10 +88,10 @@ function stopped(signal: AbortSignal): Promise<void> {
   });
 }
 
-function stateOf({ connectionCount }: NbdServer, uri: string) {
+function stateOf({ connectionCount }: NbdServer, uri: string, more: State | undefined): State {
   const clients = `${connectionCount} ${connectionCount === 1 ? 'connection' : 'connections'}`;
   return {
-    fields: { state: 'serving', uri, connections: connectionCount },
-    text: `serving ${uri}, ${clients}`,
+    fields: { state: 'serving', uri, connections: connectionCount, ...more?.fields },
+    text: `serving ${uri}, ${clients}${more === undefined ? '' : `\n${more.text}`}`,
   };
 }

@@ -90,6 +90,15 @@ export function text(
   return { placeholder, help, ...extra, parse: (texts) => texts.at(-1) };
 }
 
+/** May be given several times; in the order in which they were. */
+export function texts(
+  placeholder: string,
+  help: string,
+  extra: Extra = {},
+): OptionSpec<readonly string[]> {
+  return { placeholder, help, repeats: true, ...extra, parse: (all) => all };
+}
+
 /** `--name` alone means `bareText`; with a value it must be written `--name=VALUE`. */
 export function optionalText(
   placeholder: string,

@@ -1,7 +1,9 @@
 /** Goal: slices and read-only views keep the contract and stay inside their part. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { confirmed } from './confirmed.ts';
 import { delayed, deviceSuite, readOnlyDeviceSuite } from './device.suite.ts';
+import { FUA } from './device.ts';
 import { MEMORY_SLAB_BYTES } from './limits.ts';
 import { memory } from './memory.ts';
 import { readOnly } from './read-only.ts';
@@ -21,6 +23,16 @@ for (const slow of [false, true]) {
       const below = slow ? delayed(base, later) : base;
       const device = slice(below, { offsetBytes, lengthBytes: content.byteLength });
       return { device, close: () => expectUntouched(base, offsetBytes, content.byteLength) };
+    },
+  });
+
+  deviceSuite({
+    name: `confirmed device${label}`,
+    make: async (content) => {
+      const base = memory('base', content.byteLength);
+      await base.write(content, 0, 0);
+      const device = confirmed(slow ? delayed(base, later) : base, async () => undefined);
+      return { device, close: () => base[Symbol.asyncDispose]() };
     },
   });
 
@@ -53,4 +65,29 @@ test('a slice that passes the end of its base is refused', () => {
   const base = memory('base', 100);
   assert.throws(() => slice(base, { offsetBytes: 50, lengthBytes: 51 }), { code: 'DEVICE_RANGE' });
   assert.equal(slice(base, { offsetBytes: 100, lengthBytes: 0 }).sizeBytes, 0);
+});
+
+test('a flush and a forced write wait for the confirmation, other writes do not', async () => {
+  const base = memory('base', 8192);
+  const waiting: PromiseWithResolvers<void>[] = [];
+  const device = confirmed(base, () => {
+    const answer = Promise.withResolvers<void>();
+    waiting.push(answer);
+    return answer.promise;
+  });
+  const settled: string[] = [];
+  const bytes = new Uint8Array(4096).fill(7);
+  await device.write(bytes, 0, 0);
+  assert.equal(waiting.length, 0);
+  const forced = Promise.resolve(device.write(bytes, 4096, FUA)).then(() => settled.push('forced'));
+  const flushed = Promise.resolve(device.flush()).then(
+    () => assert.fail('a flush that nobody confirmed'),
+    (error: Error) => settled.push(error.message),
+  );
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([settled, waiting.length], [[], 2]);
+  waiting[0]!.resolve();
+  waiting[1]!.reject(new Error('too late'));
+  await Promise.all([forced, flushed]);
+  assert.deepEqual(settled.sort(), ['forced', 'too late']);
 });

@@ -1,4 +1,5 @@
 /** device: one contract over everything that can be read and written; see README.md. */
+export * from './confirmed.ts';
 export * from './copy-on-write.ts';
 export * from './device.ts';
 export * from './extent-list.ts';

@@ -77,6 +77,8 @@ export {
   type Lost,
   MOMENT_PREFIX,
   Moment,
+  markOf,
+  PreImages,
   reasonOf,
   type Since,
   type StoppedTracker,

@@ -147,3 +147,32 @@ test('a running export is replicated while it is written, through a provider tha
   assert.ok(lines.at(-1)!.snapshot !== undefined);
   await checkRestored(here, 'live@latest');
 });
+
+test('an export is kept present at a provider, and with --sync a flush waits for that', async () => {
+  await using here = await served();
+  const { uri, token } = here.serving;
+  await here.ok('pair', uri, token);
+  const words = ['export', 'disk.img', '--name', 'live', '--to', uri, '--sync=20s', '--json'];
+  const exported = here.start(...words);
+  const { uri: served_ } = JSON.parse(await exported.line('"state":"ready"'));
+  await using device = await connect(env, served_);
+  await device.write(noise(8192, 5), 40_960, 0);
+  await device.flush();
+  // Answered: so it is there, and survives whatever happens now.
+  here.serving.child.kill('SIGKILL');
+  await once(here.serving.child.child, 'close');
+  await device.write(noise(4096, 6), 2 * MIB, 0);
+  const revived = await serve(here, '--listen', uri.slice('ferry://'.length));
+  await using _again = revived.child;
+  await device.flush();
+  await device.write(noise(4096, 7), 0, 0);
+  await device[Symbol.asyncDispose]();
+  exported.kill('SIGINT');
+  const { exitCode, stdout } = await exported.finished();
+  assert.equal(exitCode, 0);
+  const lines = linesOf(stdout);
+  assert.deepEqual(lines.slice(-2).map(({ state }) => state), ['complete', 'stopped']);
+  const again = await replicated(here, uri, '--name', 'live');
+  assert.equal(again.dataBytes, 0);
+  await checkRestored(here, 'live@latest');
+});

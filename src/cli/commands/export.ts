@@ -4,19 +4,28 @@ import { messageOf } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import { EXPORT_NAME_BYTES_MAX, isUri } from '../../nbd/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
-import { type TrackedExport, trackedExport } from '../../transfer/export/index.ts';
+import {
+  type TrackedExport,
+  trackedExport,
+  trackerDirectory,
+} from '../../transfer/export/index.ts';
 import { defaultVolumeName, isPath, openSource, originOf } from '../../transfer/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
+import { type ReplicatedExport, replicatedExport } from '../replicated-export.ts';
 import { serveUntilStopped } from '../serving.ts';
 import type { Run, Values } from '../spec.ts';
 import { makeStateDirectory } from '../state-directory.ts';
 import type { exportSpec } from '../table/serving.ts';
 import { serveTlsOf } from '../tls-credentials.ts';
 
+/** Between two epochs. */
+const INTERVAL_MS = 1_000;
+
 export const run: Run<typeof exportSpec> = async (context, values) => {
   const { env, output } = context;
   const { source, readOnly, directIo, threads } = values;
+  checkReplicated(values);
   if (threads > 1 && isUri(source)) {
     throw usageError('--threads is for files, block devices and memory', 'ferry export');
   }
@@ -28,18 +37,24 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using base = await openSource(env, source, { readOnly, directIo });
   await using exported = await trackedOf(context, values, base);
-  const device = exported?.device ?? base;
-  await serveUntilStopped(context, {
-    device,
-    name,
-    description: device.name,
-    readOnly,
-    listen: values.listen,
-    tls,
-    threads: threads > 1 ? { count: threads, source, directIo } : undefined,
-    fields: { durable: device.durable, tracked: exported !== undefined },
-    note: `${device.durable ? '' : ', nothing survives a power cut'}${noteOf(exported)}`,
-  });
+  const replicated = await replicatedOf(context, values, exported);
+  const device = replicated?.device ?? exported?.device ?? base;
+  try {
+    await serveUntilStopped(context, {
+      device,
+      name,
+      description: base.name,
+      readOnly,
+      listen: values.listen,
+      tls,
+      threads: threads > 1 ? { count: threads, source, directIo } : undefined,
+      fields: { durable: device.durable, tracked: exported !== undefined },
+      note: `${device.durable ? '' : ', nothing survives a power cut'}${noteOf(exported)}`,
+      state: replicated?.state,
+    });
+  } finally {
+    await replicated?.finish();
+  }
   output.summary({ state: 'stopped', name }, `${name} is served no longer`);
 };
 
@@ -51,14 +66,52 @@ function checkName(name: string): void {
   throw usageError(`--name: ${limit}`, 'ferry export');
 }
 
+function checkReplicated({ to, source, threads, ...values }: Values<typeof exportSpec>): void {
+  const { sync, interval, readOnly, untracked } = values;
+  if (to.length === 0) {
+    if (sync === undefined && interval === undefined) return;
+    throw usageError('--sync and --interval need --to: which provider?', 'ferry export');
+  }
+  const why = source.startsWith('memory:')
+    ? 'memory is forgotten at the end, and cannot be replicated'
+    : threads > 1 || readOnly || untracked
+      ? '--to excludes --threads, --read-only and --untracked: changes must be tracked'
+      : undefined;
+  if (why !== undefined) throw usageError(why, 'ferry export');
+}
+
+async function replicatedOf(
+  context: Context,
+  { source, name, to, interval, sync, lane, momentRoom }: Values<typeof exportSpec>,
+  exported: TrackedExport | undefined,
+): Promise<ReplicatedExport | undefined> {
+  if (exported === undefined || to.length === 0) return undefined;
+  const volume = name ?? defaultVolumeName(source);
+  return await replicatedExport(context, {
+    ...{ volume, exported, to, lane, syncMs: sync, intervalMs: interval ?? INTERVAL_MS },
+    directory: trackerDirectory(resolve(context.settings.stateDirectory), volume),
+    roomBytesMax: momentRoom,
+  });
+}
+
 /** A volume with a name is tracked, unless nothing is written or nobody could take the marks up. */
 async function trackedOf(
   { env, output, settings }: Context,
-  { source, name, readOnly, untracked, threads, momentRoom }: Values<typeof exportSpec>,
+  {
+    source,
+    name: written,
+    to,
+    readOnly,
+    untracked,
+    threads,
+    momentRoom,
+  }: Values<typeof exportSpec>,
   base: Device,
 ): Promise<TrackedExport | undefined> {
   const isForgotten = source.startsWith('memory:');
-  if (name === undefined || readOnly || untracked || isForgotten) return undefined;
+  if (readOnly || untracked || isForgotten) return undefined;
+  if (written === undefined && to.length === 0) return undefined;
+  const name = written ?? defaultVolumeName(source);
   if (threads > 1) {
     output.warn('with --threads the export is not tracked: backups will compare everything');
     return undefined;
@@ -66,6 +119,7 @@ async function trackedOf(
   try {
     checkVolumeName(name);
   } catch (error) {
+    if (to.length > 0) throw error;
     output.warn(`the export is not tracked: ${messageOf(error)}`);
     return undefined;
   }

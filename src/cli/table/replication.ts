@@ -17,7 +17,7 @@ import {
   text,
 } from '../spec.ts';
 
-const lane = choice(
+export const lane = choice(
   ['auto', 'control', 'tls', 'udp'],
   'which lanes carry data; auto tries those that come about, and takes the fastest',
   'auto',
@@ -47,6 +47,13 @@ const to: OptionSpec<ProviderAddress> = {
     if (texts.length === 0) throw new Error('--to is missing: which provider?');
     return parseProvider(texts.at(-1)!);
   },
+};
+
+export const providers: OptionSpec<readonly ProviderAddress[]> = {
+  help: 'keep the volume present at ferry://HOST:PORT, which was paired with; may be repeated',
+  placeholder: 'PROVIDER',
+  repeats: true,
+  parse: (texts) => texts.map(parseProvider),
 };
 
 export const serveSpec = {

@@ -6,8 +6,10 @@ import {
   argument,
   choice,
   count,
+  duration,
   entry,
   flag,
+  type OptionSpec,
   optionalArgument,
   optionalText,
   size,
@@ -16,6 +18,7 @@ import {
 } from '../spec.ts';
 import { tlsOptions } from '../tls-options.ts';
 import { attachCommands } from './attach.ts';
+import { lane, providers } from './replication.ts';
 
 export const mountSpec = {
   name: 'mount',
@@ -50,6 +53,13 @@ export const mountSpec = {
   ],
 } as const;
 
+const syncOption: OptionSpec<number | undefined> = {
+  placeholder: 'DURATION',
+  bareText: '30s',
+  help: 'with --to: a flush waits for the providers, so long at most, and fails then',
+  parse: (texts) => duration('').parse(texts),
+};
+
 export const exportSpec = {
   name: 'export',
   summary: 'serve a file, a block device or memory over NBD',
@@ -58,6 +68,12 @@ export const exportSpec = {
     'SOURCE itself; a flush of theirs makes it durable. With --name the changes are tracked: the',
     'next `ferry backup VOL` reads only what was written, and while the export runs it reads one',
     'moment, whatever is written meanwhile.',
+    '',
+    'With --to the volume is kept present at a provider while it is written: all of it at first,',
+    'then what changed, each epoch one moment of the volume and there whole or not at all. A link',
+    'that is slow or cut never holds a writer up; when it is back, what is missing goes over it.',
+    'A stop sends what is left, for 30 s at most. With --sync a flush is answered when the',
+    'providers have what was written before it, too; one that they do not get in time fails.',
   ].join('\n'),
   arguments: {
     source: argument('SOURCE', 'a path, memory:SIZE (forgotten at the end), or an NBD URI', 'file'),
@@ -66,6 +82,10 @@ export const exportSpec = {
     name: text('VOL', "the export's name; by default the file's, without its extension", {
       short: 'n',
     }),
+    to: providers,
+    interval: duration('with --to: from one epoch to the next; 1s by default'),
+    sync: syncOption,
+    lane,
     listen,
     readOnly: flag('let clients read only', { short: 'r' }),
     untracked: flag('do not track what is written'),
@@ -84,6 +104,8 @@ export const exportSpec = {
   examples: [
     'ferry export disk.img',
     'ferry export disk.img --name web',
+    'ferry export disk.img --name web --to ferry://backup.example.org:7007',
+    'ferry export disk.img --name web --to ferry://10.0.0.2:7007 --to ferry://10.9.0.2:7007 --sync',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',
     'ferry export /dev/nvme0n1 --threads 4 --listen 127.0.0.1:10809',

@@ -185,6 +185,12 @@ export class DirtyMap {
     return this.#slots.every((slot) => slot === CLEAN);
   }
 
+  get markedBytes(): number {
+    let bytes = 0;
+    for (const { lengthBytes } of this.ranges()) bytes += lengthBytes;
+    return bytes;
+  }
+
   /** Stretches that were zeroed or discarded, and not written since. */
   *empties(): Generator<Extent & { readonly kind: EmptyKind }> {
     for (const extent of this.#zero) yield { ...extent, kind: 'zero' };

@@ -4,6 +4,7 @@ export type { DirtyMap } from './dirty-map.ts';
 export type { Cut } from './epochs.ts';
 export { BLOCK_BYTES } from './limits.ts';
 export { Moment } from './moment.ts';
+export { PreImages } from './pre-images.ts';
 export type { Cursor, Identity } from './state.ts';
 export {
   type FreezeOptions,
@@ -13,6 +14,7 @@ export {
 } from './tracked-device.ts';
 export { type Holding, MOMENT_PREFIX, Tracker, type TrackerOptions } from './tracker.ts';
 export {
+  markOf,
   reasonOf,
   type Since,
   type StoppedTracker,

@@ -65,3 +65,9 @@ export const KEPT_MEMORY_BYTES_MAX = 32 * 2 ** 20;
 
 /** Blocks kept aside for one moment in all, unless a person says otherwise. */
 export const KEPT_ROOM_BYTES = 4 * 2 ** 30;
+
+/** Blocks of one layer of pre-images; their places take 40 bytes each, kept or not. */
+export const PRE_IMAGES_PER_LAYER_MAX = 262_144;
+
+/** Cuts since the oldest one that somebody holds; with more of them that one is given up. */
+export const PRE_IMAGE_LAYERS_MAX = 64;

@@ -1,5 +1,5 @@
 /** A device whose writes are marked before they are made. */
-
+import assert from 'node:assert/strict';
 import { hasCode } from '../../core/index.ts';
 import {
   type Answer,
@@ -22,7 +22,9 @@ import {
   REGIONS_PER_CALL_MAX,
 } from './limits.ts';
 import { Moment, type MomentOptions } from './moment.ts';
+import { PreImages } from './pre-images.ts';
 import type { Holding, Tracker } from './tracker.ts';
+import { markOf } from './tracker-source.ts';
 import { trackingOf } from './tracking.ts';
 
 export interface TrackedDevice extends Device {
@@ -37,6 +39,8 @@ export interface TrackedDevice extends Device {
   acknowledge(consumer: string, cut: Cut, holding: Holding): Promise<void>;
   /** The same, and that moment as a device to be read. The caller disposes both. */
   freeze(options: FreezeOptions): { readonly cut: Cut; readonly moment: Moment };
+  /** From now on keeps what blocks held at each cut, up to so many bytes; once for a device. */
+  keepPreImages(bytesMax: number): PreImages;
 }
 
 /** Where a moment keeps what is overwritten. */
@@ -75,6 +79,7 @@ class Tracked implements TrackedDevice {
   readonly #onLost: TrackedOptions['onLost'];
   readonly #flights: Set<Flight>;
   readonly #moments = new Set<Moment>();
+  #preImages: PreImages | undefined;
   #abandoning: Promise<void> | undefined;
 
   constructor({ base, tracker, profile, onLost }: TrackedOptions) {
@@ -105,7 +110,16 @@ class Tracked implements TrackedDevice {
   }
 
   cut(): Cut {
-    return this.tracker.cut();
+    const cut = this.tracker.cut();
+    this.#preImages?.begin(markOf(this.tracker, cut), this.#flights);
+    return cut;
+  }
+
+  keepPreImages(bytesMax: number): PreImages {
+    assert(this.#preImages === undefined);
+    const { shape } = this.tracker;
+    this.#preImages = new PreImages({ base: this.#base, shape, bytesMax });
+    return this.#preImages;
   }
 
   async acknowledge(consumer: string, cut: Cut, holding: Holding): Promise<void> {
@@ -114,7 +128,7 @@ class Tracked implements TrackedDevice {
   }
 
   freeze(options: FreezeOptions): { readonly cut: Cut; readonly moment: Moment } {
-    const cut = this.tracker.cut();
+    const cut = this.cut();
     const moment = new Moment({
       memoryBytesMax: KEPT_MEMORY_BYTES_MAX,
       roomBytesMax: KEPT_ROOM_BYTES,
@@ -259,7 +273,8 @@ class Tracked implements TrackedDevice {
   /** Marked, and wanted by no moment: the change may be made in this very step. */
   #mayGo(first: number, last: number): boolean {
     if (!this.tracker.touch(first, last)) return false;
-    return this.#moments.size === 0 || this.#kept(first, last) === undefined;
+    if (this.#moments.size === 0 && this.#preImages === undefined) return true;
+    return this.#kept(first, last) === undefined;
   }
 
   /** What to wait for before blocks are changed that moments still need. */
@@ -268,7 +283,7 @@ class Tracked implements TrackedDevice {
       const keeping = moment.keep(first, last);
       if (keeping !== undefined) return keeping;
     }
-    return undefined;
+    return this.#preImages?.keep(first, last);
   }
 
   /**

@@ -15,7 +15,17 @@ import type { Cut } from './epochs.ts';
 import { Tracker, type TrackerOptions } from './tracker.ts';
 
 /** What identifies the snapshot that changes are counted from. */
-export type Since = { readonly id: string; readonly digest: string };
+export type Since = {
+  readonly id: string;
+  readonly digest: string;
+  /** The cut that it was made from, as `markOf` names it, if whoever has it knows that. */
+  readonly mark?: string | undefined;
+};
+
+/** Names a cut for ever: trackers have ids of their own, and numbers are never used again. */
+export function markOf(tracker: Tracker, cut: Pick<Cut, 'epoch'>): string {
+  return `${tracker.id}:${cut.epoch}`;
+}
 
 /** The tracker of a volume that is not being exported now, as the last export left it. */
 export type StoppedTracker = TrackerOptions & {
@@ -47,9 +57,16 @@ export function beginningFor(
     return { reason: 'replaced', why: `its mark belongs to another tracker of ${cursor.volume}` };
   }
   if (cursor.snapshot === since.id && cursor.digest === since.digest) return cursor.epoch;
+  // It has more than it could acknowledge: what changed since the cursor is a superset.
+  if (isCutSince(since.mark, tracker, cursor.epoch)) return cursor.epoch;
   const marked = `${tracker.volume}@${cursor.snapshot?.slice(0, 8)}`;
   const why = `its mark belongs to ${marked}, not to the newest snapshot`;
   return { reason: 'stale', why };
+}
+
+function isCutSince(mark: string | undefined, tracker: Tracker, epoch: number): boolean {
+  const [id, number] = mark?.split(':') ?? [];
+  return id === tracker.id && Number(number) >= epoch && Number(number) <= tracker.epoch;
 }
 
 export type Told =

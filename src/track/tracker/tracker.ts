@@ -206,6 +206,16 @@ export class Tracker implements AsyncDisposable {
     return this.#flights;
   }
 
+  /** Something was marked since the last cut, or that one is not sealed yet. */
+  get hasMarks(): boolean {
+    return this.#epochs.isSealing || !this.#epochs.active.isEmpty;
+  }
+
+  /** Bytes of all blocks that were marked since the last cut. */
+  get markedBytes(): number {
+    return this.#epochs.active.markedBytes;
+  }
+
   /** Ends the epoch, at once. TRACK_STATE, TRACK_BUSY. */
   cut(): Cut {
     if (this.#abandoned !== undefined) throw this.#abandoned;

@@ -9,6 +9,7 @@ import {
   type Identity,
   MOMENT_PREFIX,
   type Moment,
+  markOf,
   type Since,
   type TrackedDevice,
   toldUpTo,
@@ -38,7 +39,8 @@ export type ControlOptions = {
  *   { ask: 'who' }                      the volume, its source, its tracker
  *   { ask: 'cut', consumer, since, alignBytes }
  *                                       a moment to be read at `uri`, and whether its changes since
- *                                       that snapshot are known; one cut for a conversation
+ *                                       that snapshot are known; one cut for a conversation, named
+ *                                       by its `mark`, which may come back in a later `since`
  *   { ask: 'page' }                     the next changed ranges, none at the end
  *   { ask: 'state' }                    whether the moment can still be read
  *   { ask: 'finish', snapshot, digest } the cursor moves to the cut; without snapshot it stays
@@ -190,7 +192,9 @@ class Conversation implements AsyncDisposable {
     this.#server = await serve(this.#env, { address, exports: new Map([['', moment]]) });
     const uri = this.#server.uriOf('');
     const told = map === undefined ? { ...lost } : { unsureRegions: map.unsureCount };
-    return { epoch: cut.epoch, uri, isKnown: map !== undefined, ...told };
+    const { epoch } = cut;
+    const mark = markOf(device.tracker, cut);
+    return { epoch, mark, uri, isKnown: map !== undefined, ...told };
   }
 
   #state(): Message {
@@ -257,8 +261,9 @@ function textOf(value: unknown): string {
 
 function sinceOf(value: unknown): Since | undefined {
   if (value === null || value === undefined) return undefined;
-  const { id, digest } = value as Since;
-  return { id: textOf(id), digest: textOf(digest) };
+  const { id, digest, mark } = value as Since;
+  const since = { id: textOf(id), digest: textOf(digest) };
+  return mark === undefined ? since : { ...since, mark: textOf(mark) };
 }
 
 function holdingOf({ snapshot, digest }: Message): Holding | undefined {

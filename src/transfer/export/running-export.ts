@@ -12,6 +12,7 @@ import {
   type Finish,
   type Identity,
   reasonOf,
+  type Since,
   TrackError,
 } from '../../track/index.ts';
 import { ANSWER_TIMEOUT_MS, CONNECT_TIMEOUT_MS } from './limits.ts';
@@ -99,6 +100,8 @@ export type ExportSourceOptions = {
   readonly consumer: string;
   /** What is read around a changed block, see `changedRuns`. */
   readonly alignBytes: number;
+  /** Told what the export calls the cut. */
+  readonly onCut?: (mark: string) => void;
 };
 
 /** Asks for a cut: its moment is read, whether its changes are known or not. */
@@ -108,15 +111,16 @@ export function runningExportSource(env: Env, options: ExportSourceOptions): Cha
 
 async function ask(
   env: Env,
-  { running, consumer, alignBytes }: ExportSourceOptions,
+  { running, consumer, alignBytes, onCut }: ExportSourceOptions,
   { since, volume }: ChangeQuestion,
 ): Promise<ChangeAnswer> {
   const asker = await Asker.open(env, running.path);
   if (asker === undefined) return cannotSay('tracker', 'absent', 'its export has ended');
-  const from = since === undefined ? null : { id: since.id, digest: since.digest };
+  const from = since === undefined ? null : sinceOf(since);
   let view: Device | undefined;
   try {
     const begun = await asker.ask({ ask: 'cut', consumer, since: from, alignBytes });
+    onCut?.(begun.mark as string);
     const served = await connect(env, begun.uri as string, {
       connections: MOMENT_CONNECTIONS,
       readOnly: true,
@@ -163,6 +167,10 @@ function answerOf(
     view,
     finish,
   };
+}
+
+function sinceOf({ id, digest, mark }: Since): Message {
+  return { id, digest, ...(mark !== undefined && { mark }) };
 }
 
 async function lossOf(asker: Asker, volume: string): Promise<Error | undefined> {

@@ -4,14 +4,22 @@ export { comparedSource } from './agent/compared-source.ts';
 export {
   type CutEpoch,
   type EpochSource,
-  type Held,
   type KeepOptions,
   type KeepResult,
   keepReplica,
 } from './agent/keep.ts';
+export { Pace } from './agent/pace.ts';
 export type { RemoteVolume } from './agent/remote-volume.ts';
+export {
+  Replication,
+  type ReplicationOptions,
+  type ReplicationState,
+} from './agent/replication.ts';
 export type { EpochReport, EpochRequest } from './agent/send-epoch.ts';
+export { TrackedSource, type TrackedSourceOptions } from './agent/tracked-source.ts';
+export { bindingOf, consumerOf, type Held, sinceOf } from './cursor.ts';
 export { ReplicateError, type ReplicateErrorCode } from './errors.ts';
+export { EPOCH_BYTES_DUE, PRE_IMAGE_BYTES_MAX } from './limits.ts';
 export {
   Provider,
   type ProviderEvent,

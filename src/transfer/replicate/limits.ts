@@ -45,6 +45,12 @@ export const OFFER_FROM_BYTES = 4 * MIB;
 /** Chunks whose hashes one answer holds: 256 KiB. */
 export const HASHES_PER_ANSWER = 8 * KIB;
 
+/** Written since the last cut: the next epoch does not wait for its time. */
+export const EPOCH_BYTES_DUE = 256 * MIB;
+
+/** What blocks held before is kept for patches: two seconds at 20 MB/s, and half as much again. */
+export const PRE_IMAGE_BYTES_MAX = 64 * MIB;
+
 /** Requests that one session may have open. */
 export const REQUESTS_MAX = 64;
 

@@ -40,6 +40,8 @@ export type OpenAnswer = {
   readonly seenEpoch: number;
   /** Nothing was ever sent: all of it is zero. */
   readonly isEmpty: boolean;
+  /** As the EPOCH_CUT of that epoch had it. */
+  readonly mark?: string;
 };
 
 export type SnapshotAnswer = {

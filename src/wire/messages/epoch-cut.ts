@@ -1,7 +1,12 @@
 /** EPOCH_CUT: a new epoch begins to travel; its content is that of the moment of its cut. */
-import { ByteReader, ByteWriter } from '../../core/index.ts';
+import assert from 'node:assert/strict';
+import { ByteReader, ByteWriter, FormatError } from '../../core/index.ts';
 import { decoding } from '../errors.ts';
 import { getExtensions, putExtensions } from './extensions.ts';
+
+/** May be skipped: an agent whose mark was forgotten compares more than it had to. */
+const TAG_MARK = 1;
+export const MARK_BYTES_MAX = 128;
 
 export type EpochCut = {
   readonly volume: number;
@@ -15,6 +20,8 @@ export type EpochCut = {
   /** The wall clock at the cut, for people and for showing the lag; nothing rests on it. */
   readonly wallMs: number;
   readonly changedBytes: number;
+  /** The agent's own name for this cut; the provider tells it to whoever opens the volume. */
+  readonly mark?: string | undefined;
 };
 
 export function encodeEpochCut(cut: EpochCut): Uint8Array {
@@ -26,7 +33,9 @@ export function encodeEpochCut(cut: EpochCut): Uint8Array {
   writer.varint(cut.group);
   writer.varint(cut.wallMs);
   writer.varint(cut.changedBytes);
-  putExtensions(writer);
+  const mark = cut.mark === undefined ? undefined : new TextEncoder().encode(cut.mark);
+  assert(mark === undefined || mark.byteLength <= MARK_BYTES_MAX);
+  putExtensions(writer, mark && [{ tag: TAG_MARK, bytes: mark }]);
   return writer.view();
 }
 
@@ -42,8 +51,13 @@ export function decodeEpochCut(body: Uint8Array): EpochCut {
       wallMs: reader.varint(),
       changedBytes: reader.varint(),
     };
-    getExtensions(reader, 'EPOCH_CUT');
+    const [extension] = getExtensions(reader, 'EPOCH_CUT', new Set([TAG_MARK]));
     reader.end();
-    return cut;
+    return extension === undefined ? cut : { ...cut, mark: markOf(extension.bytes) };
   });
+}
+
+function markOf(bytes: Uint8Array): string {
+  if (bytes.byteLength > MARK_BYTES_MAX) throw new FormatError('a mark is too long');
+  return new TextDecoder().decode(bytes);
 }

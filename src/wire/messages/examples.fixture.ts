@@ -91,7 +91,7 @@ export const examples: readonly Example[] = [
   }),
   example(m.EPOCH_CUT, m.encodeEpochCut, m.decodeEpochCut, {
     ...{ volume: 2, epoch: 9, base: 8, authority: 7, group: 0 },
-    ...{ wallMs: 1_700_000_000_000, changedBytes: 123_456 },
+    ...{ wallMs: 1_700_000_000_000, changedBytes: 123_456, mark: 'ab:7' },
   }),
   example(m.EPOCH_COMMIT, m.encodeEpochCommit, m.decodeEpochCommit, {
     ...{ volume: 2, epoch: 9, messageCount: 3, recordCount: 400, digest: hash },

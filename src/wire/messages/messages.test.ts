@@ -33,7 +33,7 @@ const golden: Readonly<Record<string, string>> = {
   OFFER: '05020001a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf',
   NEED: '05000b8104',
   READ: '0402008080808080800880200000',
-  EPOCH_CUT: '020908070080d095ffbc31c0c40700',
+  EPOCH_CUT: '020908070080d095ffbc31c0c40706010461623a37',
   EPOCH_COMMIT: '0209039003a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf00',
   AUTHORITY_PREPARE: '0207e807a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf00',
   AUTHORITY_COMMIT: '0207e807a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf00',

@@ -60,11 +60,11 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     const number = this.#volumes.size + 1;
     const geometry = { sizeBytes, blockBytes: 4096, chunkBytes: 65_536 };
     const { json } = await this.ask({ ask: 'open' }, { volume: number, name, geometry });
-    const { replica, epoch, seenEpoch, isEmpty } = json as unknown as OpenAnswer;
+    const { replica, epoch, seenEpoch, isEmpty, mark } = json as unknown as OpenAnswer;
     const numbers = [epoch, seenEpoch].every((value) => Number.isSafeInteger(value));
     if (typeof replica !== 'string' || !numbers)
       throw protocolBreach('an answer that says nothing');
-    const known = { replica, epoch, seenEpoch, isEmpty };
+    const known = { replica, epoch, seenEpoch, isEmpty, ...(typeof mark === 'string' && { mark }) };
     const volume = new RemoteVolume(this, { number, name, sizeBytes }, known);
     this.#volumes.add(volume);
     return volume;

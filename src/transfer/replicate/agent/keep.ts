@@ -1,24 +1,27 @@
-/** Keeps a volume present at a provider: epoch after epoch, over as many sessions as that takes. */
+/** Keeps volumes present at a provider: epoch after epoch, over as many sessions as that takes. */
 import type { Env } from '../../../core/index.ts';
 import { checkInterrupted } from '../../errors.ts';
+import type { Held } from '../cursor.ts';
 import type { SnapshotAnswer } from '../requests.ts';
 import { type Agent, isPassing } from './agent.ts';
+import { Pace } from './pace.ts';
 import type { RemoteVolume } from './remote-volume.ts';
 import type { EpochReport, EpochRequest } from './send-epoch.ts';
-
-/** What a provider has of a volume. */
-export type Held = { readonly replica: string; readonly epoch: number };
 
 /** An epoch that was cut. Disposed when it was sent, or given up. */
 export type CutEpoch = EpochRequest &
   AsyncDisposable & {
     /** The provider has it, durably: only now may what it was cut from be forgotten. */
     acknowledged(held: Held): Promise<void>;
+    /** Why it cannot be read any more: it is given up then, and merged into a later one. */
+    lost?(): Error | undefined;
   };
 
 /** Where epochs come from. One cut at a time. */
 export interface EpochSource {
   readonly sizeBytes: number;
+  /** What the provider has is all there is, and no epoch need be cut to know it. */
+  isUnchanged?(held: Held): boolean;
   /** Against what the provider has; undefined if nothing has changed since. */
   cut(held: Held): Promise<CutEpoch | undefined>;
 }
@@ -27,12 +30,20 @@ export type KeepOptions = {
   readonly name: string;
   readonly source: EpochSource;
   connect(): Promise<Agent>;
-  /** Between two cuts; without it one epoch is sent, and made a snapshot. */
+  /** From one cut to the next; without it one epoch is sent, and made a snapshot. */
   readonly intervalMs?: number;
+  /** Who asks for epochs beside the interval, or for the end. */
+  readonly pace?: Pace;
   /** Without success for so long: the last failure is thrown. For ever, if absent. */
   readonly giveUpMs?: number;
+  /** Whether it may succeed later; by default what a link or a busy provider does. */
+  readonly mayPass?: (error: unknown) => boolean;
   readonly signal?: AbortSignal;
+  readonly onCut?: (monotonicMs: number) => void;
   readonly onEpoch?: (report: EpochReport, held: Held) => void;
+  /** All that was there at the last cut is at the provider. */
+  readonly onReached?: () => void;
+  readonly onConnected?: (agent: Agent) => void;
   /** Something failed that may pass; it is tried again after `againMs`. */
   readonly onTrouble?: (error: unknown, againMs: number) => void;
 };
@@ -47,12 +58,18 @@ export type KeepResult = {
 const AGAIN_FIRST_MS = 200;
 const AGAIN_MAX_MS = 30_000;
 
-/** Ends after one epoch, or when `signal` is aborted. What does not pass is thrown. */
+type Life = KeepOptions & { readonly pace: Pace; readonly wentWell: () => void };
+
+/**
+ * Ends after one epoch, after the last one when the pace ends, or when `signal` is aborted. What
+ * does not pass is thrown.
+ */
 export async function keepReplica(
   { clock }: Pick<Env, 'clock'>,
   options: KeepOptions,
 ): Promise<KeepResult> {
-  const { signal, giveUpMs = Infinity, onTrouble } = options;
+  const { signal, giveUpMs = Infinity, onTrouble, mayPass = isPassing } = options;
+  const { pace = new Pace(clock) } = options;
   let againMs = AGAIN_FIRST_MS;
   let goodAtMs = clock.monotonicMs();
   const wentWell = () => {
@@ -62,39 +79,42 @@ export async function keepReplica(
   for (;;) {
     checkInterrupted(signal);
     try {
-      return await keepOver({ clock }, options, wentWell);
+      return await keepOver({ clock }, { ...options, pace, wentWell });
     } catch (error) {
       checkInterrupted(signal);
-      if (!isPassing(error) || clock.monotonicMs() - goodAtMs >= giveUpMs) throw error;
+      if (!mayPass(error) || clock.monotonicMs() - goodAtMs >= giveUpMs) {
+        pace.failed(error);
+        throw error;
+      }
       onTrouble?.(error, againMs);
-      await pause({ clock }, againMs, signal);
+      await pace.again(againMs, signal);
       againMs = Math.min(2 * againMs, AGAIN_MAX_MS);
     }
   }
 }
 
 /** Over one session. */
-async function keepOver(
-  env: Pick<Env, 'clock'>,
-  options: KeepOptions,
-  wentWell: () => void,
-): Promise<KeepResult> {
-  const { name, source, intervalMs, signal, connect } = options;
+async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<KeepResult> {
+  const { name, source, intervalMs, pace, signal, connect } = life;
   await using agent = await connect();
   const stop = () => agent.session.end('interrupted');
   signal?.addEventListener('abort', stop, { once: true });
   try {
     const volume = await agent.open(name, source.sizeBytes);
+    life.onConnected?.(agent);
     for (;;) {
-      const report = await sendOne(volume, options);
-      wentWell();
-      const { replica, epoch } = volume;
+      const isLast = pace.isEnding;
+      const cutMs = clock.monotonicMs();
+      const report = await sendOne(volume, life, cutMs);
+      const { held } = volume;
       if (intervalMs === undefined) {
-        const snapshot = await volume.snapshot();
-        return { report, held: { replica, epoch }, snapshot };
+        life.wentWell();
+        return { report, held, snapshot: await volume.snapshot() };
       }
+      if (isLast) return { report, held, snapshot: undefined };
       checkInterrupted(signal);
-      await agent.orOver(pause(env, intervalMs, signal));
+      const leftMs = Math.max(0, cutMs + intervalMs - clock.monotonicMs());
+      await agent.orOver(pace.next(leftMs, signal));
       checkInterrupted(signal);
     }
   } finally {
@@ -104,30 +124,37 @@ async function keepOver(
 
 async function sendOne(
   volume: RemoteVolume,
-  { source, onEpoch }: KeepOptions,
+  { source, pace, wentWell, onCut, onEpoch, onReached, onTrouble }: Life,
+  nowMs: number,
 ): Promise<EpochReport | undefined> {
-  const { replica } = volume;
-  await using cut = await source.cut({ replica, epoch: volume.epoch });
-  if (cut === undefined) return undefined;
-  const report = await volume.send(cut);
-  const held = { replica, epoch: volume.epoch };
-  await cut.acknowledged(held);
-  onEpoch?.(report, held);
-  return report;
-}
-
-function pause(
-  { clock }: Pick<Env, 'clock'>,
-  delayMs: number,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      timer.cancel();
-      signal?.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = clock.after(delayMs, end, { keepsProcess: true });
-    signal?.addEventListener('abort', end, { once: true });
-  });
+  pace.begun();
+  const reached = () => {
+    wentWell();
+    pace.done();
+    onReached?.();
+  };
+  onCut?.(nowMs);
+  if (source.isUnchanged?.(volume.held) === true) {
+    reached();
+    return undefined;
+  }
+  await using cut = await source.cut(volume.held);
+  if (cut === undefined) {
+    reached();
+    return undefined;
+  }
+  try {
+    const report = await volume.send(cut);
+    reached();
+    onEpoch?.(report, volume.held);
+    await cut.acknowledged(volume.held);
+    return report;
+  } catch (error) {
+    const why = cut.lost?.();
+    if (why === undefined || volume.agent.session.state === 'closed') throw error;
+    // Nothing of it was committed: what it held is in the next one.
+    onTrouble?.(why, 0);
+    pace.retry();
+    return undefined;
+  }
 }

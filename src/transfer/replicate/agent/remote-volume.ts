@@ -8,6 +8,7 @@ import {
   encodeEpochCut,
   PRIORITY_DIRTY,
 } from '../../../wire/index.ts';
+import type { Held } from '../cursor.ts';
 import { protocolBreach, type ReplicateError } from '../errors.ts';
 import type { OpenAnswer, SnapshotAnswer } from '../requests.ts';
 import type { Agent } from './agent.ts';
@@ -28,25 +29,32 @@ export class RemoteVolume {
   /** What the provider has. */
   epoch: number;
   isEmpty: boolean;
+  /** Of the cut that it is. */
+  #mark: string | undefined;
   #seen: number;
   #failure = Promise.withResolvers<never>();
 
   constructor(
     agent: Agent,
     facts: VolumeFacts,
-    { replica, epoch, seenEpoch, isEmpty }: OpenAnswer,
+    { replica, epoch, seenEpoch, isEmpty, mark }: OpenAnswer,
   ) {
     this.#agent = agent;
     this.facts = facts;
     this.replica = replica;
     this.epoch = epoch;
     this.isEmpty = isEmpty;
+    this.#mark = mark;
     this.#seen = seenEpoch;
     this.#failure.promise.catch(() => undefined); // Told to whoever sends an epoch.
   }
 
   get agent(): Agent {
     return this.#agent;
+  }
+
+  get held(): Held {
+    return { replica: this.replica, epoch: this.epoch, mark: this.#mark };
   }
 
   refused(error: ReplicateError): void {
@@ -62,7 +70,8 @@ export class RemoteVolume {
     const epoch = this.#seen;
     const cut = {
       ...{ volume: number, epoch, base: this.epoch, authority: 1, group: 0 },
-      ...{ wallMs: request.wallMs, changedBytes: request.changedBytes ?? 0 },
+      ...{ wallMs: request.wallMs, changedBytes: request.changedBytes ?? 0, mark: request.mark },
+      mark: request.mark,
     };
     await this.#send(EPOCH_CUT, encodeEpochCut(cut));
     const stop = new AbortController();
@@ -80,6 +89,7 @@ export class RemoteVolume {
     const { messageCount, recordCount, digest } = report;
     await this.#commit({ volume: number, epoch, messageCount, recordCount, digest });
     this.epoch = epoch;
+    this.#mark = request.mark;
     this.isEmpty = false;
     return report;
   }

@@ -35,6 +35,8 @@ export type EpochRequest = {
   readonly changedBytes?: number;
   /** When it was cut, for people. */
   readonly wallMs: number;
+  /** Names the cut, for the time when the agent has forgotten it. */
+  readonly mark?: string | undefined;
   /** What the provider has of a range, where that is known: a patch may then do. */
   readonly oldBytes?: (offsetBytes: number, lengthBytes: number) => Uint8Array | undefined;
   readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;

@@ -38,6 +38,7 @@ export type Layer = {
 export type Frozen = {
   readonly epoch: number;
   readonly digest: Uint8Array | undefined;
+  readonly mark: string | undefined;
   readonly layers: readonly Layer[];
 };
 
@@ -62,6 +63,8 @@ export class Layers implements AsyncDisposable {
   seen = 0;
   /** Of the volume in this epoch, if its agent said so. */
   digest: Uint8Array | undefined;
+  /** Its agent's own name for this epoch. */
+  mark: string | undefined;
 
   private constructor(env: Env, options: LayersOptions, state: ReplicaState) {
     this.#env = env;
@@ -105,10 +108,11 @@ export class Layers implements AsyncDisposable {
   }
 
   /** The epoch, whose commit is durable, is the state from here on. */
-  apply(commit: EpochCommit, pieces: readonly Piece[]): void {
+  apply(commit: EpochCommit, pieces: readonly Piece[], mark: string | undefined): void {
     this.top.pieces = overlay(this.top.pieces, pieces);
     this.epoch = commit.epoch;
     this.digest = digestOf(commit);
+    this.mark = mark;
   }
 
   view(layers: readonly Layer[] = this.#layers): Viewed {
@@ -128,8 +132,8 @@ export class Layers implements AsyncDisposable {
 
   /** Puts a new journal behind the present ones, which nobody writes to any more. */
   async freeze(): Promise<Frozen> {
-    const { epoch, digest } = this;
-    const frozen = { epoch, digest, layers: [...this.#layers] };
+    const { epoch, digest, mark } = this;
+    const frozen = { epoch, digest, mark, layers: [...this.#layers] };
     const number = this.top.number + 1;
     const { volume, sizeBytes } = this.#options;
     const journal = await Journal.create(this.#env, this.#pathOf(number), { volume, sizeBytes });
@@ -145,14 +149,14 @@ export class Layers implements AsyncDisposable {
   }
 
   /** The snapshot stands for the frozen layers from here on. */
-  async settle(snapshot: Snapshot, { epoch, layers: gone }: Frozen): Promise<void> {
+  async settle(snapshot: Snapshot, { epoch, mark, layers: gone }: Frozen): Promise<void> {
     const { repository } = this.#options;
     const pin = await repository.pin([snapshot]);
     try {
       const base = await repository.device(snapshot);
       const isGone = (number: number) => gone.some((layer) => layer.number === number);
       const journals = this.#state.journals.filter((number) => !isGone(number));
-      await this.#save({ snapshot: snapshot.id, epoch, journals });
+      await this.#save({ snapshot: snapshot.id, epoch, mark, journals });
       this.#base = base;
     } catch (error) {
       await pin[Symbol.asyncDispose]();
@@ -187,13 +191,14 @@ export class Layers implements AsyncDisposable {
 
   async #load(): Promise<void> {
     const { volume, repository } = this.#options;
-    const { snapshot: id, epoch, journals } = this.#state;
+    const { snapshot: id, epoch, mark, journals } = this.#state;
     const snapshot = repository.snapshots(volume).find((one) => one.id === id);
     if (id !== null && snapshot === undefined) throw baseGone(volume, id);
     this.#pin = await repository.pin(snapshot === undefined ? [] : [snapshot]);
     if (snapshot !== undefined) this.#base = await repository.device(snapshot);
     this.snapshot = snapshot;
     this.epoch = epoch;
+    this.mark = mark;
     this.seen = epoch;
     for (const number of journals) await this.#takeUp(number);
     // Once more: what an earlier life could not make durable can be read, and lost later.
@@ -211,6 +216,7 @@ export class Layers implements AsyncDisposable {
     if (replay.committed === undefined) return;
     this.epoch = replay.committed.epoch;
     this.digest = digestOf(replay.committed);
+    this.mark = replay.mark;
   }
 
   /** Files that a crash has left behind. */

@@ -177,8 +177,8 @@ export class ProviderSession implements SessionHandlers {
     }
     const replica = await this.#provider.take(this, name, geometry.sizeBytes);
     this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
-    const { id, epoch, seenEpoch } = replica;
-    return { replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty };
+    const { id, epoch, seenEpoch, mark } = replica;
+    return { replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty, ...(mark && { mark }) };
   }
 
   async #onOffer(message: Incoming): Promise<void> {

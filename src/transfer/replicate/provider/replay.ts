@@ -33,6 +33,8 @@ export class Replay {
   seen = 0;
   /** The last epoch that is whole in it. */
   committed: EpochCommit | undefined;
+  /** Of that epoch. */
+  mark: string | undefined;
   #attempt: Attempt | undefined;
 
   constructor(options: ReplayOptions) {
@@ -93,6 +95,7 @@ export class Replay {
     }
     this.pieces = overlay(this.pieces, attempt.pieces());
     this.committed = commit;
+    this.mark = attempt.cut.mark;
     this.#attempt = undefined;
   }
 }

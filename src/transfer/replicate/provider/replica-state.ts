@@ -12,6 +12,8 @@ export type ReplicaState = {
   /** The snapshot below the journals, and the epoch that it holds; null and 0 at first. */
   readonly snapshot: string | null;
   readonly epoch: number;
+  /** Its agent's own name for that epoch, if it gave one. */
+  readonly mark?: string | undefined;
   /** Numbers of files, oldest first; the last one is written to. */
   readonly journals: readonly number[];
 };
@@ -48,11 +50,12 @@ export async function writeReplicaState(
 }
 
 function isState(value: Record<string, unknown>): value is ReplicaState {
-  const { volume, replica, owner, sizeBytes, snapshot, epoch, journals } = value;
+  const { volume, replica, owner, sizeBytes, snapshot, epoch, journals, mark } = value;
   return (
     [volume, replica, owner].every((text) => typeof text === 'string') &&
     [sizeBytes, epoch].every((number) => Number.isSafeInteger(number)) &&
     (snapshot === null || typeof snapshot === 'string') &&
+    (mark === undefined || typeof mark === 'string') &&
     Array.isArray(journals) &&
     journals.length > 0 &&
     journals.every((number) => Number.isSafeInteger(number))

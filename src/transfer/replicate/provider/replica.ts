@@ -100,6 +100,11 @@ export class Replica implements AsyncDisposable {
     return this.#layers.digest;
   }
 
+  /** The agent's own name for the present epoch. */
+  get mark(): string | undefined {
+    return this.#layers.mark;
+  }
+
   /** Of the newest snapshot that was made of it. */
   get snapshot(): Snapshot | undefined {
     return this.#layers.snapshot;
@@ -186,7 +191,7 @@ export class Replica implements AsyncDisposable {
       const { journal } = this.#layers.top;
       journal.append(record.RECORD_COMMIT, [encodeEpochCommit(commit)]);
       await journal.durable();
-      this.#layers.apply(commit, pieces);
+      this.#layers.apply(commit, pieces, attempt.cut.mark);
       this.#attempt = undefined;
       this.#afterCommit();
       return true;

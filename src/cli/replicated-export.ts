@@ -1,0 +1,199 @@
+/** An export that is kept present at providers: starts, tells of and ends its replications. */
+import { messageOf } from '../core/index.ts';
+import { confirmed, type Device, DeviceError } from '../device/index.ts';
+import { connectProvider } from '../service/index.ts';
+import type { TrackedExport } from '../transfer/export/index.ts';
+import {
+  EPOCH_BYTES_DUE,
+  type EpochReport,
+  type Held,
+  PRE_IMAGE_BYTES_MAX,
+  Replication,
+  TrackedSource,
+} from '../transfer/replicate/index.ts';
+import type { LaneMode } from '../wire/index.ts';
+import type { Context } from './context.ts';
+import { nodeOf } from './node.ts';
+import type { State } from './output.ts';
+import type { ProviderAddress } from './provider-address.ts';
+import { formatDuration, formatSize } from './sizes.ts';
+
+export type ReplicatedOptions = {
+  readonly volume: string;
+  readonly exported: TrackedExport;
+  /** Where moments keep what is overwritten; the tracker's folder. */
+  readonly directory: string;
+  readonly roomBytesMax: number;
+  readonly to: readonly ProviderAddress[];
+  readonly intervalMs: number;
+  readonly lane: LaneMode;
+  /** A flush waits so long for all providers; undefined: it does not. */
+  readonly syncMs: number | undefined;
+};
+
+export interface ReplicatedExport {
+  /** What is to be served. */
+  readonly device: Device;
+  state(): State;
+  /** Once no client writes any more; tells what the providers have. */
+  finish(): Promise<void>;
+}
+
+type Target = {
+  readonly provider: string;
+  readonly replication: Replication;
+};
+
+/** After a stop: what is left is sent for so long, and else at the next start. */
+const FINISH_MS = 30_000;
+
+/** A provider that refuses at once ends it: SERVICE_*, REPLICATE_*. */
+export async function replicatedExport(
+  context: Context,
+  options: ReplicatedOptions,
+): Promise<ReplicatedExport> {
+  const { exported, volume, directory, roomBytesMax, to, syncMs } = options;
+  const { env } = context;
+  const preImages = exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX);
+  const node = await nodeOf(context);
+  const targets = to.map((provider, index): Target => {
+    const { device } = exported;
+    const source = new TrackedSource({
+      ...{ device, volume, files: env.files, clock: env.clock, directory, roomBytesMax },
+      ...{ number: index, preImages },
+    });
+    const teller = new Teller(context, volume, provider.written);
+    const replication = new Replication(env, {
+      ...{ name: volume, source, intervalMs: options.intervalMs },
+      connect: () => connectProvider(env, { ...provider, ...node, lane: options.lane }),
+      onEpoch: (report, held) => teller.epoch(report, held, replication),
+      onTrouble: (error, againMs) => teller.trouble(error, againMs),
+    });
+    return { provider: provider.written, replication };
+  });
+  preImages.onWritten = (bytes) => {
+    if (bytes < EPOCH_BYTES_DUE) return;
+    for (const { replication } of targets) replication.pace.hurry();
+  };
+  try {
+    await Promise.all(targets.map(({ replication }) => replication.begun));
+  } catch (error) {
+    await Promise.all(targets.map(({ replication }) => replication.finish(0)));
+    throw error;
+  }
+  const confirm = () => confirmation(context, volume, targets, syncMs!);
+  return {
+    device: syncMs === undefined ? exported.device : confirmed(exported.device, confirm),
+    state: () => stateOf(targets),
+    finish: () => finish(context, volume, targets),
+  };
+}
+
+/** DEVICE_IO if the providers do not have it in time: the writer must not believe that they do. */
+async function confirmation(
+  { env }: Context,
+  volume: string,
+  targets: readonly Target[],
+  syncMs: number,
+): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = env.clock.after(syncMs, () =>
+    late.reject(new Error(`not in ${formatDuration(syncMs)}`)),
+  );
+  try {
+    const all = targets.map(({ replication }) => replication.pace.reached());
+    await Promise.race([Promise.all(all), late.promise]);
+  } catch (cause) {
+    const behind = targets.filter(({ replication }) => replication.state.backlogBytes > 0);
+    const where = behind.map(({ provider }) => provider).join(', ') || targets[0]!.provider;
+    const message = `what was flushed of ${volume} is here, and not at ${where}`;
+    throw new DeviceError('DEVICE_IO', `${message}: ${messageOf(cause)}`, {
+      hint: 'See why the link is down; a later flush that succeeds covers this one.',
+      cause,
+    });
+  } finally {
+    timer.cancel();
+  }
+}
+
+function stateOf(targets: readonly Target[]): State {
+  const all = targets.map(({ provider, replication }) => ({ provider, ...replication.state }));
+  const texts = all.map(({ provider, isConnected, lagMs, backlogBytes, epoch, trouble }) => {
+    const behind =
+      backlogBytes === 0
+        ? 'has everything'
+        : `${formatDuration(lagMs)} behind, ${formatSize(backlogBytes)} to go`;
+    const link = isConnected ? '' : `; no connection${trouble ? `: ${messageOf(trouble)}` : ''}`;
+    return `${provider}: epoch ${epoch ?? '?'}, ${behind}${link}`;
+  });
+  const providers = all.map(({ trouble, lagMs, ...fields }) => ({
+    ...fields,
+    lagSeconds: Math.round(lagMs / 10) / 100,
+    ...(trouble !== undefined && { trouble: messageOf(trouble) }),
+  }));
+  return { fields: { providers }, text: texts.join('\n') };
+}
+
+async function finish(
+  { output }: Context,
+  volume: string,
+  targets: readonly Target[],
+): Promise<void> {
+  const ends = targets.map(({ replication }) => replication.finish(FINISH_MS));
+  for (const [index, isComplete] of (await Promise.all(ends)).entries()) {
+    const { provider, replication } = targets[index]!;
+    const { epoch } = replication.state;
+    if (isComplete) {
+      const fields = { state: 'complete', volume, provider, epoch };
+      output.status(fields, `${provider} has all of ${volume}`);
+    } else {
+      const why = messageOf(replication.state.trouble ?? 'it took too long');
+      const left = `${provider} does not have the newest changes of ${volume}: ${why}`;
+      output.warn(`${left}\n  The next \`ferry export --to\` sends them.`);
+    }
+  }
+}
+
+/** Tells what a person should know once, and everything to programs and with --verbose. */
+class Teller {
+  readonly #context: Context;
+  readonly #volume: string;
+  readonly #provider: string;
+  #isGood = false;
+  #last = '';
+
+  constructor(context: Context, volume: string, provider: string) {
+    this.#context = context;
+    this.#volume = volume;
+    this.#provider = provider;
+  }
+
+  epoch(report: EpochReport, { epoch }: Held, { state }: Replication): void {
+    const { output } = this.#context;
+    const { dataBytes, knownBytes, zeroBytes, sentBytes } = report;
+    const volume = this.#volume;
+    const provider = this.#provider;
+    const { lagMs, backlogBytes } = state;
+    const fields = {
+      ...{ state: 'epoch', volume, provider, epoch, dataBytes, knownBytes, zeroBytes, sentBytes },
+      ...{ lagSeconds: Math.round(lagMs / 10) / 100, backlogBytes },
+    };
+    const what = `${formatSize(dataBytes)} changed, ${formatSize(sentBytes)} sent`;
+    const text = `${volume} is at epoch ${epoch} at ${provider}: ${what}`;
+    if (output.options.json || !this.#isGood) output.status(fields, text);
+    else output.detail(text);
+    this.#isGood = true;
+    this.#last = '';
+  }
+
+  trouble(error: unknown, againMs: number): void {
+    const { output } = this.#context;
+    const message = `${this.#provider}: ${messageOf(error)}`;
+    const isNew = message !== this.#last;
+    this.#isGood = false;
+    this.#last = message;
+    const text = `${message}; trying again in ${formatDuration(againMs)}`;
+    if (isNew) output.warn(text);
+    else output.detail(text);
+  }
+}
