@@ -39,6 +39,7 @@ export type BackupSourceOptions = {
   readonly bitmap: string | undefined;
   readonly imageSnapshot: string | undefined;
   readonly rbdDiff: string | undefined;
+  readonly thinDelta?: string | undefined;
   readonly changes?: ChangeChoice;
   readonly keepClone?: boolean;
 };
@@ -65,7 +66,7 @@ export async function openBackupSource(
   options: BackupSourceOptions,
 ): Promise<BackupSource> {
   if (isQmpUri(source)) return openQemuSource(context, source);
-  const { format, bitmap, imageSnapshot: snapshot, rbdDiff, changes, keepClone = false } = options;
+  const { format, bitmap, imageSnapshot: snapshot, changes, keepClone = false } = options;
   const { env, settings } = context;
   const stateDirectory = resolve(settings.stateDirectory);
   const hasPath = isPath(source);
@@ -88,7 +89,8 @@ export async function openBackupSource(
       const always: ChangeSource[] = [checksumSource(), fullSource()];
       if (disk !== undefined) {
         const rawFile = disk.isRawFile ? path : undefined;
-        const named = { volume, disk, bitmap, snapshot, rbdDiff };
+        const { rbdDiff, thinDelta } = options;
+        const named = { volume, disk, bitmap, snapshot, rbdDiff, thinDelta };
         const asked = { ...named, keepsClone: keepClone, rawFile, journal };
         always.push(...otherSources(context, repository, asked));
       }

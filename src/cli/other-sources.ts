@@ -17,6 +17,7 @@ import {
   rbdDiffSource,
   SourceMemory,
   sharedExtentsSource,
+  thinDeltaSource,
 } from '../track/index.ts';
 import type { Disk } from '../transfer/index.ts';
 import type { Context } from './context.ts';
@@ -27,6 +28,7 @@ export type Asked = {
   readonly disk: Disk;
   readonly bitmap: string | undefined;
   readonly rbdDiff: string | undefined;
+  readonly thinDelta: string | undefined;
   /** Inside a qcow2 image. */
   readonly snapshot: string | undefined;
   /** The path of a regular file that is backed up as it is. */
@@ -65,6 +67,9 @@ export function otherSources(
   }
   if (asked.rbdDiff !== undefined) {
     sources.push(rbdDiffSource({ env: context.env, path: resolve(asked.rbdDiff) }));
+  }
+  if (asked.thinDelta !== undefined) {
+    sources.push(thinDeltaSource({ env: context.env, path: resolve(asked.thinDelta) }));
   }
   return sources;
 }

@@ -59,13 +59,14 @@ export {
   qemuBitmapSource,
 } from './qemu-bitmap.ts';
 export { type MomentOptions, openQemuMoment, QemuMoment } from './qemu-moment.ts';
-export { type RbdDiffOptions, rbdDiffSource } from './rbd-diff.ts';
+export { rbdDiffSource } from './rbd-diff.ts';
 export {
   parseCloneMemory,
   type SharedExtentsOptions,
   sharedExtentsSource,
 } from './shared-extents.ts';
 export { SourceMemory } from './source-memory.ts';
+export { thinDeltaSource } from './thin-delta.ts';
 export {
   BLOCK_BYTES,
   type Cursor,

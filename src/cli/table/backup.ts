@@ -36,6 +36,9 @@ const imageOptions = {
   rbdDiff: text('FILE', 'the output of rbd diff --format json, named for the last snapshot', {
     completes: 'file',
   }),
+  thinDelta: text('FILE', 'the output of thin_delta (LVM thin), named likewise', {
+    completes: 'file',
+  }),
 };
 
 export const backupSpec = {
