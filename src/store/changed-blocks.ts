@@ -18,6 +18,8 @@ export type BlockForm =
 export type BlockListing = {
   /** What is compared with; undefined: everything that holds data is listed. */
   readonly older: Snapshot | undefined;
+  /** Where `older` is, if in another repository; its index must have been read. */
+  readonly olderIn?: Pick<Repository, 'reader' | 'objects'> | undefined;
   readonly newer: Snapshot;
   readonly form: BlockForm;
 };
@@ -59,21 +61,26 @@ const FIXED_BLOCK_BYTES_MAX = 2 ** 30;
  * differs; `variable` ones are cut at `fromBytes`.
  */
 export async function* changedBlocks(
-  { reader }: Pick<Repository, 'reader'>,
-  { older, newer, form }: BlockListing,
+  { reader, objects }: Pick<Repository, 'reader' | 'objects'>,
+  { older, olderIn, newer, form }: BlockListing,
   fromBytes = 0,
 ): AsyncGenerator<ChangedBlock> {
   const tree = treeOf(newer);
   const empty: Tree = { geometry: geometryOf(newer), root: undefined };
   const before = older === undefined ? empty : treeOf(older);
+  const other = olderIn && {
+    reader: olderIn.reader,
+    hasSameIds: [objects, olderIn.objects].every(({ sealer }) => !sealer.chunkSigning),
+  };
   if (fromBytes >= newer.sizeBytes) return;
   if (form.kind === 'fixed') {
     checkBlockBytes(form.blockBytes);
     const start = Math.floor(fromBytes / form.blockBytes) * form.blockBytes;
-    yield* fixed(diffTrees(reader, before, tree, start), form.blockBytes, newer.sizeBytes, start);
+    const extents = diffTrees(reader, before, tree, start, other);
+    yield* fixed(extents, form.blockBytes, newer.sizeBytes, start);
     return;
   }
-  for await (const extent of diffTrees(reader, before, tree, fromBytes)) {
+  for await (const extent of diffTrees(reader, before, tree, fromBytes, other)) {
     const offsetBytes = Math.max(fromBytes, extent.offsetBytes);
     const lengthBytes = extent.offsetBytes + extent.lengthBytes - offsetBytes;
     yield { offsetBytes, lengthBytes, kind: extent.kind };
@@ -113,7 +120,7 @@ async function* fixed(
 
 /** STORE_PAGE_TOKEN if the token is damaged or was made for another listing. */
 export async function pageOfBlocks(
-  repository: Pick<Repository, 'reader' | 'superblock'>,
+  repository: Pick<Repository, 'reader' | 'objects' | 'superblock'>,
   request: PageRequest,
 ): Promise<BlockPage> {
   const { newer, form, maxResults = PAGE_RESULTS_DEFAULT } = request;

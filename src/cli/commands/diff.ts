@@ -10,7 +10,7 @@ import {
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import type { Output } from '../output.ts';
-import { repositoryOf, snapshotName } from '../repository.ts';
+import { repositoryAt, repositoryOf, snapshotName, unlockSecond } from '../repository.ts';
 import { formatSize } from '../sizes.ts';
 import type { Run, Values } from '../spec.ts';
 import type { diffSpec } from '../table/repository.ts';
@@ -23,8 +23,10 @@ export const run: Run<typeof diffSpec> = async (context, values) => {
   const { output } = context;
   checkValues(values);
   await using repository = await repositoryOf(context);
-  const listing = listingOf(repository, values);
+  await using other = values.from === undefined ? null : await otherOf(context, values.from);
+  const listing = listingOf(repository, other ?? undefined, values);
   await repository.index();
+  await other?.index();
   const rows = new Rows(output);
   const nextToken = await list(context, repository, listing, values, rows);
   const { older, newer, form } = listing;
@@ -49,10 +51,13 @@ export const run: Run<typeof diffSpec> = async (context, values) => {
 
 type DiffValues = Values<typeof diffSpec>;
 
-function checkValues({ allocated, newer, nextToken, maxResults }: DiffValues): void {
+function checkValues({ allocated, newer, from, nextToken, maxResults }: DiffValues): void {
   const command = 'ferry diff';
   if (allocated && newer !== undefined) {
     throw usageError('--allocated takes one snapshot', command);
+  }
+  if (allocated && from !== undefined) {
+    throw usageError('--allocated compares with nothing: leave --from out', command);
   }
   if (!allocated && newer === undefined) {
     throw usageError("missing required argument 'VOL@B'", command);
@@ -62,13 +67,21 @@ function checkValues({ allocated, newer, nextToken, maxResults }: DiffValues): v
   }
 }
 
-function listingOf(repository: Repository, values: DiffValues): BlockListing {
+function otherOf(context: Context, location: string): Promise<Repository> {
+  return repositoryAt(context, location, unlockSecond(context, location));
+}
+
+function listingOf(
+  repository: Repository,
+  olderIn: Repository | undefined,
+  values: DiffValues,
+): BlockListing {
   const { blockSize } = values;
-  const first = repository.resolve(values.older);
+  const first = (olderIn ?? repository).resolve(values.older);
   const form: BlockForm =
     blockSize === undefined ? { kind: 'variable' } : { kind: 'fixed', blockBytes: blockSize };
   if (values.newer === undefined) return { older: undefined, newer: first, form };
-  return { older: first, newer: repository.resolve(values.newer), form };
+  return { older: first, olderIn, newer: repository.resolve(values.newer), form };
 }
 
 /** Answers the token of the next page, if one was asked for and more follows. */

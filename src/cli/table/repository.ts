@@ -75,6 +75,8 @@ export const diffSpec = {
   details: [
     'Reads manifests only, and of those only what differs. Extents are whole chunks; `zero` means',
     'that the second snapshot reads as zero there. What only a larger first one has is not listed.',
+    'With --from the first one is in another repository, of any chunks, encrypted or not; where',
+    'ids of chunks cannot be compared, the 8 MiB around what differs are listed.',
     '--allocated lists what one snapshot holds; no second one is named then.',
     '',
     'The list is a stream of any length. With --max-results it ends after so many extents, and',
@@ -86,6 +88,9 @@ export const diffSpec = {
   },
   options: {
     allocated: flag('list what holds data in VOL@A, without comparing'),
+    from: text('REPO', 'VOL@A is in this repository (FERRY_TO_PASSWORD, as with copy)', {
+      completes: 'directory',
+    }),
     blockSize: optional(
       size('SIZE', 'list whole blocks of this size', '64K', powerOfTwo(4096, 2 ** 30)),
     ),
@@ -102,6 +107,7 @@ export const diffSpec = {
     'ferry diff web@latest~1 web@latest',
     'ferry diff web@1f3a web@latest --json',
     'ferry diff web@1f3a web@latest --block-size 512K --max-results 1000 --json',
+    'ferry diff --from /mnt/offsite/disks web@latest web@latest',
     'ferry diff --allocated web@latest --json',
   ],
 } as const;

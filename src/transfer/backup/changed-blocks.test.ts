@@ -12,7 +12,7 @@ import {
   Repository,
   type Snapshot,
 } from '../../store/index.ts';
-import { backUp, noise, open } from './model-repository.fixture.ts';
+import { backUp, init, noise, open } from './model-repository.fixture.ts';
 
 const env = { ...nodeEnv(), workers: { ...nodeEnv().workers, parallelism: 0 } };
 const CHUNK = 65_536;
@@ -219,4 +219,35 @@ test("a snapshot's device tells the same changes, whatever range and limit is as
     ),
     { numRuns: 60 },
   );
+});
+
+test('a snapshot of another repository is compared without reading what both have', async () => {
+  const { repository, states } = await threeStates();
+  const [older, newer] = [states[0]!, states[2]!];
+  const whole = changedChunks(older.bytes, newer.bytes);
+  const kinds = [
+    { mode: 'plain', chunkBytes: CHUNK },
+    { mode: 'plain', chunkBytes: 4096 },
+    { mode: 'encrypted', chunkBytes: CHUNK },
+  ] as const;
+  for (const { mode, chunkBytes } of kinds) {
+    const objects = memoryStore('other');
+    await init(env, objects, mode, { chunkBytes });
+    const olderIn = await open(env, objects);
+    const { snapshot } = await backUp(env, olderIn, older.bytes, {});
+    await olderIn.index();
+    const listing = { older: snapshot, olderIn, newer: newer.snapshot, form: forms[0]! };
+    const told = unitsOf(await Array.fromAsync(changedBlocks(repository, listing)), CHUNK);
+    assert.deepEqual(
+      [...whole].filter((chunk) => !told.has(chunk)),
+      [],
+      `${mode} ${chunkBytes}`,
+    );
+    if (mode === 'plain' && chunkBytes === CHUNK) assert.deepEqual(told, whole);
+    // The last leaf has changed in both, the middle one from one state to the next.
+    const leaves = new Set([...told].map((chunk) => Math.floor(chunk / 128)));
+    assert.deepEqual(leaves, new Set([...whole].map((chunk) => Math.floor(chunk / 128))));
+    const same = { ...listing, newer: older.snapshot };
+    assert.deepEqual(await Array.fromAsync(changedBlocks(repository, same)), []);
+  }
 });
