@@ -1,6 +1,6 @@
 /** Opens a disk that is backed up: raw bytes, or what a guest sees of a qcow2 image. */
 import { dirname, isAbsolute, join } from 'node:path';
-import { type Env, hasCode } from '../core/index.ts';
+import { type Env, FerryError, hasCode } from '../core/index.ts';
 import { type Device, openDevice } from '../device/index.ts';
 import {
   BACKING_CHAIN_MAX,
@@ -40,6 +40,36 @@ export interface Disk extends AsyncDisposable {
 
 const QCOW2_NAME = /\.qcow2?$/i;
 
+/** Whether it is opened as a qcow2 image; what has no path never is. */
+export function isTakenForQcow2(source: string, format: DiskFormat): boolean {
+  if (!isPath(source)) return false;
+  return format === 'qcow2' || (format === 'auto' && QCOW2_NAME.test(source));
+}
+
+/**
+ * Nothing here writes qcow2, and raw bytes in the place of an image lose what it holds and its
+ * format. TRANSFER_TARGET if the target is one, by its name or its first bytes.
+ */
+export async function checkRawTarget(env: Env, target: string): Promise<void> {
+  if (!isPath(target)) return;
+  if (!QCOW2_NAME.test(target) && !(await holdsQcow2(env, target))) return;
+  const message = `${target} is a qcow2 image, and raw bytes would be written over it`;
+  throw new TransferError('TRANSFER_TARGET', message, {
+    hint: 'Restore to what `qemu-nbd --format=qcow2` serves, or say --format raw to overwrite it.',
+  });
+}
+
+async function holdsQcow2(env: Env, path: string): Promise<boolean> {
+  try {
+    await using device = await openDevice(env.files, path, { readOnly: true });
+    return await looksLikeQcow2(device);
+  } catch (error) {
+    // Not there, or it cannot be read: whoever opens it for writing will say.
+    if (error instanceof FerryError) return false;
+    throw error;
+  }
+}
+
 /**
  * `auto` goes by the name, never by the content alone: a guest can write a qcow2 header, with a
  * backing file of its choice, into the first sector of a raw disk.
@@ -55,8 +85,7 @@ export async function openDisk(
       hint: 'Leave --format out: what a server exports is raw.',
     });
   }
-  const isQcow2 = format === 'qcow2' || (format === 'auto' && hasPath && QCOW2_NAME.test(source));
-  if (!isQcow2) {
+  if (!isTakenForQcow2(source, format)) {
     if (snapshot !== undefined) {
       throw new TransferError('TRANSFER_IMAGE', `${source} has no snapshots: it is taken raw`, {
         hint: 'Say --format qcow2 if it is a qcow2 image.',

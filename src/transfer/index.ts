@@ -6,7 +6,13 @@ export {
   estimateCost,
   readPrices,
 } from './cost.ts';
-export { type Disk, type DiskFormat, openDisk } from './disk-image.ts';
+export {
+  checkRawTarget,
+  type Disk,
+  type DiskFormat,
+  isTakenForQcow2,
+  openDisk,
+} from './disk-image.ts';
 export { TransferError, type TransferErrorCode } from './errors.ts';
 export type { OnProgress, Progress } from './progress.ts';
 export {

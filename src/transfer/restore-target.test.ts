@@ -1,8 +1,13 @@
 /** Goal: a target that takes whole blocks only ends up with every byte of an odd-sized volume. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { equalBytes } from '../core/index.ts';
+import { imageBytes } from '../../test/golden/images/images.ts';
+import { equalBytes, nodeEnv } from '../core/index.ts';
 import { checkRange, type Device, memory } from '../device/index.ts';
+import { checkRawTarget } from './disk-image.ts';
 import { anyLengthTarget } from './restore-target.ts';
 
 /** Memory that refuses what is not whole blocks, and answers each call a turn later. */
@@ -77,4 +82,22 @@ test('one part that fails does not stop those behind it', async () => {
   const found = new Uint8Array(11);
   await target.read(found, 0);
   assert.deepEqual([found[9], found[10]], [5, 0]);
+});
+
+test('a qcow2 image is no target for raw bytes, by its name or by its content', async () => {
+  const env = nodeEnv();
+  const folder = await mkdtemp(join(tmpdir(), 'ferry-target-'));
+  try {
+    const path = (name: string) => join(folder, name);
+    await writeFile(path('odd.img'), imageBytes('parts.qcow2'));
+    await writeFile(path('plain.img'), new Uint8Array(4096));
+    for (const name of ['odd.img', 'new.qcow2', 'NEW.QCOW']) {
+      await assert.rejects(checkRawTarget(env, path(name)), { code: 'TRANSFER_TARGET' }, name);
+    }
+    for (const target of [path('plain.img'), path('new.img'), 'nbd://host/a.qcow2', folder]) {
+      await checkRawTarget(env, target);
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });

@@ -115,3 +115,30 @@ test('snapshots inside an image are compared by their tables', async (context) =
   const gone = await here.failure(1, 'backup', 'vm.qcow2', '--image-snapshot', 'two');
   assert.equal(gone.code, 'TRANSFER_IMAGE');
 });
+
+test('analyze and export see the disk inside, and a restore does not write over it', async (context) => {
+  const found = tools(context);
+  if (found === undefined) return;
+  const { img, io } = found;
+  await using here = await place();
+  await here.ok('init');
+  await runOk(img, ['create', '-q', '-f', 'qcow2', here.path('vm.qcow2'), '8M']);
+  await runOk(io, ['-f', 'qcow2', '-c', 'write -P 9 1M 640k', here.path('vm.qcow2')]);
+  const before = await readFile(here.path('vm.qcow2'));
+  const blocks = async (...words: string[]) => {
+    const [line] = await here.json(0, 'analyze', 'vm.qcow2', ...words);
+    return [line!.rawBytes, line!.uniqueBytes];
+  };
+  assert.deepEqual(await blocks(), [8 * 2 ** 20, 65_536]);
+  assert.equal((await blocks('--format', 'raw'))[0], before.byteLength);
+  await here.ok('backup', 'vm.qcow2');
+  assert.equal((await here.failure(1, 'restore', 'vm', 'vm.qcow2')).code, 'TRANSFER_TARGET');
+  assert.equal((await here.failure(2, 'export', 'vm.qcow2')).code, 'CLI_USAGE');
+  assert.ok(before.equals(await readFile(here.path('vm.qcow2'))));
+  const socket = here.path('s.sock');
+  const words = ['export', 'vm.qcow2', '--read-only', '--listen', `unix:${socket}`];
+  await using serving = here.start(...words);
+  await serving.line(/ready/);
+  const uri = `nbd+unix:///vm?socket=${socket}`;
+  await runOk(img, ['compare', '-F', 'qcow2', '-f', 'raw', uri, here.path('vm.qcow2')]);
+});

@@ -1,6 +1,7 @@
 /** `ferry analyze`: what deduplication and compression would save. */
-import { type Device, openDevice } from '../../device/index.ts';
+import type { Device } from '../../device/index.ts';
 import { type Analysis, analyze, type Space } from '../../transfer/analyze/index.ts';
+import { openDisk } from '../../transfer/index.ts';
 import { hashFile } from '../hash-file.ts';
 import { formatPercent, formatSize, formatSizeExact } from '../sizes.ts';
 import type { Run } from '../spec.ts';
@@ -11,7 +12,8 @@ export const run: Run<typeof analyzeSpec> = async ({ env, output, signal }, valu
   await using stack = new AsyncDisposableStack();
   const images: { name: string; device: Device }[] = [];
   for (const name of values.images) {
-    const device = stack.use(await openDevice(env.files, name, { readOnly: true }));
+    const { device, warning } = stack.use(await openDisk(env, name, { format: values.format }));
+    if (warning !== undefined) output.warn(`${name}: ${warning}`);
     images.push({ name, device });
   }
   const hashes =

@@ -9,7 +9,14 @@ import {
   trackedExport,
   trackerDirectory,
 } from '../../transfer/export/index.ts';
-import { defaultVolumeName, isPath, openSource, originOf } from '../../transfer/index.ts';
+import {
+  defaultVolumeName,
+  isPath,
+  isTakenForQcow2,
+  openDisk,
+  openSource,
+  originOf,
+} from '../../transfer/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import { type ReplicatedExport, replicatedExport } from '../replicated-export.ts';
@@ -32,10 +39,17 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   if (directIo && !isPath(source)) {
     throw usageError(`--direct-io is for files and block devices, not ${source}`, 'ferry export');
   }
+  const isQcow2 = isTakenForQcow2(source, values.format);
+  if (isQcow2 && (!readOnly || directIo || threads > 1)) {
+    const only = 'is a qcow2 image: it can be served with --read-only and by one thread';
+    throw usageError(`${source} ${only}, or as the bytes it has, --format raw`, 'ferry export');
+  }
   const name = values.name ?? defaultVolumeName(source);
   checkName(name);
   const tls = await serveTlsOf(env.files, values, 'ferry export');
-  await using base = await openSource(env, source, { readOnly, directIo });
+  await using image = isQcow2 ? await openDisk(env, source, { format: 'qcow2' }) : null;
+  await using file = isQcow2 ? null : await openSource(env, source, { readOnly, directIo });
+  const base = (image?.device ?? file)!;
   await using exported = await trackedOf(context, values, base);
   const replicated = await replicatedOf(context, values, exported);
   const device = replicated?.device ?? exported?.device ?? base;

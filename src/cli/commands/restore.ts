@@ -2,7 +2,7 @@
 import { codecPool } from '../../codec/index.ts';
 import { FerryError } from '../../core/index.ts';
 import { prepareRestore, restore } from '../../transfer/backup/index.ts';
-import { type OnProgress, openRestoreTarget } from '../../transfer/index.ts';
+import { checkRawTarget, type OnProgress, openRestoreTarget } from '../../transfer/index.ts';
 import { interruption } from '../interrupted.ts';
 import type { Output } from '../output.ts';
 import type { Progress } from '../progress.ts';
@@ -21,6 +21,7 @@ export const run: Run<typeof restoreSpec> = async (context, values) => {
   const { sizeBytes } = snapshot;
   // What cannot be restored is noticed before the target loses what it holds.
   await prepareRestore(repository, snapshot, { signal });
+  if (values.format === 'auto') await checkRawTarget(env, values.target);
   const target = await openRestoreTarget(env, values.target, sizeBytes);
   await using device = target.device;
   const startMs = env.clock.monotonicMs();

@@ -1,14 +1,12 @@
 /** Commands that bring volumes into a repository and back. */
 
 import type { ChangeChoice } from '../../track/index.ts';
-import type { DiskFormat } from '../../transfer/index.ts';
 import { compressionOption } from '../compression.ts';
 import { argument, choice, entry, flag, type OptionSpec, type TableEntry, text } from '../spec.ts';
+import { diskFormat } from './disk-format.ts';
 import { words } from './retention.ts';
 
 /** Written out: every command loads this file, and need not load what is behind them. */
-const diskFormats = ['auto', 'raw', 'qcow2'] as const satisfies readonly DiskFormat[];
-
 const changeChoices = [
   ...(['auto', 'tracker', 'qemu', 'snapshot', 'extents', 'journal'] as const),
   ...(['checksum', 'full'] as const),
@@ -30,7 +28,7 @@ const auditOption: OptionSpec<number | undefined> = {
 
 /** What a source is, and who knows what changed of it. */
 const imageOptions = {
-  format: choice(diskFormats, 'what a file is; auto goes by its name (.qcow2)', 'auto'),
+  format: diskFormat,
   bitmap: text('NAME', 'the dirty bitmap of QEMU to use; in a qcow2 image by default `ferry`'),
   imageSnapshot: text('NAME', 'take this snapshot inside a qcow2 image, not its present state'),
   rbdDiff: text('FILE', 'the output of rbd diff --format json, named for the last snapshot', {
@@ -88,13 +86,17 @@ export const restoreSpec = {
   summary: 'write a snapshot to a file, a block device or an NBD export',
   details: [
     'A file is made, or overwritten if it is there, and stays sparse. A block device or an export',
-    'must be at least as large as the snapshot; what lies behind that is not touched.',
+    'must be at least as large as the snapshot; what lies behind that is not touched. No raw bytes',
+    'are written over a qcow2 image: restore to what qemu-nbd serves of it, or say --format raw.',
   ].join('\n'),
   arguments: {
     snapshot: argument('VOL@SNAP', 'VOL@latest, VOL@latest~2, VOL@ and digits of an id, or VOL'),
     target: argument('TARGET', 'a path or an NBD URI; what is there is overwritten', 'file'),
   },
-  options: { verify: flag('read the target again and compare it with the snapshot') },
+  options: {
+    format: choice(['auto', 'raw'], 'raw: also where there is a qcow2 image', 'auto'),
+    verify: flag('read the target again and compare it with the snapshot'),
+  },
   examples: [
     'ferry restore web@latest web.img',
     'ferry restore web@latest~3 /dev/vg0/web --verify',

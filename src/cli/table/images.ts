@@ -1,5 +1,6 @@
 /** Commands that look into images without a repository. */
 import { argumentList, count, entry, powerOfTwo, sizes, type TableEntry, text } from '../spec.ts';
+import { diskFormat } from './disk-format.ts';
 
 export const analyzeSpec = {
   name: 'analyze',
@@ -22,6 +23,7 @@ export const analyzeSpec = {
       '64K',
       powerOfTwo(512, 16 * 2 ** 20),
     ),
+    format: diskFormat,
     level: count('N', 'zstd level of the compressed size; 0 leaves it out', '1', { max: 19 }),
     sample: count('N', 'compress every Nth unique block; 1 compresses all', '16', {
       min: 1,

@@ -18,6 +18,7 @@ import {
 } from '../spec.ts';
 import { tlsOptions } from '../tls-options.ts';
 import { attachCommands } from './attach.ts';
+import { diskFormat } from './disk-format.ts';
 import { lane, providers } from './replication.ts';
 
 export const mountSpec = {
@@ -87,6 +88,7 @@ export const exportSpec = {
     sync: syncOption,
     lane,
     listen,
+    format: diskFormat,
     readOnly: flag('let clients read only', { short: 'r' }),
     untracked: flag('do not track what is written'),
     momentRoom: size(
