@@ -114,7 +114,7 @@ async function dialler(): Promise<void> {
     megabits: (8 * (sentBytes - start.bytes)) / 1e6 / seconds,
     lanes: chooser.choice.lanes,
     reason: chooser.choice.reason,
-    resentBytes: session.resentBytes,
+    resentBytes: session.traffic.resentBytes,
     cpuSeconds: (cpu.user + cpu.system) / 1e6 / seconds,
     retransmittedPackets: udp?.figures.retransmittedPackets ?? 0,
   };

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { messageOf } from '../core/index.ts';
+import { configTexts } from './config-file.ts';
 import { usageError } from './errors.ts';
 import { exitStatus } from './exit-codes.ts';
 import { type GlobalValues, globalOptions, longFlag } from './global-options.ts';
@@ -132,12 +133,19 @@ function valuesOf(
     const given = word === undefined ? [] : typeof word === 'string' ? [word] : word;
     values[key] = parsed(spec, argument.placeholder, () => argument.parse(given));
   }
+  const config = 'config' in spec.options ? listOf(texts.config).at(-1) : undefined;
+  const options = { ...globalOptions, ...spec.options };
+  const file = config === undefined ? {} : configTexts(config, options);
+  // What is given on the command line stands for all that the file says of that option.
+  const or = (key: string, given: readonly string[]) =>
+    given.length > 0 ? given : (file[key] ?? []);
   for (const [key, option] of Object.entries(spec.options)) {
-    values[key] = parsed(spec, longFlag(key), () => option.parse(listOf(texts[key])));
+    const written = or(key, listOf(texts[key]));
+    values[key] = parsed(spec, longFlag(key), () => option.parse(written));
   }
   const global: Record<string, unknown> = {};
   for (const [key, option] of Object.entries(globalOptions)) {
-    global[key] = option.parse([...listOf(rootTexts[key]), ...listOf(texts[key])]);
+    global[key] = option.parse(or(key, [...listOf(rootTexts[key]), ...listOf(texts[key])]));
   }
   return { values, global: global as GlobalValues };
 }

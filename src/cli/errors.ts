@@ -7,6 +7,8 @@ import type { Terminal } from './terminal.ts';
 export type CliErrorCode =
   | 'CLI_USAGE'
   | 'CLI_PASSWORD'
+  | 'CLI_NO_PROVIDER'
+  | 'CLI_CONFIG'
   | 'CLI_INTERRUPTED'
   | 'CLI_TERMINATED'
   | 'CLI_OUTPUT_CLOSED';

@@ -32,6 +32,7 @@ type Code = CliErrorCode | CodecErrorCode | StoreErrorCode | TrackErrorCode | Tr
 /** Codes that are not here mean `failed`. */
 const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   CLI_USAGE: exitStatus.usage,
+  CLI_CONFIG: exitStatus.usage,
   CLI_INTERRUPTED: exitStatus.interrupted,
   CLI_OUTPUT_CLOSED: exitStatus.outputClosed,
   CLI_TERMINATED: exitStatus.terminated,

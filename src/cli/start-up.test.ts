@@ -30,10 +30,14 @@ test('before a command runs, only the command line and core are loaded', () => {
   );
 });
 
-test('the AWS SDK is loaded by requests to S3, not by code that may make some', () => {
+/** Of packages that cost a tenth of a second or more, and one file that may name them. */
+const heavy = { '@(?:aws-sdk|smithy)/': 'objects/s3-client.ts', '@fastify/': 'service/api/server.ts' };
+
+test('heavy packages are loaded by what needs them, not by code that may come to that', () => {
   const files = globSync('**/*.ts', { cwd: root }).filter((path) => !path.endsWith('.test.ts'));
-  const statically = /^(?:import|export)\s(?!type\b)[^;]*?from '@(?:aws-sdk|smithy)\//m;
+  const names = [...Object.keys(heavy), 'fastify', 'pino', 'prom-client', 'yaml'].join('|');
+  const statically = new RegExp(`^(?:import|export)\\s(?!type\\b)[^;]*?from '(?:${names})`, 'm');
   const loading = files.filter((path) => statically.test(readFileSync(join(root, path), 'utf8')));
-  assert.ok(files.includes('objects/s3-client.ts'));
+  for (const file of Object.values(heavy)) assert.ok(files.includes(file), file);
   assert.deepEqual(loading, []);
 });

@@ -11,6 +11,7 @@ export * from './node/native-zstd.ts';
 export * from './node/native-zstd-encoder.ts';
 export * from './node/node-env.ts';
 export * from './node/node-kernel.ts';
+export * from './pause.ts';
 export { PERIOD_FORM, type Period, parsePeriod } from './period.ts';
 export * from './queue.ts';
 export * from './settle.ts';

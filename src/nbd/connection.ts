@@ -2,7 +2,7 @@
 import type { Env, EnvError, Stream, StreamHandlers } from '../core/index.ts';
 import type { Agreement, Shared } from './agreement.ts';
 import { NbdError } from './errors.ts';
-import type { ExportTable } from './exports.ts';
+import { ClientExports, type ExportTable } from './exports.ts';
 import { closedEarly, Inbound } from './inbound.ts';
 import { HANDSHAKE_TIMEOUT_MS, PROGRESS_BYTES_MIN, TLS_TIMEOUT_MS } from './limits.ts';
 import { negotiate, type Upgrade } from './server-handshake.ts';
@@ -15,7 +15,7 @@ const FAREWELL_TIMEOUT_MS = 10_000;
 export class Connection {
   readonly #env: Env;
   #stream: Stream;
-  readonly #table: ExportTable;
+  readonly #table: ClientExports;
   readonly #shared: Shared;
   readonly #tls: ServerTls | undefined;
   readonly #inbound: Inbound;
@@ -40,7 +40,7 @@ export class Connection {
   ) {
     this.#env = env;
     this.#stream = stream;
-    this.#table = table;
+    this.#table = new ClientExports(table);
     this.#shared = shared;
     this.#tls = tls;
     this.#inbound = new Inbound(stream);
@@ -80,6 +80,9 @@ export class Connection {
     // The peer need not wait for what it has not asked for.
     await this.#farewell(trouble !== undefined);
     trouble ??= await flushed;
+    await this.#table.close().catch((error: unknown) => {
+      trouble ??= error;
+    });
     this.#ended.resolve();
     return trouble ?? this.#trouble;
   }

@@ -27,6 +27,10 @@ export interface Export {
   /** Refuses every change even if the device would take it. */
   readonly readOnly?: boolean;
   readonly contexts?: readonly MetaContext[];
+  /** What a later connection finds may differ: clients are not told that they may open several. */
+  readonly isMomentary?: boolean;
+  /** For what `find` opened for one connection alone: called once, when that has ended. */
+  close?(): Promise<void>;
 }
 
 /** Where exports come from when they are not a fixed map. An empty name means the default. */
@@ -108,6 +112,8 @@ export type OpenExport = {
   readonly readOnly: boolean;
   readonly shared: SharedDevice;
   readonly contexts: readonly MetaContext[];
+  readonly isMomentary: boolean;
+  close(): Promise<void>;
 };
 
 /** Finds exports and sees to it that one device has one lock, whatever its names. */
@@ -140,6 +146,35 @@ export class ExportTable {
         ...(offer.contexts ?? []),
         ...dirtyContexts(offer.device),
       ],
+      isMomentary: offer.isMomentary === true,
+      close: async () => offer.close?.(),
     };
+  }
+}
+
+/** The exports as one client finds them: what it asks about is what it then opens. */
+export class ClientExports {
+  readonly #table: ExportTable;
+  #last: OpenExport | undefined;
+
+  constructor(table: ExportTable) {
+    this.#table = table;
+  }
+
+  get source(): ExportSource {
+    return this.#table.source;
+  }
+
+  async open(name: string): Promise<OpenExport | undefined> {
+    if (this.#last?.name === name) return this.#last;
+    await this.close();
+    this.#last = await this.#table.open(name);
+    return this.#last;
+  }
+
+  async close(): Promise<void> {
+    const last = this.#last;
+    this.#last = undefined;
+    await last?.close();
   }
 }

@@ -10,7 +10,7 @@ import {
   REPLY_ACK,
   REPLY_ERROR_EXTENDED_HEADERS_REQUIRED,
 } from './constants.ts';
-import { ExportTable } from './exports.ts';
+import { ClientExports, ExportTable } from './exports.ts';
 import { Inbound } from './inbound.ts';
 import { HANDSHAKE_QUEUED_BYTES_MAX } from './limits.ts';
 import { askOption, greetedClient, serveDevice, smallMemory } from './loopback.suite.ts';
@@ -56,7 +56,7 @@ function slowPeer() {
 test('replies to options wait for a client that does not read them', async () => {
   const { peer, stream } = slowPeer();
   const inbound = new Inbound(stream);
-  const table = new ExportTable(new Map([['n'.repeat(1000), smallMemory()]]));
+  const table = new ClientExports(new ExportTable(new Map([['n'.repeat(1000), smallMemory()]])));
   let hasEnded = false;
   const done = negotiate(stream, inbound, table, undefined).then(() => {
     hasEnded = true;
@@ -80,7 +80,7 @@ test('replies to options wait for a client that does not read them', async () =>
 test('a client that never reads its replies is given up when its time is over', async () => {
   const { stream } = slowPeer();
   const inbound = new Inbound(stream);
-  const table = new ExportTable(new Map([['n'.repeat(4000), smallMemory()]]));
+  const table = new ClientExports(new ExportTable(new Map([['n'.repeat(4000), smallMemory()]])));
   const done = negotiate(stream, inbound, table, undefined);
   inbound.onBytes(Uint8Array.of(0, 0, 0, 3));
   for (let count = 0; count < 100; count += 1) {

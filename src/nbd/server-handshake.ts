@@ -44,7 +44,7 @@ import {
   TRANSMISSION_SEND_WRITE_ZEROES,
 } from './constants.ts';
 import { NbdError } from './errors.ts';
-import type { ExportTable, OpenExport } from './exports.ts';
+import type { ClientExports, OpenExport } from './exports.ts';
 import type { Inbound } from './inbound.ts';
 import {
   HANDSHAKE_BYTES_MAX,
@@ -84,7 +84,7 @@ export type Upgrade = {
 export async function negotiate(
   stream: Stream,
   inbound: Inbound,
-  table: ExportTable,
+  table: ClientExports,
   upgrade: Upgrade | undefined,
 ): Promise<Agreement | undefined> {
   return await new Negotiation(stream, inbound, table, upgrade).run();
@@ -93,7 +93,7 @@ export async function negotiate(
 class Negotiation {
   #stream: Stream;
   readonly #inbound: Inbound;
-  readonly #table: ExportTable;
+  readonly #table: ClientExports;
   readonly #upgrade: Upgrade | undefined;
   #isSecure = false;
   #noZeroes = false;
@@ -104,7 +104,12 @@ class Negotiation {
   #receivedBytes = 0;
   #queuedBytes = 0;
 
-  constructor(stream: Stream, inbound: Inbound, table: ExportTable, upgrade: Upgrade | undefined) {
+  constructor(
+    stream: Stream,
+    inbound: Inbound,
+    table: ClientExports,
+    upgrade: Upgrade | undefined,
+  ) {
     this.#stream = stream;
     this.#inbound = inbound;
     this.#table = table;
@@ -194,6 +199,7 @@ class Negotiation {
     this.#style = STYLE_SIMPLE;
     this.#contexts = [];
     this.#contextsOf = undefined;
+    await this.#table.close();
   }
 
   #raise(option: number, data: Uint8Array, style: number): void {
@@ -341,7 +347,7 @@ export function transmissionFlags(opened: OpenExport, style: number): number {
     TRANSMISSION_HAS_FLAGS |
     TRANSMISSION_SEND_FLUSH |
     TRANSMISSION_SEND_CACHE |
-    TRANSMISSION_CAN_MULTI_CONN |
+    (opened.isMomentary ? 0 : TRANSMISSION_CAN_MULTI_CONN) |
     (device.hints.rotational ? TRANSMISSION_ROTATIONAL : 0) |
     (style === STYLE_SIMPLE ? 0 : TRANSMISSION_SEND_DF);
   if (opened.readOnly) return both | TRANSMISSION_READ_ONLY;

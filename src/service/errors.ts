@@ -6,6 +6,9 @@ export type ServiceErrorCode =
   | 'SERVICE_STATE'
   /** The other node was never paired with, or was revoked. */
   | 'SERVICE_UNKNOWN_PEER'
+  | 'SERVICE_UNKNOWN_TENANT'
+  /** The API was asked for what is not there. */
+  | 'SERVICE_NOT_FOUND'
   /** What was given is no token. */
   | 'SERVICE_TOKEN';
 

@@ -10,6 +10,7 @@ import {
   withStateLock,
 } from '../core/index.ts';
 import { ServiceError } from './errors.ts';
+import { type Grant, isGrant } from './grant.ts';
 
 export type Peer = {
   /** SHA-256 of its certificate, hexadecimal. */
@@ -21,6 +22,8 @@ export type Peer = {
   readonly address: string | null;
   /** When they were paired, for people. */
   readonly since: string;
+  /** Of an agent: what it may do here. */
+  readonly grant?: Grant;
 };
 
 const NAME = 'peers.json';
@@ -48,14 +51,19 @@ export class PeerBook {
     return (await this.peers(role)).map(({ fingerprint }) => fromHex(fingerprint, 32)!);
   }
 
-  /** Replaces what was known by that fingerprint in that role, and a provider at that address. */
+  /**
+   * Replaces what was known by that fingerprint in that role, and a provider at that address; an
+   * agent that is paired once more keeps its grant, unless it gets another one.
+   */
   async add(
     peer: Omit<Peer, 'since' | 'fingerprint'> & { fingerprint: Uint8Array },
   ): Promise<Peer> {
     const since = new Date(this.#env.clock.wallMs()).toISOString();
-    const added: Peer = { ...peer, fingerprint: toHex(peer.fingerprint), since };
+    let added: Peer = { ...peer, fingerprint: toHex(peer.fingerprint), since };
     await this.#change((peers) => {
       const others = peers.filter((one) => !replaces(added, one));
+      const grant = peer.grant ?? peers.find((one) => isSame(added, one))?.grant;
+      if (grant !== undefined) added = { ...added, grant };
       if (others.length < PEERS_MAX) return [...others, added];
       throw new ServiceError('SERVICE_STATE', `${PEERS_MAX} peers are known already`, {
         hint: 'Revoke some (`ferry peers --revoke`).',
@@ -64,19 +72,30 @@ export class PeerBook {
     return added;
   }
 
+  /** Changes what an agent may do; answers what it may now. SERVICE_UNKNOWN_PEER. */
+  async grant(which: string, change: (before: Grant) => Grant): Promise<Peer> {
+    let changed: Peer | undefined;
+    await this.#change((peers) => {
+      const found = peers.filter((peer) => peer.role === 'agent' && isNamed(peer, which));
+      if (found.length === 0) throw unknownPeer(which);
+      if (found.length > 1) throw severalPeers(which, found);
+      const before = found[0]!;
+      changed = { ...before, grant: change(before.grant ?? {}) };
+      return peers.map((peer) => (peer === before ? changed! : peer));
+    });
+    return changed!;
+  }
+
   /** By name or the beginning of the fingerprint; answers who it was. SERVICE_UNKNOWN_PEER. */
   async revoke(which: string): Promise<readonly Peer[]> {
-    const isIt = ({ name, fingerprint }: Peer) =>
-      name === which || (which.length >= 8 && fingerprint.startsWith(which.toLowerCase()));
+    const isIt = (peer: Peer) => isNamed(peer, which);
     let gone: readonly Peer[] = [];
     await this.#change((peers) => {
       gone = peers.filter(isIt);
       return peers.filter((peer) => !isIt(peer));
     });
     if (gone.length > 0) return gone;
-    throw new ServiceError('SERVICE_UNKNOWN_PEER', `${which} is no peer of this node`, {
-      hint: 'See `ferry peers`; give its name or eight digits of its fingerprint.',
-    });
+    throw unknownPeer(which);
   }
 
   get #path(): string {
@@ -110,16 +129,38 @@ export function nodeName(names: readonly string[], otherwise: string): string {
   return names[0]?.replace(/^DNS:/, '') ?? otherwise;
 }
 
+function isNamed({ name, fingerprint }: Peer, which: string): boolean {
+  return name === which || (which.length >= 8 && fingerprint.startsWith(which.toLowerCase()));
+}
+
+function unknownPeer(which: string): ServiceError {
+  return new ServiceError('SERVICE_UNKNOWN_PEER', `${which} is no peer of this node`, {
+    hint: 'See `ferry peers`; give its name or eight digits of its fingerprint.',
+  });
+}
+
+function severalPeers(which: string, found: readonly Peer[]): ServiceError {
+  const digits = found.map(({ fingerprint }) => fingerprint.slice(0, 16)).join(', ');
+  return new ServiceError('SERVICE_UNKNOWN_PEER', `${which} may be any of ${digits}`, {
+    hint: 'Give digits of the fingerprint.',
+  });
+}
+
+function isSame(added: Peer, other: Peer): boolean {
+  return added.role === other.role && added.fingerprint === other.fingerprint;
+}
+
 function replaces(added: Peer, other: Peer): boolean {
   if (added.role !== other.role) return false;
   const isSamePlace = added.address !== null && added.address === other.address;
-  return added.fingerprint === other.fingerprint || isSamePlace;
+  return isSame(added, other) || isSamePlace;
 }
 
 function isPeer(value: unknown): value is Peer {
-  const { fingerprint, name, role, address } = value as Record<string, unknown>;
+  const { fingerprint, name, role, address, grant } = value as Record<string, unknown>;
   const isKnown = typeof fingerprint === 'string' && isHex(fingerprint, 32);
   const isPlaced = address === null || typeof address === 'string';
+  if (grant !== undefined && !isGrant(grant)) return false;
   return (
     isKnown && typeof name === 'string' && isPlaced && (role === 'agent' || role === 'provider')
   );

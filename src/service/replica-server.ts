@@ -1,7 +1,7 @@
-/** `ferry serve`: listens for agents, knows them or pairs with them, hands them to the provider. */
-import type { Address, Env, Listener, PeerCertificate } from '../core/index.ts';
-import { toHex } from '../core/index.ts';
-import { Provider, type ProviderOptions } from '../transfer/replicate/index.ts';
+/** `ferry serve`: listens for agents, knows them or pairs, hands them to their tenants. */
+import type { Address, Env, Listener, PeerCertificate, Timer } from '../core/index.ts';
+import { fromHex, pause, toHex } from '../core/index.ts';
+import type { Provider, ProviderEvent } from '../transfer/replicate/index.ts';
 import {
   checkPinned,
   checkShown,
@@ -10,19 +10,45 @@ import {
   type NodeIdentity,
   OneTimeTokens,
   PAIRING_TOKEN_BYTES,
+  type Session,
   SessionHost,
+  type Traffic,
+  WireError,
 } from '../wire/index.ts';
+import { ServiceError } from './errors.ts';
+import type { Grant } from './grant.ts';
 import { encodeInvitation } from './invitation.ts';
-import { nodeName, type PeerBook } from './peer-book.ts';
+import { nodeName, type Peer, type PeerBook } from './peer-book.ts';
+import { type Defaults, PeerPolicy } from './peer-policy.ts';
+import { FIRST_TENANT, type Tenant, type TenantOptions, tenantOf } from './tenant.ts';
 
-export type ReplicaServerOptions = Omit<ProviderOptions, 'env'> & {
+export type ServerEvent =
+  | (ProviderEvent & { readonly tenant: string })
+  /** Somebody came and was not let in, or left before that. */
+  | { readonly event: 'refused'; readonly peer: string; readonly error: unknown }
+  | { readonly event: 'paired'; readonly name: string; readonly tenant: string }
+  /** A session has ended; `error` is undefined after a goodbye. */
+  | {
+      readonly event: 'ended';
+      readonly agent: string;
+      readonly error: unknown;
+      readonly traffic: Traffic;
+    }
+  /** The peer book cannot be read: what was known of it still holds. */
+  | { readonly event: 'trouble'; readonly error: unknown };
+
+export type ReplicaServerOptions = {
+  /** The first one is that of `--repo`. */
+  readonly tenants: readonly TenantOptions[];
   readonly address: Address;
   readonly identity: NodeIdentity;
   readonly peers: PeerBook;
+  /** Of agents whose grant says nothing else. */
+  readonly defaults?: Defaults;
   readonly lane?: LaneMode;
-  /** Somebody came and was not let in, or left before that. */
-  readonly onRefused?: (error: unknown, peer: string) => void;
-  readonly onPaired?: (name: string) => void;
+  /** Tests make it small. */
+  readonly journalBytesDue?: number;
+  readonly onEvent?: (event: ServerEvent) => void;
 };
 
 /** Invitations that are open at the same time, and for how long each is good. */
@@ -32,37 +58,56 @@ const INVITATION_MS = 60 * 60 * 1000;
 /** Further TLS connections that one session may open. */
 const STREAM_LANES = 4;
 
+/** How soon a revocation or another grant holds for sessions that are open. */
+const PEERS_LOOK_MS = 2_000;
+
+/** At a stop: for what is under way to become durable, before connections are cut. */
+export const DRAIN_MS = 10_000;
+
 export class ReplicaServer implements AsyncDisposable {
-  readonly provider: Provider;
+  readonly tenants: readonly Tenant[];
+  readonly host: SessionHost;
   readonly #env: Env;
   readonly #options: ReplicaServerOptions;
-  readonly #invitations: OneTimeTokens<undefined>;
-  readonly #host: SessionHost;
+  readonly #policy: PeerPolicy;
+  readonly #invitations: OneTimeTokens<Grant>;
+  #known: ReadonlyMap<string, Peer> = new Map();
   #listener: Listener | undefined;
+  #look: Timer | undefined;
+  #isStopping = false;
 
   static async start(env: Env, options: ReplicaServerOptions): Promise<ReplicaServer> {
     const server = new ReplicaServer(env, options);
+    await server.#readPeers();
     await server.#listen();
+    server.#watchPeers();
     return server;
   }
 
   private constructor(env: Env, options: ReplicaServerOptions) {
     this.#env = env;
     this.#options = options;
-    this.provider = new Provider({ env, ...options });
+    const { identity, lane, defaults = {}, journalBytesDue } = options;
+    this.#policy = new PeerPolicy(env, defaults);
+    const policy = this.#policy;
+    this.tenants = options.tenants.map((tenant) =>
+      tenantOf(env, tenant, {
+        ...{ policy, ...(journalBytesDue !== undefined && { journalBytesDue }) },
+        onEvent: (event) => this.#tell({ ...event, tenant: tenant.name }),
+      }),
+    );
     const { clock, random } = env;
     this.#invitations = new OneTimeTokens({
       ...{ clock, random, tokenBytes: PAIRING_TOKEN_BYTES },
       ...{ countMax: INVITATIONS_MAX, validMs: INVITATION_MS },
     });
-    const { identity, lane, onRefused } = options;
-    this.#host = new SessionHost({
+    this.host = new SessionHost({
       env,
       tls: env.net.tls({ role: 'server', credentials: { kind: 'pinned', identity } }),
       streamLanes: STREAM_LANES,
       ...(lane !== undefined && { lane }),
       admit: (knock) => this.#admit(knock),
-      ...(onRefused !== undefined && { onRefused }),
+      onRefused: (error, peer) => this.#tell({ event: 'refused', peer, error }),
     });
   }
 
@@ -71,50 +116,147 @@ export class ReplicaServer implements AsyncDisposable {
     return this.#listener!.address;
   }
 
-  get sessionCount(): number {
-    return this.#host.sessions.length;
+  get isStopping(): boolean {
+    return this.#isStopping;
   }
 
-  /** A token for `ferry pair`, good for one use within an hour. */
-  invite(): string {
-    const secret = this.#invitations.issue(undefined);
+  /** By fingerprint, as of the last look. */
+  get agents(): ReadonlyMap<string, Peer> {
+    return this.#known;
+  }
+
+  /** SERVICE_UNKNOWN_TENANT. */
+  provider(tenant: string): Provider {
+    const found = this.tenants.find(({ name }) => name === tenant);
+    if (found !== undefined) return found.provider;
+    throw new ServiceError('SERVICE_UNKNOWN_TENANT', `there is no tenant ${tenant} here`, {
+      hint: 'Start `ferry serve` with --tenant NAME=REPO.',
+    });
+  }
+
+  /** A token for `ferry pair`, good for one use within an hour. SERVICE_UNKNOWN_TENANT. */
+  invite(tenant = FIRST_TENANT): string {
+    this.provider(tenant);
+    const secret = this.#invitations.issue(tenant === FIRST_TENANT ? {} : { tenant });
     return encodeInvitation({ fingerprint: this.#options.identity.fingerprint, secret });
   }
 
+  /** Lets what is under way become durable, for DRAIN_MS at most. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopping = true;
+    this.#look?.cancel();
     await this.#listener?.close();
-    await this.provider[Symbol.asyncDispose]();
-    this.#host.close('the provider stops');
+    const done = new AbortController();
+    const drained = Promise.all(
+      this.tenants.map(({ provider }) => provider[Symbol.asyncDispose]()),
+    ).finally(() => done.abort());
+    await Promise.race([drained, pause(this.#env, DRAIN_MS, done.signal, { keepsProcess: true })]);
+    this.host.close('the provider stops');
   }
 
   async #listen(): Promise<void> {
     const { address } = this.#options;
-    this.#listener = await this.#env.net.listen(address, (stream) => this.#host.accept(stream));
+    this.#listener = await this.#env.net.listen(address, (stream) => this.host.accept(stream));
     const actual = this.#listener.address;
     // Datagrams go to numbers only; without them there are still the lanes over TLS.
     if (actual.kind !== 'tcp' || !/^[\d.]+$|:/.test(actual.host)) return;
-    await this.#host.listenUdp(actual.host, actual.port).catch((error: unknown) => {
-      this.#options.onRefused?.(error, 'udp');
+    await this.host.listenUdp(actual.host, actual.port).catch((error: unknown) => {
+      this.#tell({ event: 'refused', peer: 'udp', error });
     });
   }
 
   async #admit({ certificate, hello }: Knock) {
+    if (this.#isStopping) throw stopping();
     const wallMs = this.#env.clock.wallMs();
     const shown = checkShown(certificate, wallMs);
     if (hello.pairingToken !== undefined) await this.#pair(shown, hello.pairingToken);
-    const pins = await this.#options.peers.pins('agent');
-    checkPinned(certificate, pins, wallMs);
+    await this.#readPeers();
+    checkPinned(certificate, this.#pins(), wallMs);
     const agent = toHex(shown.fingerprint);
+    const provider = this.#providerOf(agent);
     return {
       identity: agent,
-      open: (session: Parameters<Provider['open']>[0]) => this.provider.open(session, agent),
+      open: (session: Session) => {
+        const handlers = provider.open(session, agent);
+        return {
+          onMessage: (message: Parameters<typeof handlers.onMessage>[0]) =>
+            handlers.onMessage(message),
+          onRoom: () => handlers.onRoom?.(),
+          onClosed: (error: unknown) => {
+            handlers.onClosed(error);
+            const { traffic } = session;
+            this.#tell({ event: 'ended', agent, error, traffic });
+          },
+        };
+      },
     };
   }
 
-  async #pair({ names, fingerprint }: PeerCertificate, token: Uint8Array): Promise<void> {
-    this.#invitations.redeem(token);
-    const name = nodeName(names, toHex(fingerprint).slice(0, 8));
-    await this.#options.peers.add({ role: 'agent', name, address: null, fingerprint });
-    this.#options.onPaired?.(name);
+  #providerOf(agent: string): Provider {
+    const tenant = this.#known.get(agent)?.grant?.tenant ?? FIRST_TENANT;
+    const found = this.tenants.find(({ name }) => name === tenant);
+    if (found !== undefined) return found.provider;
+    throw new WireError('WIRE_DENIED', 'the tenant of this agent is not served here', {
+      hint: 'Ask whoever runs the provider.',
+    });
   }
+
+  async #pair({ names, fingerprint }: PeerCertificate, token: Uint8Array): Promise<void> {
+    const grant = this.#invitations.redeem(token);
+    const name = nodeName(names, toHex(fingerprint).slice(0, 8));
+    const peer = { role: 'agent', name, address: null, fingerprint } as const;
+    await this.#options.peers.add(grant.tenant === undefined ? peer : { ...peer, grant });
+    this.#tell({ event: 'paired', name, tenant: grant.tenant ?? FIRST_TENANT });
+  }
+
+  #pins(): readonly Uint8Array[] {
+    return [...this.#known.keys()].map((fingerprint) => fromHex(fingerprint, 32)!);
+  }
+
+  async #readPeers(): Promise<void> {
+    const agents = await this.#options.peers.peers('agent');
+    this.#known = new Map(agents.map((peer) => [peer.fingerprint, peer]));
+    this.#policy.grants = new Map(agents.map((peer) => [peer.fingerprint, peer.grant ?? {}]));
+  }
+
+  #watchPeers(): void {
+    this.#look = this.#env.clock.after(PEERS_LOOK_MS, () => {
+      const before = this.#known;
+      this.#readPeers()
+        .then(
+          () => this.#endStrangers(before),
+          (error: unknown) => this.#tell({ event: 'trouble', error }),
+        )
+        .finally(() => {
+          if (!this.#isStopping) this.#watchPeers();
+        });
+    });
+  }
+
+  /** Who was revoked, or moved to another tenant, leaves now. */
+  #endStrangers(before: ReadonlyMap<string, Peer>): void {
+    for (const session of this.host.sessions) {
+      const peer = this.#known.get(session.identity);
+      if (peer === undefined) session.fail(revoked());
+      else if (peer.grant?.tenant !== before.get(session.identity)?.grant?.tenant) {
+        session.fail(stopping());
+      }
+    }
+  }
+
+  #tell(event: ServerEvent): void {
+    this.#options.onEvent?.(event);
+  }
+}
+
+function revoked(): WireError {
+  return new WireError('WIRE_NOT_TRUSTED', 'this agent was revoked', {
+    hint: 'Pair with the provider again (`ferry pair`).',
+  });
+}
+
+function stopping(): WireError {
+  return new WireError('WIRE_BUSY', 'the provider does not take sessions of this agent now', {
+    hint: 'Come again.',
+  });
 }

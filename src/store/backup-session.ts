@@ -43,7 +43,9 @@ export type CommitFacts = {
   readonly readBytes: number;
   readonly unreadable: readonly UnreadableExtent[];
   readonly tags?: readonly string[];
-  /** Of a copy: what it is where it comes from. STORE_DIGEST if that is not its digest. */
+  /** What the content must be: STORE_DIGEST if it is not, and nothing is committed. */
+  readonly expectedDigest?: string | undefined;
+  /** Of a copy: what it is where it comes from; its digest must be that of the content too. */
   readonly original?: Original;
 };
 
@@ -164,12 +166,13 @@ export class BackupSession implements AsyncDisposable {
   }
 
   /** Makes the snapshot part of the log. The whole volume must have been put. */
-  async commit({ tags = [], original, ...facts }: CommitFacts): Promise<Snapshot> {
+  async commit(wanted: CommitFacts): Promise<Snapshot> {
+    const { tags = [], original, expectedDigest = original?.digest, ...facts } = wanted;
     const { env, index, log, chunkBytes } = this.#parts;
     const { volume, sizeBytes, parent } = this.#options;
     for (const tag of tags) checkTag(tag);
     const { root, digest } = await this.writer.finish();
-    if (original !== undefined) checkDigest(volume, toHex(digest), original);
+    checkDigest(volume, toHex(digest), expectedDigest, original);
     const id = new Uint8Array(SNAPSHOT_ID_BYTES);
     env.random.fill(id);
     const snapshot: Snapshot = {
@@ -276,10 +279,15 @@ function checkFirst({ snapshots }: LogState, volume: string, { copyOf }: Origina
   }
 }
 
-/** What was put must be what was to be copied, to the last byte. */
-function checkDigest(volume: string, digest: string, original: Original): void {
-  if (digest === original.digest) return;
-  const name = `${volume}@${original.copyOf.slice(0, 8)}`;
+/** What was put must be what was meant, to the last byte. */
+function checkDigest(
+  volume: string,
+  digest: string,
+  expectedDigest: string | undefined,
+  original: Original | undefined,
+): void {
+  if (expectedDigest === undefined || digest === expectedDigest) return;
+  const name = original === undefined ? volume : `${volume}@${original.copyOf.slice(0, 8)}`;
   throw new StoreError('STORE_DIGEST', `${name} does not have the content of its digest`, {
     hint: 'Nothing was committed. Run `ferry check --read-data` where it comes from.',
   });

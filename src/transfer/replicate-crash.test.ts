@@ -6,12 +6,12 @@ import { type Env, equalBytes, hasCode, type OpenFile, toHex } from '../core/ind
 import {
   applied,
   commitOf,
-  contentOf,
   cutOf,
   dataOf,
   drawWrites,
   makePlace,
   openPlace,
+  presentOf,
   SIZE,
   sendEpoch,
 } from './replicate.suite.ts';
@@ -39,7 +39,7 @@ async function live(env: Env, seed: number, history: History): Promise<void> {
     history.contents.push(applied(history.contents.at(-1)!, writes));
     await sendEpoch(replica, epoch, writes);
     history.acknowledged = epoch;
-    assert.ok(equalBytes(await contentOf(replica.live()), history.contents[epoch]!));
+    assert.ok(equalBytes(await presentOf(replica), history.contents[epoch]!));
     if (draws.chance(0.2)) await replica.assemble();
   }
 }
@@ -66,7 +66,7 @@ async function judge(
     const { epoch } = replica;
     assert.ok(epoch >= acknowledged, `${where}: epoch ${epoch} after ${acknowledged}`);
     assert.ok(epoch <= acknowledged + 1, `${where}: epoch ${epoch} after ${acknowledged}`);
-    const bytes = await contentOf(replica.live());
+    const bytes = await presentOf(replica);
     assert.ok(equalBytes(bytes, contents[epoch]!), `${where}: epoch ${epoch} is not whole`);
     return epoch;
   });
@@ -208,7 +208,7 @@ test('an epoch is told only once, against the present one, and within the volume
     assert.equal(replica.epoch, 4);
     const content = new Uint8Array(SIZE);
     content.set(bytes);
-    assert.equal(toHex(await contentOf(replica.live())), toHex(content));
+    assert.equal(toHex(await presentOf(replica)), toHex(content));
   });
 });
 
@@ -227,13 +227,13 @@ test('a commit that overtakes its data waits for it', async () => {
     await replica.put(messages[1]!);
     assert.equal(await replica.commit(commitOf(1, messages)), false);
     assert.ok(
-      (await contentOf(replica.live())).every((byte) => byte === 0),
+      (await presentOf(replica)).every((byte) => byte === 0),
       'nothing shows',
     );
     await replica.put(messages[0]!);
     assert.equal(await replica.commit(commitOf(1, messages)), true);
     const expected = applied(new Uint8Array(SIZE), [writes]);
-    assert.ok(equalBytes(await contentOf(replica.live()), expected));
+    assert.ok(equalBytes(await presentOf(replica), expected));
   });
 });
 

@@ -16,7 +16,7 @@ import {
   keepReplica,
   Provider,
 } from './replicate/index.ts';
-import { BLOCK, contentOf, makePlace, makeSnapshotIn, SIZE } from './replicate.suite.ts';
+import { BLOCK, makePlace, makeSnapshotIn, presentOf, SIZE } from './replicate.suite.ts';
 
 /** What a test may make wrong; each must be found. */
 export type Plant = {
@@ -261,7 +261,7 @@ async function checkEqual(env: Env, model: TrackedModel): Promise<void> {
   const makeSnapshot = makeSnapshotIn(env, repository);
   await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
   const replica = await provider.replica('vol', 'agent', SIZE);
-  assert.ok(equalBytes(await contentOf(replica.live()), model.content), 'the ends are not equal');
+  assert.ok(equalBytes(await presentOf(replica), model.content), 'the ends are not equal');
   const { digest } = await replica.assemble();
   const device = memory('content', SIZE);
   await device.write(model.content, 0, 0);
@@ -281,7 +281,7 @@ async function judge(seed: number, moment: Moment, model: TrackedModel): Promise
     const makeSnapshot = makeSnapshotIn(env, repository);
     await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
     const replica = await provider.replica('vol', 'agent', SIZE);
-    const content = await contentOf(replica.live());
+    const content = await presentOf(replica);
     const found = model.cuts.findLastIndex((cut) => equalBytes(cut, content));
     assert.ok(found >= 0, `${where}: what is there was at no cut`);
     assert.ok(found >= acknowledged, `${where}: cut ${found} after ${acknowledged}`);

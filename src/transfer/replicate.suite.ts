@@ -62,10 +62,10 @@ export async function openPlace(env: Env, options: Partial<ReplicaOptions> = {})
 }
 
 export function makeSnapshotIn(env: Env, repository: Repository): MakeSnapshot {
-  return async (device, since, { volume, origin }) => {
+  return async (device, since, wish) => {
     await using pool = codecPool(env, 0);
     const how = since === undefined ? { compare: false } : { since };
-    const request = { volume, origin, changeSource: 'replica', pool, ...how };
+    const request = { ...wish, changeSource: 'replica', pool, ...how };
     return (await backup(env, repository, device, request)).snapshot;
   };
 }
@@ -129,6 +129,12 @@ export async function sendEpoch(
   const messages = writes.map((part) => dataOf(epoch, part));
   await Promise.all(messages.map((message) => replica.put(message)));
   assert.equal(await replica.commit(commitOf(epoch, messages)), true);
+}
+
+/** The present epoch of a replica. */
+export async function presentOf(replica: Replica): Promise<Uint8Array> {
+  using view = replica.view();
+  return await contentOf(view.device);
 }
 
 export async function contentOf(device: Device): Promise<Uint8Array> {

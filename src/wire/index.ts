@@ -35,4 +35,4 @@ export {
   recorded,
 } from './recording.ts';
 export { Session, type SessionState } from './session.ts';
-export type { SendOptions, SessionHandlers } from './session-types.ts';
+export type { SendOptions, SessionHandlers, Traffic } from './session-types.ts';

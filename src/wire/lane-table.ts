@@ -1,7 +1,8 @@
 /** The lanes of a session: which there are, which carry data, and each one's credit. */
 import { Credit } from './credit.ts';
 import { limitError } from './errors.ts';
-import type { Lane } from './lane.ts';
+import type { Header } from './header.ts';
+import type { Lane, LaneKind } from './lane.ts';
 import { LANES_MAX } from './limits.ts';
 import type { Credit as ToldCredit } from './messages/index.ts';
 
@@ -21,6 +22,8 @@ export type LaneState = {
 export class LaneTable {
   #states = new Map<number, LaneState>();
   #carriers: readonly Lane[] = [];
+  /** Bodies that came, in the life of the session. */
+  readonly receivedBytes: Partial<Record<LaneKind, number>> = {};
 
   get all(): readonly Lane[] {
     return [...this.#states.values()].map(({ lane }) => lane);
@@ -62,6 +65,12 @@ export class LaneTable {
   carries(lane: Lane): boolean {
     if (this.#carriers.length === 0) return lane.id === CONTROL_ID;
     return this.#carriers.includes(lane);
+  }
+
+  /** Counts a message that came by the lane; answers the credit that it used. */
+  came(lane: Lane, { bodyBytes }: Header): Credit {
+    this.receivedBytes[lane.kind] = (this.receivedBytes[lane.kind] ?? 0) + bodyBytes;
+    return this.of(lane)!.credit;
   }
 
   grant(credits: readonly ToldCredit[]): void {

@@ -13,6 +13,7 @@ export class RoundTrip {
   #smoothedMs: number | undefined;
   /** When the peer last showed that it had read something of ours. */
   answeredAtMs: number;
+  peerBacklogBytes = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -31,8 +32,9 @@ export class RoundTrip {
   }
 
   /** Answers whether the peer waits for an echo of its first one. */
-  hear({ timeUs, echoUs, heldUs }: Heartbeat): boolean {
+  hear({ timeUs, echoUs, heldUs, backlogBytes }: Heartbeat): boolean {
     const nowUs = this.#nowUs();
+    this.peerBacklogBytes = backlogBytes;
     this.#peerUs = timeUs;
     this.#peerAtUs = nowUs;
     if (echoUs === 0) return true;

@@ -2,7 +2,7 @@
 import type { Env } from '../core/index.ts';
 import type { BufferPool } from './buffers.ts';
 import type { Incoming } from './incoming.ts';
-import type { Lane } from './lane.ts';
+import type { Lane, LaneKind } from './lane.ts';
 import type * as m from './messages/index.ts';
 
 export interface SessionHandlers {
@@ -29,6 +29,16 @@ export type SendOptions = {
   /** A peer that does not know the type may skip the message. */
   readonly optional?: boolean;
   readonly onAcknowledged?: () => void;
+};
+
+/** What a session has carried, for metrics. */
+export type Traffic = {
+  /** Bodies that came, by the kind of lane; those that came twice count twice. */
+  readonly receivedBytes: Readonly<Partial<Record<LaneKind, number>>>;
+  /** Bodies that this side sent for a second time or more. */
+  readonly resentBytes: number;
+  /** What waits at the peer, as its last heartbeat said. */
+  readonly peerBacklogBytes: number;
 };
 
 export type SessionOptions = {

@@ -20,7 +20,7 @@ import * as m from './messages/index.ts';
 import { costOf, Outbound, type Outgoing, ROUTE_CONTROL, ROUTE_DATA } from './outbound.ts';
 import { preparedBody } from './packed-body.ts';
 import { RoundTrip } from './round-trip.ts';
-import type { SendOptions, SessionHandlers, SessionOptions } from './session-types.ts';
+import type { SendOptions, SessionHandlers, SessionOptions, Traffic } from './session-types.ts';
 import { StreamLane } from './stream-lane.ts';
 
 export type SessionState = 'open' | 'broken' | 'closed';
@@ -49,7 +49,8 @@ export class Session implements LaneOwner {
   #ackTimer: Timer | undefined;
   #beatTimer: Timer | undefined;
   #expiry: Timer | undefined;
-  #heardAtMs = 0;
+  /** When something came last, on the monotonic clock. */
+  heardAtMs = 0;
   #wantsRoom = false;
   acknowledgedBytes = 0;
 
@@ -90,8 +91,10 @@ export class Session implements LaneOwner {
     return this.#outbound.waitingBytes;
   }
 
-  get resentBytes(): number {
-    return this.#outbound.resentBytes;
+  get traffic(): Traffic {
+    const { peerBacklogBytes } = this.#roundTrip;
+    const { receivedBytes } = this.#lanes;
+    return { receivedBytes, peerBacklogBytes, resentBytes: this.#outbound.resentBytes };
   }
 
   /** Everything that was sent is acknowledged. */
@@ -161,7 +164,7 @@ export class Session implements LaneOwner {
     this.#peer = hello;
     this.#state = 'open';
     this.#roundTrip = new RoundTrip(this.#clock);
-    this.#heardAtMs = this.#clock.monotonicMs();
+    this.heardAtMs = this.#clock.monotonicMs();
     this.#isAckDue = true;
     this.#isHeartbeatDue = true;
     const lane = new StreamLane(CONTROL_ID, 'control', messages, this);
@@ -279,10 +282,10 @@ export class Session implements LaneOwner {
   }
 
   onMessage(lane: Lane, header: Header, body: Uint8Array, buffer: Uint8Array | undefined): void {
-    this.#heardAtMs = this.#clock.monotonicMs();
+    this.heardAtMs = this.#clock.monotonicMs();
     try {
       if (header.type < m.NUMBERED_MIN) this.#onNotice(header, body);
-      else this.#inbound.onMessage(header, body, buffer, this.#lanes.of(lane)!.credit);
+      else this.#inbound.onMessage(header, body, buffer, this.#lanes.came(lane, header));
     } catch (error) {
       this.fail(error);
     }
@@ -366,7 +369,7 @@ export class Session implements LaneOwner {
     this.#beatTimer?.cancel();
     this.#beatTimer = this.#clock.after(limits.HEARTBEAT_MS, () => {
       const nowMs = this.#clock.monotonicMs();
-      const silentMs = nowMs - Math.min(this.#heardAtMs, this.#roundTrip.answeredAtMs);
+      const silentMs = nowMs - Math.min(this.heardAtMs, this.#roundTrip.answeredAtMs);
       if (silentMs > limits.SILENCE_MS) {
         this.drop(timeoutError(`the peer has said nothing new for ${Math.round(silentMs)} ms`));
         return;

@@ -11,14 +11,15 @@ import {
 import { usageError } from '../errors.ts';
 import { collectAndTell } from '../garbage.ts';
 import { formatTime, repositoryOf, snapshotFields, snapshotName } from '../repository.ts';
-import type { Run, Values } from '../spec.ts';
+import { policyOf } from '../retention-policy.ts';
+import type { Run } from '../spec.ts';
 import type { forgetSpec } from '../table/retention.ts';
 import { textTable } from '../text-table.ts';
 
 export const run: Run<typeof forgetSpec> = async (context, values) => {
   const { output } = context;
   const { names, all, dryRun } = values;
-  const policy = policyOf(values);
+  const policy = { ...policyOf(values), tags: values.keepTag };
   const volumes = names.filter((name) => !name.includes('@'));
   if (volumes.length > 0 && isEmptyPolicy(policy) && !all) {
     const how = `${volumes[0]} is a volume: say what to keep (--keep-last N ...), or --all`;
@@ -50,19 +51,6 @@ export const run: Run<typeof forgetSpec> = async (context, values) => {
   output.status({ state: 'forgotten', ...fields }, text);
   await collectAndTell(context, repository, { dryRun });
 };
-
-function policyOf(values: Values<typeof forgetSpec>): RetentionPolicy {
-  return {
-    last: values.keepLast,
-    hourly: values.keepHourly,
-    daily: values.keepDaily,
-    weekly: values.keepWeekly,
-    monthly: values.keepMonthly,
-    yearly: values.keepYearly,
-    within: values.keepWithin,
-    tags: values.keepTag,
-  };
-}
 
 function planVolume(repository: Repository, volume: string, policy: RetentionPolicy): Kept[] {
   repository.resolve(volume); // There must be such a volume.

@@ -1,76 +1,187 @@
 /** `ferry serve`: the provider. */
-import { codecPool } from '../../codec/index.ts';
-import { FerryError, messageOf } from '../../core/index.ts';
-import { ReplicaServer } from '../../service/index.ts';
-import { backup } from '../../transfer/backup/index.ts';
-import type { MakeSnapshot, ProviderEvent } from '../../transfer/replicate/index.ts';
+import { createRequire } from 'node:module';
+import { type CodecPool, codecPool } from '../../codec/index.ts';
+import { type Address, messageOf } from '../../core/index.ts';
+import { formatUri, serve as serveNbd } from '../../nbd/index.ts';
+import {
+  Counts,
+  FIRST_TENANT,
+  jsonLog,
+  type Log,
+  metricsOf,
+  type Observed,
+  plainLog,
+  ReplicaServer,
+  replicaExports,
+  runSchedule,
+  startApi,
+  type TenantOptions,
+} from '../../service/index.ts';
+import type { Repository } from '../../store/index.ts';
 import type { Context } from '../context.ts';
 import { nodeOf } from '../node.ts';
-import type { Output } from '../output.ts';
 import { providerUri } from '../provider-address.ts';
-import { repositoryOf, snapshotFields, snapshotName, stateFolder } from '../repository.ts';
-import { formatSize } from '../sizes.ts';
-import type { Run } from '../spec.ts';
+import { repositoryAt, repositoryOf, stateFolder, unlockSecond } from '../repository.ts';
+import { policyOf } from '../retention-policy.ts';
+import { serveAt } from '../serve-at.ts';
+import { tellEvent } from '../serve-events.ts';
+import type { Run, Values } from '../spec.ts';
 import { stopped } from '../stopped.ts';
-import type { serveSpec } from '../table/replication.ts';
+import type { serveSpec } from '../table/provider.ts';
+import { serveTlsOf } from '../tls-credentials.ts';
+
+type ServeValues = Values<typeof serveSpec>;
 
 export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const { env, output, signal } = context;
-  const { listen, lane, quota, volumes } = values;
+  const { listen, lane } = values;
+  const log = await logOf(context, values);
+  const secured = await serveTlsOf(env.files, values, 'ferry serve');
   const node = await nodeOf(context);
-  await using pool = codecPool(env, env.workers.parallelism);
-  await using repository = await repositoryOf(context);
-  const folder = stateFolder(context, `replicas/${repository.superblock.repositoryId}`);
-  await folder.makeDirectory();
-  const makeSnapshot: MakeSnapshot = async (device, since, { volume, origin }) => {
-    const how = since === undefined ? { compare: false } : { since };
-    const request = { volume, origin, changeSource: 'replica', pool, ...how };
-    return (await backup(env, repository, device, request)).snapshot;
-  };
-  await using server = await ReplicaServer.start(env, {
-    ...{ ...node, repository, makeSnapshot, lane, directory: folder.directory, address: listen },
-    quota: { volumesMax: volumes, ...(quota !== undefined && { logicalBytesMax: quota }) },
-    onEvent: (event) => tell(output, event),
-    onRefused: (error, peer) => output.detail(`${peer} was not let in: ${messageOf(error)}`),
-    onPaired(name) {
-      output.status({ state: 'paired', name }, `paired with ${name}`);
-      invite();
-    },
-  });
+  await using open = new AsyncDisposableStack();
+  const pool = open.use(codecPool(env, env.workers.parallelism));
+  const tenants = await tenantsOf(context, values, pool, open);
+  const counts = new Counts();
+  const sinceMs = env.clock.monotonicMs();
+  let isPaired = () => {};
+  const server = open.use(
+    await ReplicaServer.start(env, {
+      ...{ ...node, tenants, lane, address: listen, defaults: defaultsOf(values) },
+      onEvent(event) {
+        counts.add(event);
+        tellEvent(output, log, event);
+        if (event.event === 'paired') isPaired();
+      },
+    }),
+  );
   const { address } = server;
   if (address.kind !== 'tcp') return;
   const uri = providerUri(address);
-  const invite = () => {
+  const observed = { env, server, counts, version: versionOf(), uri, sinceMs };
+  const places = await serveOthers(context, values, { observed, log, secured }, open);
+  isPaired = () => {
     const token = server.invite();
     const line = `ferry pair ${uri} ${token}`;
     output.item('status', { state: 'invitation', uri, token }, `to pair another agent: ${line}`);
   };
   const token = server.invite();
-  output.item(
-    'status',
-    { state: 'ready', uri, token, repository: repository.objects.name },
-    `ready: ${uri}\n  to pair an agent, run there: ferry pair ${uri} ${token}\n  Ctrl-C stops`,
-  );
+  const lines = [
+    `ready: ${uri}`,
+    ...Object.entries(places).map(([name, place]) => `  ${name}: ${place}`),
+    `  to pair an agent, run there: ferry pair ${uri} ${token}`,
+    '  Ctrl-C stops',
+  ];
+  const repository = tenants[0]!.repository.objects.name;
+  output.item('status', { state: 'ready', uri, token, repository, ...places }, lines.join('\n'));
+  log.info({ event: 'ready', uri, repository, ...places }, `serving ${uri}`);
+  const sessions = () => server.host.sessions.length;
   output.setState(() => ({
-    fields: { state: 'serving', uri, sessions: server.sessionCount },
-    text: `serving ${uri}, ${server.sessionCount} sessions`,
+    fields: { state: 'serving', uri, sessions: sessions() },
+    text: `serving ${uri}, ${sessions()} sessions`,
   }));
   await stopped(signal);
+  log.info({ event: 'stopping' }, 'stopping: what is under way becomes durable first');
+  await open.disposeAsync();
   output.summary({ state: 'stopped', uri }, `${uri} is served no longer`);
 };
 
-function tell(output: Output, event: ProviderEvent): void {
-  if (event.event === 'snapshot') {
-    const { snapshot } = event;
-    const size = formatSize(snapshot.changedBytes);
-    const text = `${snapshotName(snapshot)}: a snapshot, ${size} changed`;
-    output.status({ state: 'snapshot', ...snapshotFields(snapshot) }, text);
-  } else if (event.event === 'failed') {
-    const { volume, error } = event;
-    const code = error instanceof FerryError ? error.code : 'INTERNAL';
-    output.warn(`${volume ?? 'a session'}: ${messageOf(error)} (${code})`);
-  } else if (event.event === 'opened') {
-    const { volume, agent } = event;
-    output.detail(`${agent.slice(0, 16)} has opened ${volume}`);
-  } else output.detail(`${event.volume} is at epoch ${event.epoch}`);
+/** Lines for people where one looks on, JSON where a journal or a collector does. */
+async function logOf({ output }: Context, { log, logLevel }: ServeValues): Promise<Log> {
+  const isJson = log === 'json' || (log === 'auto' && process.stderr.isTTY !== true);
+  const { quiet, verbose } = output.options;
+  const level = verbose ? 'debug' : quiet && logLevel === 'info' ? 'warn' : logLevel;
+  if (isJson) return await jsonLog(level);
+  return plainLog(level, (at, text) => {
+    if (at === 'error' || at === 'warn') output.warn(text);
+    else if (!output.options.json) output.text(text);
+  });
+}
+
+async function tenantsOf(
+  context: Context,
+  { tenant }: ServeValues,
+  pool: CodecPool,
+  open: AsyncDisposableStack,
+): Promise<TenantOptions[]> {
+  const first = open.use(await repositoryOf(context));
+  const tenants = [await tenantOf(context, FIRST_TENANT, first, pool)];
+  for (const { name, location } of tenant) {
+    const unlock = unlockSecond(context, location);
+    const repository = open.use(await repositoryAt(context, location, unlock));
+    tenants.push(await tenantOf(context, name, repository, pool));
+  }
+  return tenants;
+}
+
+async function tenantOf(
+  context: Context,
+  name: string,
+  repository: Repository,
+  pool: CodecPool,
+): Promise<TenantOptions> {
+  const folder = stateFolder(context, `replicas/${repository.superblock.repositoryId}`);
+  await folder.makeDirectory();
+  return { name, repository, pool, directory: folder.directory };
+}
+
+function defaultsOf({ volumes, quota, quotaStored, rate, window }: ServeValues) {
+  return {
+    volumesMax: volumes,
+    ...(quota !== undefined && { logicalBytesMax: quota }),
+    ...(quotaStored !== undefined && { storedBytesMax: quotaStored }),
+    ...(rate !== undefined && { bytesPerS: rate }),
+    ...(window !== undefined && { window }),
+  };
+}
+
+type Others = {
+  readonly observed: Observed & Pick<Context, 'env'>;
+  readonly log: Log;
+  readonly secured: Awaited<ReturnType<typeof serveTlsOf>>;
+};
+
+/** Everything beside the agents; answers where it is to be found. */
+async function serveOthers(
+  { env, settings, output }: Context,
+  { http, nbd, snapshotEvery, ...values }: ServeValues,
+  { observed, log, secured }: Others,
+  open: AsyncDisposableStack,
+): Promise<Record<string, string>> {
+  const places: Record<string, string> = {};
+  const { tenants } = observed.server;
+  const metrics = await metricsOf(observed);
+  const start = (address: Address, isPrivate: boolean) =>
+    startApi({ env, observed, metrics, log, address, isPrivate });
+  // `ferry status` and `ferry peers --invite` ask here.
+  const name = 'serve';
+  open.use(await serveAt(env, settings, { name, address: undefined }, (at) => start(at, true)));
+  if (http !== undefined) places.http = httpUri(open.use(await start(http, false)).address);
+  if (nbd !== undefined) {
+    const served = await serveNbd(env, {
+      ...{ address: nbd, exports: replicaExports(env, tenants) },
+      ...(secured !== undefined && { tls: secured }),
+      onTrouble: (who, error) => log.debug({ event: 'nbd' }, `${who}: ${messageOf(error)}`),
+    });
+    const tls = secured?.mode === 'require';
+    places.nbd = formatUri({ address: open.use(served).address, tls, exportName: '' });
+  }
+  const stop = new AbortController();
+  open.defer(() => stop.abort());
+  if (snapshotEvery !== undefined) {
+    const keep = policyOf(values);
+    const done = runSchedule(env, tenants, { everyMs: snapshotEvery, keep, log }, stop.signal);
+    done.catch((error: unknown) => output.warn(`no more snapshots are made: ${messageOf(error)}`));
+  }
+  return places;
+}
+
+function httpUri(address: Address): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  const { host, port } = address;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+function versionOf(): string {
+  const { version } = createRequire(import.meta.url)('../../../package.json');
+  return version as string;
 }

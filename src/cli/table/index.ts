@@ -5,6 +5,7 @@ import { copyCommands } from './copy.ts';
 import { imageCommands } from './images.ts';
 import { keyCommands } from './key.ts';
 import { nbdCommands } from './nbd.ts';
+import { providerCommands } from './provider.ts';
 import { replicationCommands } from './replication.ts';
 import { repositoryCommands } from './repository.ts';
 import { retentionCommands } from './retention.ts';
@@ -17,7 +18,7 @@ export type CommandGroup = { readonly title: string; readonly entries: readonly 
 export const commandGroups: readonly CommandGroup[] = [
   { title: 'Backup', entries: backupCommands },
   { title: 'Serving', entries: [...servingCommands, ...nbdCommands] },
-  { title: 'Replication', entries: replicationCommands },
+  { title: 'Replication', entries: [...replicationCommands, ...providerCommands] },
   { title: 'Repository', entries: [...repositoryCommands, ...copyCommands, ...keyCommands] },
   { title: 'Retention', entries: retentionCommands },
   { title: 'Images', entries: imageCommands },

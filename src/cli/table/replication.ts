@@ -1,38 +1,16 @@
 /** Commands that keep volumes present at a provider. */
-import type { Address } from '../../core/index.ts';
-import { parseAddress } from '../listen.ts';
 import { type ProviderAddress, parseProvider } from '../provider-address.ts';
 import {
   type ArgumentSpec,
   argument,
-  choice,
-  count,
   duration,
   entry,
   flag,
   type OptionSpec,
-  optional,
-  size,
   type TableEntry,
   text,
 } from '../spec.ts';
-
-export const lane = choice(
-  ['auto', 'control', 'tls', 'udp'],
-  'which lanes carry data; auto tries those that come about, and takes the fastest',
-  'auto',
-);
-
-const listenTcp: OptionSpec<Extract<Address, { kind: 'tcp' }>> = {
-  help: 'where agents connect; port 0 picks a free one',
-  placeholder: 'HOST:PORT',
-  defaultText: '127.0.0.1:7007',
-  parse(texts) {
-    const address = parseAddress(texts.at(-1) ?? '127.0.0.1:7007');
-    if (address.kind === 'tcp') return address;
-    throw new Error('agents connect over TCP: write HOST:PORT');
-  },
-};
+import { lane } from './lane.ts';
 
 const provider: ArgumentSpec<ProviderAddress> = {
   placeholder: 'PROVIDER',
@@ -56,28 +34,6 @@ export const providers: OptionSpec<readonly ProviderAddress[]> = {
   parse: (texts) => texts.map(parseProvider),
 };
 
-export const serveSpec = {
-  name: 'serve',
-  summary: 'be the provider: receive volumes, verify and keep them',
-  details: [
-    'Prints where it listens, and a line to be run once on the agent (`ferry pair`): after that',
-    'both sides know each other. What arrives is verified, forced to disk, and acknowledged; each',
-    'volume is always as it was at one moment of its agent. Snapshots of the volumes go into the',
-    'repository, where every other command works beside it. Ctrl-C stops.',
-  ].join('\n'),
-  arguments: {},
-  options: {
-    listen: listenTcp,
-    lane,
-    quota: optional(size('SIZE', 'what the volumes of one agent may come to', '1T')),
-    volumes: count('N', 'volumes that one agent may have', '1000', { min: 1 }),
-  },
-  examples: [
-    'ferry serve --repo /backups/disks --listen 0.0.0.0:7007',
-    'ferry serve --repo s3://bucket/disks --listen 10.0.0.2:7007 --quota 500G',
-  ],
-} as const;
-
 export const pairSpec = {
   name: 'pair',
   summary: 'get to know a provider, and be known by it',
@@ -91,16 +47,6 @@ export const pairSpec = {
   },
   options: {},
   examples: ['ferry pair ferry://backup.example.org:7007 TOKEN'],
-} as const;
-
-export const peersSpec = {
-  name: 'peers',
-  summary: 'list the nodes that this one is paired with, or revoke one',
-  arguments: {},
-  options: {
-    revoke: text('PEER', 'forget it: by its name, or eight digits of its fingerprint'),
-  },
-  examples: ['ferry peers', 'ferry peers --revoke web1'],
 } as const;
 
 export const replicateSpec = {
@@ -138,8 +84,6 @@ export const replicateSpec = {
 } as const;
 
 export const replicationCommands: readonly TableEntry[] = [
-  entry(serveSpec, () => import('../commands/serve.ts')),
   entry(pairSpec, () => import('../commands/pair.ts')),
-  entry(peersSpec, () => import('../commands/peers.ts')),
   entry(replicateSpec, () => import('../commands/replicate.ts')),
 ];

@@ -30,6 +30,17 @@ export function words(placeholder: string, help: string): OptionSpec<readonly st
   return { placeholder, help, repeats: true, parse: (texts) => texts };
 }
 
+/** A policy without its tags. */
+export const keepOptions = {
+  keepLast: keep('keep the newest N'),
+  keepHourly: keep('keep the newest of each of N hours'),
+  keepDaily: keep('keep the newest of each of N days'),
+  keepWeekly: keep('keep the newest of each of N weeks'),
+  keepMonthly: keep('keep the newest of each of N months'),
+  keepYearly: keep('keep the newest of each of N years'),
+  keepWithin: period,
+} as const;
+
 const snapshots = argumentList('VOL@SNAP', 'VOL@latest, VOL@latest~2, VOL@ and digits of an id');
 
 export const forgetSpec = {
@@ -45,13 +56,7 @@ export const forgetSpec = {
     names: argumentList('VOL[@SNAP]', 'a snapshot, or with --keep-... or --all a volume'),
   },
   options: {
-    keepLast: keep('keep the newest N'),
-    keepHourly: keep('keep the newest of each of N hours'),
-    keepDaily: keep('keep the newest of each of N days'),
-    keepWeekly: keep('keep the newest of each of N weeks'),
-    keepMonthly: keep('keep the newest of each of N months'),
-    keepYearly: keep('keep the newest of each of N years'),
-    keepWithin: period,
+    ...keepOptions,
     keepTag: words('TAG', 'keep what has this tag; may be given several times'),
     all: flag('allow that a volume has no snapshot left; with no policy: forget all of VOL'),
     dryRun: flag('only tell what would be forgotten, and why the others would not'),

@@ -19,7 +19,8 @@ import {
 import { tlsOptions } from '../tls-options.ts';
 import { attachCommands } from './attach.ts';
 import { diskFormat } from './disk-format.ts';
-import { lane, providers } from './replication.ts';
+import { lane } from './lane.ts';
+import { providers } from './replication.ts';
 
 export const mountSpec = {
   name: 'mount',

@@ -39,6 +39,8 @@ export type BackupRequest = {
   /** Called when everything is read and stored; if it throws, nothing is committed. */
   readonly beforeCommit?: () => Promise<void>;
   readonly tags?: readonly string[];
+  /** The volume digest that the content must have: STORE_DIGEST otherwise. */
+  readonly expectedDigest?: string | undefined;
   /** How what is new is stored; zstd 3 by default. */
   readonly compression?: Compression | undefined;
   /** Threads that were started early, and stay the caller's; otherwise it starts its own. */
@@ -151,6 +153,7 @@ async function backupSince(
   const snapshot = await session.commit({
     source: request.changeSource,
     origin: request.origin,
+    expectedDigest: request.expectedDigest,
     ...(request.tags !== undefined && { tags: request.tags }),
     readBytes: run.readBytes,
     unreadable: run.unreadable.toSorted((a, b) => a.offsetBytes - b.offsetBytes),

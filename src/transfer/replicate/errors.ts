@@ -16,8 +16,11 @@ export type ReplicateErrorCode =
   | 'REPLICATE_BASE'
   /** The volume belongs to another agent, or to a source of backups. */
   | 'REPLICATE_VOLUME_TAKEN'
-  | 'REPLICATE_SIZE'
   | 'REPLICATE_QUOTA'
+  /** The agent has no right to that. */
+  | 'REPLICATE_DENIED'
+  /** The volume has come through the provider to which it is forwarded. */
+  | 'REPLICATE_LOOP'
   | 'REPLICATE_LIMIT'
   /** The snapshot below the journal is gone. */
   | 'REPLICATE_BASE_GONE'

@@ -20,10 +20,13 @@ export { TrackedSource, type TrackedSourceOptions } from './agent/tracked-source
 export { bindingOf, consumerOf, type Held, sinceOf } from './cursor.ts';
 export { ReplicateError, type ReplicateErrorCode } from './errors.ts';
 export { EPOCH_BYTES_DUE, PRE_IMAGE_BYTES_MAX } from './limits.ts';
+export type { Tally } from './provider/attempt.ts';
+export type { HeldView } from './provider/layers.ts';
+export { noPolicy, type Policy, type Quota, type Right } from './provider/policy.ts';
 export {
   Provider,
   type ProviderEvent,
   type ProviderOptions,
-  type Quota,
+  type VolumeStatus,
 } from './provider/provider.ts';
 export { type MakeSnapshot, Replica, type ReplicaOptions } from './provider/replica.ts';

@@ -7,15 +7,36 @@ import type {
   EpochCut,
   Reference,
 } from '../../../wire/index.ts';
-import { hasRecord, KIND_NOOP, KIND_REFERENCE, KIND_ZERO } from '../../../wire/index.ts';
+import {
+  hasRecord,
+  KIND_DATA,
+  KIND_NOOP,
+  KIND_PATCH,
+  KIND_REFERENCE,
+  KIND_RUN,
+  KIND_ZERO,
+} from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { EPOCH_PIECES_MAX } from '../limits.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
 import { type Content, type Piece, sorted, ZERO } from './pieces.ts';
 
+/** What came for an epoch, by how it came; in plain bytes but for `frameBytes`. */
+export type Tally = {
+  dataBytes: number;
+  patchedBytes: number;
+  knownBytes: number;
+  zeroBytes: number;
+  /** The frames in which data and patches came. */
+  frameBytes: number;
+};
+
 export class Attempt {
   readonly cut: EpochCut;
+  readonly tally: Tally = {
+    ...{ dataBytes: 0, patchedBytes: 0, knownBytes: 0, zeroBytes: 0, frameBytes: 0 },
+  };
   readonly #sizeBytes: number;
   readonly #pieces: Piece[] = [];
   messageCount = 0;
@@ -52,6 +73,7 @@ export class Attempt {
   addReferences({ references }: BlockReference, contents: readonly Placed[]): void {
     for (const [index, { offsetBytes, lengthBytes }] of references.entries()) {
       this.#add({ offsetBytes, lengthBytes, ...contents[index]! });
+      this.tally.knownBytes += lengthBytes;
     }
     this.messageCount += 1;
     this.recordCount += references.length;
@@ -82,6 +104,24 @@ export class Attempt {
       const where = `${lengthBytes} bytes at ${offsetBytes}`;
       throw protocolBreach(`${where} pass the end of the volume, ${this.#sizeBytes}`);
     }
+  }
+
+  /** Of a message as it came, before patches are made whole. */
+  count({ entries, frame }: BlockData): void {
+    const { tally } = this;
+    for (const { kind, lengthBytes } of entries) {
+      if (kind === KIND_ZERO) tally.zeroBytes += lengthBytes;
+      else if (kind === KIND_PATCH || kind === KIND_RUN) tally.patchedBytes += lengthBytes;
+      else if (kind === KIND_DATA) tally.dataBytes += lengthBytes;
+    }
+    tally.frameBytes += frame.byteLength;
+  }
+
+  /** What its agent said that it has changed, and is not here yet. */
+  get missingBytes(): number {
+    const { dataBytes, patchedBytes, knownBytes, zeroBytes } = this.tally;
+    const here = dataBytes + patchedBytes + knownBytes + zeroBytes;
+    return Math.max(0, this.cut.changedBytes - here);
   }
 
   fail(error: unknown): void {

@@ -1,4 +1,5 @@
 /** Layers: what a replica is made of - a snapshot, and journals over it - and how that changes. */
+import assert from 'node:assert/strict';
 import { isZero } from '../../../codec/index.ts';
 import { type Env, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
@@ -23,6 +24,7 @@ export type LayersOptions = {
   readonly directory: string;
   readonly volume: string;
   readonly owner: string;
+  /** Of a replica that begins; one that is there has its own. */
   readonly sizeBytes: number;
   readonly repository: Repository;
 };
@@ -44,6 +46,9 @@ export type Frozen = {
 
 /** A device, for as long as this is not disposed. */
 export type Viewed = { readonly device: Device; [Symbol.dispose](): void };
+
+/** An epoch that stays readable until this is disposed, whatever comes after it. */
+export type HeldView = AsyncDisposable & { readonly device: Device; readonly epoch: number };
 
 /** One call that changes it at a time; the caller sees to that. */
 export class Layers implements AsyncDisposable {
@@ -78,7 +83,7 @@ export class Layers implements AsyncDisposable {
     await options.repository.refresh();
     const known = await readReplicaState(env, options.directory);
     const state = known ?? (await begin(env, options));
-    checkSame(state, options);
+    checkOwner(state, options);
     const layers = new Layers(env, options, state);
     try {
       await layers.#load();
@@ -98,9 +103,26 @@ export class Layers implements AsyncDisposable {
     return this.#layers.at(-1)!;
   }
 
+  /** Of the volume at its agent, and of the next epoch. */
+  get sizeBytes(): number {
+    return this.#state.sizeBytes;
+  }
+
+  /** Of the present epoch: after a resize it is that of before, until an epoch has come. */
+  get presentBytes(): number {
+    const before = this.epoch > this.#state.epoch ? undefined : this.snapshot;
+    return before?.sizeBytes ?? this.sizeBytes;
+  }
+
+  /** Nothing but zeroes: no epoch has come, and there is no snapshot. */
+  get isEmpty(): boolean {
+    return this.epoch === 0 && this.snapshot === undefined;
+  }
+
   /** No epoch has changed anything since the snapshot. */
   get isAtSnapshot(): boolean {
-    return this.snapshot !== undefined && this.#layers.every(({ pieces }) => pieces.length === 0);
+    const hasPieces = this.#layers.some(({ pieces }) => pieces.length > 0);
+    return !hasPieces && this.snapshot?.sizeBytes === this.presentBytes;
   }
 
   get journalBytes(): number {
@@ -116,7 +138,8 @@ export class Layers implements AsyncDisposable {
   }
 
   view(layers: readonly Layer[] = this.#layers): Viewed {
-    const { volume, sizeBytes } = this.#options;
+    const { volume } = this.#options;
+    const sizeBytes = this.presentBytes;
     const ends = layers.map(({ journal }) => journal.use());
     const device = new View({
       ...{ name: `replica:${volume}`, sizeBytes, base: this.#base, pieces: piecesOf(layers) },
@@ -130,22 +153,62 @@ export class Layers implements AsyncDisposable {
     };
   }
 
+  /** While nothing changes: what the pin of the present layers holds is pinned once more. */
+  async hold(): Promise<HeldView> {
+    const { epoch, snapshot } = this;
+    const pin = await this.#options.repository.pin(snapshot === undefined ? [] : [snapshot]);
+    const view = this.view();
+    return {
+      ...{ epoch, device: view.device },
+      async [Symbol.asyncDispose]() {
+        view[Symbol.dispose]();
+        await pin[Symbol.asyncDispose]();
+      },
+    };
+  }
+
   /** Puts a new journal behind the present ones, which nobody writes to any more. */
   async freeze(): Promise<Frozen> {
     const { epoch, digest, mark } = this;
     const frozen = { epoch, digest, mark, layers: [...this.#layers] };
+    const { journals } = this.#state;
+    await this.#begin(this.sizeBytes, (number) => ({ journals: [...journals, number] }));
+    return frozen;
+  }
+
+  /**
+   * The next epoch has another size. All of the present one lies in the snapshot, or there is
+   * nothing; it is another replica from here on, so that its agent compares.
+   */
+  async resize(sizeBytes: number): Promise<void> {
+    assert(this.isAtSnapshot || this.isEmpty);
+    const gone = [...this.#layers];
+    const { epoch } = this;
+    const replica = newId(this.#env);
+    await this.#begin(sizeBytes, (number) => ({
+      ...{ sizeBytes, epoch, replica, mark: undefined, journals: [number] },
+    }));
+    this.digest = undefined;
+    this.mark = undefined;
+    await this.#drop(gone);
+  }
+
+  /** Puts a new journal on top. */
+  async #begin(
+    sizeBytes: number,
+    change: (number: number) => Partial<ReplicaState>,
+  ): Promise<void> {
     const number = this.top.number + 1;
-    const { volume, sizeBytes } = this.#options;
+    const { volume } = this.#options;
     const journal = await Journal.create(this.#env, this.#pathOf(number), { volume, sizeBytes });
     try {
-      await this.#save({ journals: [...this.#state.journals, number] });
+      await this.#save(change(number));
     } catch (error) {
       await journal[Symbol.asyncDispose]();
       throw error;
     }
     this.#layers.push({ number, journal, pieces: [] });
     this.contents.startAnew();
-    return frozen;
   }
 
   /** The snapshot stands for the frozen layers from here on. */
@@ -162,11 +225,15 @@ export class Layers implements AsyncDisposable {
       await pin[Symbol.asyncDispose]();
       throw error;
     }
-    this.#layers = this.#layers.filter((layer) => !gone.includes(layer));
     this.snapshot = snapshot;
     const before = this.#pin;
     this.#pin = pin;
     await before?.[Symbol.asyncDispose]();
+    await this.#drop(gone);
+  }
+
+  async #drop(gone: readonly Layer[]): Promise<void> {
+    this.#layers = this.#layers.filter((layer) => !gone.includes(layer));
     for (const { number, journal } of gone) {
       // Somebody may still read an older epoch; the file needs no name for that.
       void journal[Symbol.asyncDispose]().catch(() => undefined);
@@ -207,7 +274,8 @@ export class Layers implements AsyncDisposable {
   }
 
   async #takeUp(number: number): Promise<void> {
-    const { volume, sizeBytes } = this.#options;
+    const { volume } = this.#options;
+    const { sizeBytes } = this;
     this.contents.startAnew();
     const replay = new Replay({ sizeBytes, contents: this.contents, path: this.#pathOf(number) });
     const journal = await replay.open(this.#env, volume);
@@ -247,16 +315,20 @@ async function begin(env: Env, options: LayersOptions): Promise<ReplicaState> {
       hint: 'Replicate under another name (--name).',
     });
   }
-  const id = new Uint8Array(16);
-  env.random.fill(id);
   const journal = await Journal.create(env, pathOf(directory, 1), { volume, sizeBytes });
   await journal[Symbol.asyncDispose]();
   const state: ReplicaState = {
-    ...{ volume, owner, sizeBytes, epoch: 0, journals: [1], replica: toHex(id) },
-    snapshot: newest?.sizeBytes === sizeBytes ? newest.id : null,
+    ...{ volume, owner, sizeBytes, epoch: 0, journals: [1], replica: newId(env) },
+    snapshot: newest?.id ?? null,
   };
   await writeReplicaState(env, directory, state);
   return state;
+}
+
+function newId({ random }: Env): string {
+  const id = new Uint8Array(16);
+  random.fill(id);
+  return toHex(id);
 }
 
 function pathOf(directory: string, number: number): string {
@@ -268,20 +340,15 @@ function digestOf({ digest }: EpochCommit): Uint8Array | undefined {
   return isZero(digest) ? undefined : digest;
 }
 
-type Identity = Pick<ReplicaState, 'volume' | 'owner' | 'sizeBytes'>;
+type Identity = Pick<ReplicaState, 'volume' | 'owner'>;
 
-/** REPLICATE_VOLUME_TAKEN, REPLICATE_SIZE. */
-export function checkSame(state: Identity, { volume, owner, sizeBytes }: Identity): void {
+/** REPLICATE_VOLUME_TAKEN. */
+export function checkOwner(state: Identity, { volume, owner }: Identity): void {
   if (state.owner !== owner || state.volume !== volume) {
     throw new ReplicateError('REPLICATE_VOLUME_TAKEN', `${volume} belongs to another agent`, {
       hint: 'Replicate under another name (--name).',
     });
   }
-  if (state.sizeBytes === sizeBytes) return;
-  const sizes = `${state.sizeBytes} bytes at the provider, ${sizeBytes} at the agent`;
-  throw new ReplicateError('REPLICATE_SIZE', `${volume} has ${sizes}`, {
-    hint: 'A replica does not follow a resize yet; replicate under another name (--name).',
-  });
 }
 
 function baseGone(volume: string, id: string): ReplicateError {

@@ -37,6 +37,7 @@ import {
   type Told,
   withoutPaths,
 } from '../requests.ts';
+import { checkMay } from './policy.ts';
 import type { Provider } from './provider.ts';
 import type { Replica } from './replica.ts';
 
@@ -54,6 +55,9 @@ type Bound = {
 /** Failures after which the replica's files must be read anew. */
 const BROKEN = new Set(['REPLICATE_JOURNAL_FAILED', 'REPLICATE_JOURNAL']);
 
+/** What ends an epoch, and not its session. */
+const OF_THE_EPOCH = new Set(['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT']);
+
 export class ProviderSession implements SessionHandlers {
   readonly agent: string;
   readonly #provider: Provider;
@@ -61,6 +65,7 @@ export class ProviderSession implements SessionHandlers {
   readonly #bound = new Map<number, Bound>();
   readonly #waiting: Uint8Array[] = [];
   readonly #waitingNeeds: Uint8Array[] = [];
+  readonly #stop = new AbortController();
   #working = 0;
   #idle: PromiseWithResolvers<void> | undefined;
   #isOver = false;
@@ -69,6 +74,15 @@ export class ProviderSession implements SessionHandlers {
     this.#provider = provider;
     this.#session = session;
     this.agent = agent;
+  }
+
+  get isConnected(): boolean {
+    return this.#session.state === 'open';
+  }
+
+  /** When something of its agent came last, on the monotonic clock. */
+  get lastSeenMs(): number {
+    return this.#session.heardAtMs;
   }
 
   onMessage(message: Incoming): void {
@@ -87,6 +101,7 @@ export class ProviderSession implements SessionHandlers {
 
   onClosed(): void {
     this.#isOver = true;
+    this.#stop.abort();
     this.#provider.ended(this);
   }
 
@@ -108,6 +123,7 @@ export class ProviderSession implements SessionHandlers {
 
   async #settled(): Promise<void> {
     this.#isOver = true;
+    this.#stop.abort();
     if (this.#working === 0) return;
     this.#idle ??= Promise.withResolvers();
     await this.#idle.promise;
@@ -122,16 +138,27 @@ export class ProviderSession implements SessionHandlers {
       const data = decodeBlockData(message.body);
       const bound = this.#boundOf(data.volume);
       if (this.#isEarly(bound, data.epoch, message)) return;
+      if (!(await this.#mayTake(message))) return;
       await bound.replica.put(data);
       await this.#taken(data.volume, message);
     } else if (message.type === BLOCK_REFERENCE) {
       const references = decodeBlockReference(message.body);
       const bound = this.#boundOf(references.volume);
       if (this.#isEarly(bound, references.epoch, message)) return;
+      if (!(await this.#mayTake(message))) return;
       await bound.replica.refer(references);
       await this.#taken(references.volume, message);
     } else if (message.type === EPOCH_COMMIT) return await this.#onCommit(message);
     else throw protocolBreach(`a provider takes no messages of type ${message.type}`);
+  }
+
+  /** Waits for the agent's turn; what waits is bounded by its credit. REPLICATE_QUOTA. */
+  async #mayTake({ body }: Incoming): Promise<boolean> {
+    const { signal } = this.#stop;
+    await this.#provider.policy.admit(this.agent, body.byteLength, signal);
+    if (signal.aborted) return false;
+    this.#provider.checkStored(this.agent);
+    return true;
   }
 
   /** It is durable; it may have been the last one that the commit waited for. */
@@ -164,6 +191,7 @@ export class ProviderSession implements SessionHandlers {
       const { id, digest, storedBytes } = await replica.assemble();
       return { ...{ snapshot: id, digest, storedBytes } };
     }
+    checkMay(this.#provider.policy, this.agent, 'read', replica.volume);
     return { hashes: await hashesOf(replica, request) };
   }
 
@@ -175,6 +203,7 @@ export class ProviderSession implements SessionHandlers {
       const message = `${SESSION_VOLUMES_MAX} volumes are open in this session`;
       throw new ReplicateError('REPLICATE_LIMIT', message, { hint: 'Use another session.' });
     }
+    checkMay(this.#provider.policy, this.agent, 'write', name);
     const replica = await this.#provider.take(this, name, geometry.sizeBytes);
     this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
     const { id, epoch, seenEpoch, mark } = replica;
@@ -236,8 +265,6 @@ export class ProviderSession implements SessionHandlers {
     if (bound.commit !== waiting) return;
     bound.commit = undefined;
     waiting.done();
-    const { volume: name, epoch } = bound.replica;
-    this.#provider.tell({ event: 'epoch', volume: name, epoch });
   }
 
   /** What belongs to an epoch that has not begun here waits for its beginning. */
@@ -267,7 +294,7 @@ export class ProviderSession implements SessionHandlers {
     const { code } = error;
     // Done would say that the epoch is committed.
     if (message.type === EPOCH_COMMIT) this.#end(error);
-    else if (code === 'REPLICATE_HASH' || code === 'REPLICATE_UNKNOWN_CONTENT') {
+    else if (OF_THE_EPOCH.has(code)) {
       this.#provider.tell({ event: 'failed', volume: undefined, error });
       message.done();
       const text = withoutPaths(error.message);
@@ -320,16 +347,14 @@ async function hashesOf(
       hint: 'Compare again.',
     });
   }
-  using view = replica.view();
-  const { device } = view;
+  const { sizeBytes } = replica;
   const hashes = new Uint8Array(count * SHA256_BYTES);
-  const bytes = new Uint8Array(OFFER_BYTES);
   for (let at = 0; at < count; at += 1) {
     const from = offsetBytes + at * OFFER_BYTES;
-    const part = bytes.subarray(0, Math.min(OFFER_BYTES, device.sizeBytes - from));
-    if (part.byteLength <= 0) throw protocolBreach('hashes behind the end are asked for');
-    await device.read(part, from);
-    if (!isZero(part)) hashes.set(sha256(part), at * SHA256_BYTES);
+    const lengthBytes = Math.min(OFFER_BYTES, sizeBytes - from);
+    if (lengthBytes <= 0) throw protocolBreach('hashes behind the end are asked for');
+    const bytes = await replica.read(from, lengthBytes);
+    if (!isZero(bytes)) hashes.set(sha256(bytes), at * SHA256_BYTES);
   }
   return hashes;
 }

@@ -1,23 +1,24 @@
 /** Provider: the replicas of a tenant, and the sessions by which agents keep them up to date. */
-import { type Env, hasCode, sha256, toHex } from '../../../core/index.ts';
+import { type Env, sha256, toHex } from '../../../core/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../../store/index.ts';
 import type { Session, SessionHandlers } from '../../../wire/index.ts';
 import { ReplicateError } from '../errors.ts';
-import { checkSame } from './layers.ts';
+import type { Tally } from './attempt.ts';
+import { checkLogical, checkStored, replicaStates, snapshotBytes } from './holdings.ts';
+import { checkOwner, type HeldView } from './layers.ts';
+import { noPolicy, type Policy } from './policy.ts';
 import { ProviderSession } from './provider-session.ts';
-import { type MakeSnapshot, Replica } from './replica.ts';
-import { readReplicaState } from './replica-state.ts';
-
-export type Quota = {
-  /** Volumes of one agent. */
-  readonly volumesMax: number;
-  /** Bytes of all its volumes together, as they are seen. */
-  readonly logicalBytesMax: number;
-};
+import { type EpochEvent, type MakeSnapshot, Replica } from './replica.ts';
+import { type ReplicaState, readReplicaState } from './replica-state.ts';
 
 export type ProviderEvent =
   | { readonly event: 'opened'; readonly volume: string; readonly agent: string }
-  | { readonly event: 'epoch'; readonly volume: string; readonly epoch: number }
+  | {
+      readonly event: 'epoch';
+      readonly volume: string;
+      readonly epoch: number;
+      readonly tally: Readonly<Tally>;
+    }
   | { readonly event: 'snapshot'; readonly volume: string; readonly snapshot: Snapshot }
   | { readonly event: 'failed'; readonly volume: string | undefined; readonly error: unknown };
 
@@ -27,26 +28,65 @@ export type ProviderOptions = {
   /** Holds a folder for each replica; exists. */
   readonly directory: string;
   readonly makeSnapshot: MakeSnapshot;
-  readonly quota?: Partial<Quota>;
+  readonly policy?: Policy;
   /** Tests make it small. */
   readonly journalBytesDue?: number;
   readonly onEvent?: (event: ProviderEvent) => void;
 };
 
-type Held = { readonly replica: Promise<Replica>; holder: ProviderSession | undefined };
+/** One volume at a provider, for people and metrics. */
+export type VolumeStatus = {
+  readonly volume: string;
+  readonly owner: string;
+  readonly sizeBytes: number;
+  /** Of a replica that nobody has opened yet: at least this one. */
+  readonly epoch: number;
+  readonly isOpen: boolean;
+  /** Its agent has a session here. */
+  readonly isConnected: boolean;
+  /**
+   * How old the present epoch may be: since the next one began to come, or, without its agent,
+   * since that was heard of last; 0 while the agent is here and nothing is on its way. Undefined if
+   * nobody has opened it yet.
+   */
+  readonly lagMs: number | undefined;
+  readonly backlogBytes: number;
+  readonly journalBytes: number;
+  readonly snapshot: string | null;
+};
+
+type Held = {
+  readonly replica: Promise<Replica>;
+  /** Once it is open. */
+  opened: Replica | undefined;
+  holder: ProviderSession | undefined;
+  /** On the monotonic clock: since when an epoch is on its way, and when the agent was here. */
+  behindSinceMs: number | undefined;
+  seenMs: number;
+};
+
+/** Between two looks at what the snapshots of an agent take. */
+const STORED_LOOK_MS = 5_000;
 
 export class Provider implements AsyncDisposable {
   readonly #options: ProviderOptions;
+  readonly policy: Policy;
   readonly #volumes = new Map<string, Held>();
   readonly #sessions = new Set<ProviderSession>();
   /** Replicas that are being closed. */
   readonly #dropping = new Map<string, Promise<void>>();
+  readonly #stored = new Map<string, { readonly bytes: number; readonly atMs: number }>();
   /** A repository takes one snapshot at a time. */
   #snapshots: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(options: ProviderOptions) {
     this.#options = options;
+    this.policy = options.policy ?? noPolicy;
+  }
+
+  get repository(): Repository {
+    return this.#options.repository;
   }
 
   /** What a session of this agent is told, to be given to its host. */
@@ -56,27 +96,22 @@ export class Provider implements AsyncDisposable {
     return opened;
   }
 
-  /** Names of the volumes that are open here. */
-  get volumes(): readonly string[] {
-    return [...this.#volumes.keys()];
-  }
-
-  /** The replica of an agent's volume, opened if need be. REPLICATE_* and what opening says. */
+  /** The replica of an agent's volume, opened or begun if need be. REPLICATE_*, and why not. */
   async replica(volume: string, agent: string, sizeBytes: number): Promise<Replica> {
     checkVolumeName(volume);
     if (this.#isClosed) throw closing();
     await this.#dropping.get(volume)?.catch(() => undefined); // Told by `drop`.
-    let held = this.#volumes.get(volume);
-    if (held === undefined) {
-      const opening = this.#checkQuota(agent, volume, sizeBytes).then(() =>
-        this.#openReplica(agent, volume, sizeBytes),
-      );
-      held = { replica: opening, holder: undefined };
-      this.#volumes.set(volume, held);
-      opening.catch(() => this.#volumes.delete(volume));
+    const replica = await this.#held(volume, async () => {
+      const state = await this.#stateOf(volume);
+      if (state === undefined) await this.#checkLogical(agent, volume, sizeBytes);
+      const { owner } = state ?? { owner: agent };
+      return await this.#openReplica(owner, volume, state?.sizeBytes ?? sizeBytes);
+    }).replica;
+    checkOwner(replica, { volume, owner: agent });
+    if (replica.sizeBytes !== sizeBytes) {
+      await this.#checkLogical(agent, volume, sizeBytes);
+      await replica.resize(sizeBytes);
     }
-    const replica = await held.replica;
-    checkSame(replica, { volume, owner: agent, sizeBytes });
     return replica;
   }
 
@@ -93,6 +128,53 @@ export class Provider implements AsyncDisposable {
     held.holder = session;
     this.#options.onEvent?.({ event: 'opened', volume, agent: session.agent });
     return replica;
+  }
+
+  /** A replica that is here already; undefined if there is none of that name. */
+  async known(volume: string): Promise<Replica | undefined> {
+    if (this.#isClosed) throw closing();
+    await this.#dropping.get(volume)?.catch(() => undefined); // Told by `drop`.
+    const open = this.#volumes.get(volume);
+    if (open !== undefined) return await open.replica;
+    const state = await this.#stateOf(volume);
+    if (state === undefined) return undefined;
+    const { owner, sizeBytes } = state;
+    return await this.#held(volume, () => this.#openReplica(owner, volume, sizeBytes)).replica;
+  }
+
+  /** The present epoch of a replica, for long. */
+  async hold(volume: string): Promise<HeldView | undefined> {
+    return await (await this.known(volume))?.hold();
+  }
+
+  /** All replicas that are here, whether open or not, by their names. */
+  async list(): Promise<VolumeStatus[]> {
+    const { env, directory } = this.#options;
+    const states = await replicaStates(env, directory);
+    return states
+      .map((state) => this.#statusOf(state))
+      .sort((a, b) => (a.volume < b.volume ? -1 : 1));
+  }
+
+  /** REPLICATE_QUOTA if the agent has as much stored as it may have, or more. */
+  checkStored(agent: string): void {
+    const quota = this.policy.quotaOf(agent);
+    if (quota.storedBytesMax < Infinity) checkStored(this.storedBytes(agent), quota);
+  }
+
+  /** What an agent's snapshots have added, as of late, and its journals that are open. */
+  storedBytes(agent: string): number {
+    const nowMs = this.#options.env.clock.monotonicMs();
+    let known = this.#stored.get(agent);
+    if (known === undefined || nowMs - known.atMs >= STORED_LOOK_MS) {
+      known = { bytes: snapshotBytes(this.repository, agent), atMs: nowMs };
+      this.#stored.set(agent, known);
+    }
+    let { bytes } = known;
+    for (const { opened } of this.#volumes.values()) {
+      if (opened?.owner === agent) bytes += opened.journalBytes;
+    }
+    return bytes;
   }
 
   /** After a failure of its disk: whoever comes next opens it anew. */
@@ -119,7 +201,9 @@ export class Provider implements AsyncDisposable {
   ended(session: ProviderSession): void {
     this.#sessions.delete(session);
     for (const held of this.#volumes.values()) {
-      if (held.holder === session) held.holder = undefined;
+      if (held.holder !== session) continue;
+      held.holder = undefined;
+      held.seenMs = session.lastSeenMs;
     }
   }
 
@@ -133,57 +217,100 @@ export class Provider implements AsyncDisposable {
     this.#volumes.clear();
   }
 
+  #held(volume: string, open: () => Promise<Replica>): Held {
+    const known = this.#volumes.get(volume);
+    if (known !== undefined) return known;
+    const replica = open();
+    const seenMs = this.#options.env.clock.monotonicMs();
+    const held: Held = {
+      ...{ replica, opened: undefined, holder: undefined, behindSinceMs: undefined, seenMs },
+    };
+    this.#volumes.set(volume, held);
+    replica.then(
+      (opened) => {
+        held.opened = opened;
+      },
+      () => {
+        if (this.#volumes.get(volume) === held) this.#volumes.delete(volume);
+      },
+    );
+    return held;
+  }
+
+  #stateOf(volume: string): Promise<ReplicaState | undefined> {
+    const { env, directory } = this.#options;
+    return readReplicaState(env, `${directory}/${folderOf(volume)}`);
+  }
+
   async #openReplica(owner: string, volume: string, sizeBytes: number): Promise<Replica> {
     const { env, directory, repository, journalBytesDue } = this.#options;
     const own = `${directory}/${folderOf(volume)}`;
     await env.files.makeDirectory(own);
     await env.files.syncDirectory(directory);
     return await Replica.open(env, {
-      ...{ directory: own, volume, owner, sizeBytes, repository },
+      ...{ directory: own, volume, owner, sizeBytes, repository, journalBytesDue },
       makeSnapshot: (...wanted) => this.#makeSnapshot(...wanted),
-      ...(journalBytesDue !== undefined && { journalBytesDue }),
+      onEpoch: (event) => this.#onEpoch(volume, event),
     });
   }
 
-  #makeSnapshot: MakeSnapshot = (device, since, of) => {
+  #onEpoch(volume: string, event: EpochEvent): void {
+    const held = this.#volumes.get(volume);
+    if (event.event === 'begun') {
+      if (held !== undefined) held.behindSinceMs ??= this.#options.env.clock.monotonicMs();
+      return;
+    }
+    if (held !== undefined) held.behindSinceMs = undefined;
+    const { epoch, tally } = event;
+    this.tell({ event: 'epoch', volume, epoch, tally });
+  }
+
+  #makeSnapshot: MakeSnapshot = (device, since, wish) => {
     const mine = this.#snapshots.then(async () => {
-      const snapshot = await this.#options.makeSnapshot(device, since, of);
-      this.tell({ event: 'snapshot', volume: of.volume, snapshot });
+      const snapshot = await this.#options.makeSnapshot(device, since, wish);
+      this.tell({ event: 'snapshot', volume: wish.volume, snapshot });
       return snapshot;
     });
     this.#snapshots = mine.catch((error: unknown) => {
-      this.tell({ event: 'failed', volume: of.volume, error });
+      if (!this.#isClosed) this.tell({ event: 'failed', volume: wish.volume, error });
     });
     return mine;
   };
 
-  /** REPLICATE_QUOTA. What an agent has is what lies in the folders here and is its own. */
-  async #checkQuota(agent: string, volume: string, sizeBytes: number): Promise<void> {
-    const { quota = {} } = this.#options;
-    const { volumesMax = Infinity, logicalBytesMax = Infinity } = quota;
-    if (volumesMax === Infinity && logicalBytesMax === Infinity) return;
-    const others = await this.#ownedBy(agent, volume);
-    const bytes = others.reduce((sum, other) => sum + other, sizeBytes);
-    if (others.length + 1 <= volumesMax && bytes <= logicalBytesMax) return;
-    const have = `${others.length + 1} volumes with ${bytes} bytes`;
-    throw new ReplicateError('REPLICATE_QUOTA', `${volume} would make it ${have}`, {
-      hint: 'Ask whoever runs the provider for more (`ferry serve --quota`).',
-    });
+  #statusOf({ volume, owner, ...state }: ReplicaState): VolumeStatus {
+    const held = this.#volumes.get(volume);
+    const replica = held?.opened;
+    if (held === undefined || replica === undefined) {
+      const { sizeBytes, epoch, snapshot } = state;
+      return {
+        ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: false, isConnected: false },
+        ...{ lagMs: undefined, backlogBytes: 0, journalBytes: 0 },
+      };
+    }
+    const { sizeBytes, epoch, journalBytes, missingBytes: backlogBytes } = replica;
+    const isConnected = held.holder?.isConnected === true;
+    const sinceMs = [held.behindSinceMs, isConnected ? undefined : lastSeenOf(held)];
+    const nowMs = this.#options.env.clock.monotonicMs();
+    const lagMs = Math.max(0, ...sinceMs.flatMap((ms) => (ms === undefined ? [] : [nowMs - ms])));
+    const snapshot = replica.snapshot?.id ?? null;
+    return {
+      ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: true, isConnected },
+      ...{ lagMs, backlogBytes, journalBytes },
+    };
   }
 
-  async #ownedBy(agent: string, except: string): Promise<number[]> {
+  /** REPLICATE_QUOTA. What an agent has is what lies in the folders here and is its own. */
+  async #checkLogical(agent: string, volume: string, sizeBytes: number): Promise<void> {
+    const quota = this.policy.quotaOf(agent);
+    if (quota.volumesMax === Infinity && quota.logicalBytesMax === Infinity) return;
     const { env, directory } = this.#options;
-    const sizes: number[] = [];
-    for (const name of await env.files.list(directory)) {
-      if (name === folderOf(except)) continue;
-      const state = await readReplicaState(env, `${directory}/${name}`).catch((error: unknown) => {
-        if (hasCode(error, 'REPLICATE_STATE')) return undefined;
-        throw error;
-      });
-      if (state?.owner === agent) sizes.push(state.sizeBytes);
-    }
-    return sizes;
+    const states = await replicaStates(env, directory);
+    checkLogical(states, agent, quota, { volume, sizeBytes });
   }
+}
+
+function lastSeenOf({ holder, seenMs }: Held): number {
+  return holder?.lastSeenMs ?? seenMs;
 }
 
 /** A name of the agent's choice makes no path here. */

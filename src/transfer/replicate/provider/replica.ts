@@ -1,5 +1,5 @@
 /** Replica: a volume at the provider; always some epoch whole, over a snapshot and journals. */
-import { type Env, type Extent, type FileLock, toHex } from '../../../core/index.ts';
+import { type Env, type Extent, type FileLock, hasCode, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Snapshot } from '../../../store/index.ts';
 import {
@@ -13,30 +13,49 @@ import {
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { JOURNAL_BYTES_DUE, JOURNAL_PIECES_DUE } from '../limits.ts';
-import { Attempt } from './attempt.ts';
+import { Attempt, type Tally } from './attempt.ts';
 import * as record from './journal-record.ts';
-import { type Frozen, Layers, type LayersOptions, piecesOf, type Viewed } from './layers.ts';
-import { LiveDevice } from './live-device.ts';
+import {
+  type Frozen,
+  type HeldView,
+  Layers,
+  type LayersOptions,
+  piecesOf,
+  type Viewed,
+} from './layers.ts';
 import { originOf } from './replica-state.ts';
 import { prove } from './sections.ts';
+
+export type SnapshotWish = {
+  readonly volume: string;
+  readonly origin: string;
+  /** Of the content, if its agent said so: STORE_DIGEST if it is not, and nothing is committed. */
+  readonly expectedDigest: string | undefined;
+  /** The provider stops: what is stored so far is kept, and found again by the next try. */
+  readonly signal: AbortSignal;
+};
 
 /** Stores what a device holds as a snapshot of the volume, and answers with it. */
 export type MakeSnapshot = (
   device: Device,
   since: { readonly parent: Snapshot; readonly changed: readonly Extent[] } | undefined,
-  of: { readonly volume: string; readonly origin: string },
+  wish: SnapshotWish,
 ) => Promise<Snapshot>;
+
+export type EpochEvent =
+  | { readonly event: 'begun'; readonly epoch: number }
+  | { readonly event: 'committed'; readonly epoch: number; readonly tally: Readonly<Tally> };
 
 export type ReplicaOptions = LayersOptions & {
   readonly makeSnapshot: MakeSnapshot;
   /** Tests make it small. */
-  readonly journalBytesDue?: number;
+  readonly journalBytesDue?: number | undefined;
+  readonly onEpoch?: (event: EpochEvent) => void;
 };
 
 export class Replica implements AsyncDisposable {
   readonly volume: string;
   readonly owner: string;
-  readonly sizeBytes: number;
   readonly #options: ReplicaOptions;
   readonly #lock: FileLock;
   readonly #layers: Layers;
@@ -46,7 +65,7 @@ export class Replica implements AsyncDisposable {
   #assembling: Promise<Snapshot> | undefined;
   /** Somebody waits for a snapshot of the epoch that is on its way. */
   #wish: PromiseWithResolvers<Snapshot> | undefined;
-  #live: Device | undefined;
+  readonly #stop = new AbortController();
   #isClosed = false;
 
   /** Takes a replica up, or begins one. REPLICATE_*; what the repository says. */
@@ -69,7 +88,6 @@ export class Replica implements AsyncDisposable {
   private constructor(options: ReplicaOptions, lock: FileLock, layers: Layers) {
     this.volume = options.volume;
     this.owner = options.owner;
-    this.sizeBytes = options.sizeBytes;
     this.#options = options;
     this.#lock = lock;
     this.#layers = layers;
@@ -90,9 +108,24 @@ export class Replica implements AsyncDisposable {
     return this.#layers.seen;
   }
 
+  /** Of the volume at its agent; the present epoch may have come before a resize. */
+  get sizeBytes(): number {
+    return this.#layers.sizeBytes;
+  }
+
   /** Nothing but zeroes: no epoch has come, and there is no snapshot. */
   get isEmpty(): boolean {
-    return this.#layers.epoch === 0 && this.#layers.snapshot === undefined;
+    return this.#layers.isEmpty;
+  }
+
+  /** An epoch has come since the newest snapshot. */
+  get isChanged(): boolean {
+    return this.epoch > 0 && !this.#layers.isAtSnapshot;
+  }
+
+  /** Of the epoch that is on its way: what its agent has changed, and is not here yet. */
+  get missingBytes(): number {
+    return this.#attempt?.missingBytes ?? 0;
   }
 
   /** The volume digest of the present epoch, if its agent said so. */
@@ -114,15 +147,37 @@ export class Replica implements AsyncDisposable {
     return this.#layers.journalBytes;
   }
 
-  /** The present state, as a device that follows it: each read sees one epoch. */
-  live(): Device {
-    this.#live ??= new LiveDevice(`replica:${this.volume}`, this.sizeBytes, () => this.view());
-    return this.#live;
-  }
-
   /** The present epoch, for as long as the answer is not disposed. */
   view(): Viewed {
     return this.#layers.view();
+  }
+
+  /** As `view`, for long: what lies in the repository stays there until then. */
+  hold(): Promise<HeldView> {
+    return this.#inTurn(() => this.#layers.hold());
+  }
+
+  /** The agent's volume has another size: the next epoch has it too, and the agent compares. */
+  async resize(sizeBytes: number): Promise<void> {
+    while (sizeBytes !== this.sizeBytes) {
+      await this.#inTurn(async () => {
+        this.#attempt = undefined;
+      });
+      if (this.isChanged) await this.assemble();
+      await this.#inTurn(async () => {
+        const isStill = this.#attempt === undefined && this.#assembling === undefined;
+        if (isStill && !this.isChanged) await this.#layers.resize(sizeBytes);
+      });
+    }
+  }
+
+  /** Of the present epoch; zeroes behind its end, where a later one may have more. */
+  async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    using view = this.view();
+    const bytes = new Uint8Array(lengthBytes);
+    const thereBytes = Math.min(lengthBytes, view.device.sizeBytes - offsetBytes);
+    if (thereBytes > 0) await view.device.read(bytes.subarray(0, thereBytes), offsetBytes);
+    return bytes;
   }
 
   /** Begins an epoch; one that was on its way is given up. REPLICATE_BASE, REPLICATE_PROTOCOL. */
@@ -139,6 +194,7 @@ export class Replica implements AsyncDisposable {
       }
       this.#layers.seen = cut.epoch;
       this.#attempt = new Attempt(cut, this.sizeBytes);
+      this.#options.onEpoch?.({ event: 'begun', epoch: cut.epoch });
       this.#layers.top.journal.append(record.RECORD_CUT, [encodeEpochCut(cut)]);
     });
   }
@@ -154,7 +210,8 @@ export class Replica implements AsyncDisposable {
     if (attempt === undefined) return;
     await this.#taking(attempt, async () => {
       attempt.check(data.entries);
-      const proven = await prove(data, (offset, length) => this.#present(offset, length));
+      attempt.count(data);
+      const proven = await prove(data, (offset, length) => this.read(offset, length));
       if (attempt !== this.#attempt) return;
       const layer = this.#layers.top;
       const place = layer.journal.append(record.RECORD_DATA, proven.parts);
@@ -193,6 +250,7 @@ export class Replica implements AsyncDisposable {
       await journal.durable();
       this.#layers.apply(commit, pieces, attempt.cut.mark);
       this.#attempt = undefined;
+      this.#options.onEpoch?.({ event: 'committed', epoch: commit.epoch, tally: attempt.tally });
       this.#afterCommit();
       return true;
     });
@@ -213,6 +271,7 @@ export class Replica implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
+    this.#stop.abort(closed(this.volume));
     await this.#turn.catch(() => undefined);
     await this.#assembling?.catch(() => undefined);
     await this.#close();
@@ -240,13 +299,6 @@ export class Replica implements AsyncDisposable {
     } finally {
       attempt.pending -= 1;
     }
-  }
-
-  async #present(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    using view = this.view();
-    const bytes = new Uint8Array(lengthBytes);
-    await view.device.read(bytes, offsetBytes);
-    return bytes;
   }
 
   #afterCommit(): void {
@@ -283,15 +335,15 @@ export class Replica implements AsyncDisposable {
     const { volume, owner } = this;
     const parent = this.#layers.snapshot;
     using view = this.#layers.view(frozen.layers);
-    const since = parent && { parent, changed: piecesOf(frozen.layers) };
-    const of = { volume, origin: originOf(owner) };
-    const snapshot = await this.#options.makeSnapshot(view.device, since, of);
-    if (frozen.digest !== undefined && snapshot.digest !== toHex(frozen.digest)) {
-      const what = `${volume}@${snapshot.id.slice(0, 8)}: epoch ${frozen.epoch}`;
-      throw new ReplicateError('REPLICATE_DIGEST', `${what} is not what its agent has`, {
-        hint: 'Compare both sides anew (`ferry replicate --once`), and report this.',
-      });
-    }
+    // What a resize added or took away is no change that an epoch has told.
+    const isSameSize = parent?.sizeBytes === view.device.sizeBytes;
+    const since = isSameSize ? { parent, changed: piecesOf(frozen.layers) } : undefined;
+    const expectedDigest = frozen.digest && toHex(frozen.digest);
+    const wish = { volume, origin: originOf(owner), expectedDigest, signal: this.#stop.signal };
+    const making = this.#options.makeSnapshot(view.device, since, wish);
+    const snapshot = await making.catch((error: unknown) => {
+      throw hasCode(error, 'STORE_DIGEST') ? notTheAgents(volume, frozen.epoch, error) : error;
+    });
     await this.#inTurn(() => this.#layers.settle(snapshot, frozen));
     return snapshot;
   }
@@ -305,6 +357,14 @@ export class Replica implements AsyncDisposable {
       await this.#lock.release();
     }
   }
+}
+
+function notTheAgents(volume: string, epoch: number, cause: unknown): ReplicateError {
+  const message = `epoch ${epoch} of ${volume} is not what its agent has: no snapshot is made`;
+  return new ReplicateError('REPLICATE_DIGEST', message, {
+    hint: 'Compare both sides anew (`ferry replicate --once`), and report this.',
+    cause,
+  });
 }
 
 function closed(volume: string): ReplicateError {

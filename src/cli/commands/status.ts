@@ -1,0 +1,99 @@
+/** `ferry status`: what the providers that run here, or one elsewhere, do at this moment. */
+import { resolve } from 'node:path';
+import { type Address, hasCode } from '../../core/index.ts';
+import { nameOf, type Status } from '../../service/index.ts';
+import { apiSockets, ask } from '../api-client.ts';
+import type { Context } from '../context.ts';
+import { CliError } from '../errors.ts';
+import { formatDuration, formatSize } from '../sizes.ts';
+import type { Run } from '../spec.ts';
+import type { statusSpec } from '../table/provider.ts';
+import { textTable } from '../text-table.ts';
+
+export const run: Run<typeof statusSpec> = async (context: Context, { address }) => {
+  const { output } = context;
+  const all = address === undefined ? await running(context) : [await statusAt(address)];
+  for (const status of all) {
+    if (output.options.json) output.item('provider', status, '');
+    else output.text(textOf(status));
+  }
+  const degraded = all.filter(({ status }) => status !== 'ok').length;
+  output.summary({ providers: all.length, degraded }, '');
+};
+
+function statusAt(address: Address): Promise<Status> {
+  return ask<Status>(address, { path: '/v1/status' });
+}
+
+/** Of every provider with this state directory. */
+async function running({ env, settings }: Context): Promise<Status[]> {
+  const directory = resolve(settings.stateDirectory, 'sockets');
+  const found: Status[] = [];
+  for (const path of await apiSockets(env.files, directory)) {
+    // One that was killed leaves its socket behind.
+    await statusAt({ kind: 'unix', path }).then(
+      (status) => found.push(status),
+      (error: unknown) => {
+        if (!hasCode(error, 'CLI_NO_PROVIDER')) throw error;
+      },
+    );
+  }
+  if (found.length > 0) return found;
+  throw new CliError('CLI_NO_PROVIDER', `no provider runs with the state in ${directory}`, {
+    hint: 'Start `ferry serve`, set FERRY_STATE_DIR as it has it, or name its --http.',
+  });
+}
+
+function textOf(status: Status): string {
+  const { uri, upMs, tenants, problems, refused, errors, halfOpen, version } = status;
+  const lines = [
+    `provider    ${uri}, up for ${formatDuration(upMs)}, ${status.status}, version ${version}`,
+    ...tenants.map(({ name, repository }) =>
+      name === '' ? `repository  ${repository}` : `tenant      ${name}: ${repository}`,
+    ),
+  ];
+  if (halfOpen > 0) lines.push(`half-open   ${halfOpen} connections`);
+  for (const [title, counts] of [
+    ['refused', refused],
+    ['errors', errors],
+  ] as const) {
+    const told = Object.entries(counts).map(([code, count]) => `${count} ${code}`);
+    if (told.length > 0) lines.push(`${title.padEnd(10)}  ${told.join(', ')}`);
+  }
+  for (const { volume, code } of problems) lines.push(`failing     ${volume}: ${code}`);
+  lines.push('', sessionTable(status), '', volumeTable(status));
+  return lines.join('\n');
+}
+
+function sessionTable({ sessions }: Status): string {
+  if (sessions.length === 0) return 'no agent is connected';
+  const titles = ['AGENT', 'STATE', 'ROUND TRIP', 'RECEIVED', 'WAITS THERE', 'ANSWERED BY'];
+  return textTable(
+    titles.map((title) => ({ title })),
+    sessions.map(({ agent, state, roundTripMs, receivedBytes, peerBacklogBytes, ...session }) => [
+      ...[agent, state, formatDuration(roundTripMs)],
+      Object.entries(receivedBytes)
+        .map(([kind, bytes]) => `${formatSize(bytes)} ${kind}`)
+        .join(', '),
+      ...[formatSize(peerBacklogBytes), `${session.lane}: ${session.laneReason}`],
+    ]),
+  );
+}
+
+function volumeTable({ volumes }: Status): string {
+  if (volumes.length === 0) return 'no volume is kept here yet';
+  const left = ['VOLUME', 'AGENT', 'HERE'].map((title) => ({ title }));
+  const right = ['SIZE', 'EPOCH', 'LAG', 'BACKLOG', 'JOURNAL'].map((title) => ({
+    ...({ title, align: 'right' } as const),
+  }));
+  return textTable(
+    [...left, ...right, { title: 'SNAPSHOT' }],
+    volumes.map(({ tenant, volume, agent, isConnected, snapshot, ...status }) => [
+      ...[nameOf(tenant, volume), agent, isConnected ? 'yes' : 'no'],
+      ...[formatSize(status.sizeBytes), `${status.epoch}${status.isOpen ? '' : '+'}`],
+      status.lagMs === undefined ? '?' : formatDuration(status.lagMs),
+      ...[formatSize(status.backlogBytes), formatSize(status.journalBytes)],
+      snapshot === null ? 'none yet' : snapshot.slice(0, 8),
+    ]),
+  );
+}

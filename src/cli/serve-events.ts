@@ -1,0 +1,49 @@
+/** What `ferry serve` tells of what happens: to its log, and to programs that read its stdout. */
+import { messageOf } from '../core/index.ts';
+import { codeOf, type Log, nameOf, type ServerEvent } from '../service/index.ts';
+import type { Output } from './output.ts';
+import { snapshotFields, snapshotName } from './repository.ts';
+import { formatSize } from './sizes.ts';
+
+export function tellEvent(output: Output, log: Log, event: ServerEvent): void {
+  if (event.event === 'snapshot') {
+    const { snapshot, tenant } = event;
+    const size = formatSize(snapshot.changedBytes);
+    const text = `${nameOf(tenant, snapshotName(snapshot))}: a snapshot, ${size} changed`;
+    log.info({ event: 'snapshot', tenant, ...snapshotFields(snapshot) }, text);
+    if (output.options.json)
+      output.status({ state: 'snapshot', ...snapshotFields(snapshot) }, text);
+  } else if (event.event === 'failed') {
+    const { volume, tenant, error } = event;
+    const who = volume === undefined ? 'a session' : nameOf(tenant, volume);
+    const text = `${who}: ${messageOf(error)} (${codeOf(error)})`;
+    log.warn({ event: 'failed', tenant, volume, code: codeOf(error) }, text);
+  } else if (event.event === 'opened') {
+    const { volume, tenant, agent } = event;
+    const text = `${agent.slice(0, 16)} has opened ${nameOf(tenant, volume)}`;
+    log.debug({ event: 'opened', tenant, volume, agent }, text);
+  } else if (event.event === 'epoch') {
+    const { volume, tenant, epoch, tally } = event;
+    const text = `${nameOf(tenant, volume)} is at epoch ${epoch}`;
+    log.debug({ event: 'epoch', tenant, volume, epoch, ...tally }, text);
+  } else if (event.event === 'paired') {
+    const { name, tenant } = event;
+    log.info({ event: 'paired', agent: name, tenant }, `paired with ${name}`);
+    if (output.options.json) output.status({ state: 'paired', name }, '');
+  } else tellConnection(log, event);
+}
+
+type OfConnection = Extract<ServerEvent, { event: 'refused' | 'ended' | 'trouble' }>;
+
+function tellConnection(log: Log, event: OfConnection): void {
+  const { error } = event;
+  const fields = { event: event.event, code: error === undefined ? undefined : codeOf(error) };
+  if (event.event === 'refused') {
+    const { peer } = event;
+    log.info({ ...fields, peer }, `${peer} was not let in: ${messageOf(error)}`);
+  } else if (event.event === 'ended') {
+    const { agent } = event;
+    const why = error === undefined ? '' : `: ${messageOf(error)}`;
+    log.debug({ ...fields, agent }, `the session of ${agent.slice(0, 16)} has ended${why}`);
+  } else log.error(fields, messageOf(error));
+}

@@ -1,0 +1,35 @@
+/** Tenant: a repository of its own, the replicas that become its snapshots, and who they are of. */
+import type { CodecPool } from '../codec/index.ts';
+import type { Env } from '../core/index.ts';
+import type { Repository } from '../store/index.ts';
+import { backup } from '../transfer/backup/index.ts';
+import { type MakeSnapshot, Provider, type ProviderOptions } from '../transfer/replicate/index.ts';
+
+/** The name of the tenant whose repository is that of `--repo`. */
+export const FIRST_TENANT = '';
+
+export const TENANT_NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
+
+export type TenantOptions = {
+  readonly name: string;
+  readonly repository: Repository;
+  /** Holds a folder for each replica; exists. */
+  readonly directory: string;
+  /** Threads that make its snapshots. */
+  readonly pool: CodecPool;
+};
+
+export type Tenant = { readonly name: string; readonly provider: Provider };
+
+export function tenantOf(
+  env: Env,
+  { name, repository, directory, pool }: TenantOptions,
+  options: Pick<ProviderOptions, 'policy' | 'onEvent' | 'journalBytesDue'>,
+): Tenant {
+  const makeSnapshot: MakeSnapshot = async (device, since, wish) => {
+    const how = since === undefined ? { compare: false } : { since };
+    const request = { ...wish, changeSource: 'replica', pool, ...how };
+    return (await backup(env, repository, device, request)).snapshot;
+  };
+  return { name, provider: new Provider({ env, repository, directory, makeSnapshot, ...options }) };
+}
