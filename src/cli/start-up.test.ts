@@ -31,7 +31,10 @@ test('before a command runs, only the command line and core are loaded', () => {
 });
 
 /** Of packages that cost a tenth of a second or more, and one file that may name them. */
-const heavy = { '@(?:aws-sdk|smithy)/': 'objects/s3-client.ts', '@fastify/': 'service/api/server.ts' };
+const heavy = {
+  '@(?:aws-sdk|smithy)/': 'objects/s3-client.ts',
+  '@fastify/': 'service/api/server.ts',
+};
 
 test('heavy packages are loaded by what needs them, not by code that may come to that', () => {
   const files = globSync('**/*.ts', { cwd: root }).filter((path) => !path.endsWith('.test.ts'));
