@@ -1,4 +1,4 @@
-/** A repository of 1 TiB unique data, its index alone, made up: how it opens, in what memory. */
+/** Made up: an index of 1 TiB unique data, and a log of very many snapshots; how they open. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,9 +18,11 @@ import {
 import { type SegmentPack, writeSegment } from '../src/store/segment.ts';
 import { snapshotFromJson } from '../src/store/snapshot.ts';
 import type { Bench, BenchOptions } from './main.ts';
-import { measure } from './processes.ts';
+import { type Measured, measure } from './processes.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
+import { generateSnapshots } from './scale.snapshots.ts';
 
+const ferry = join(import.meta.dirname, '..', 'bin', 'ferry');
 const TIB = 2 ** 40;
 const CHUNK_BYTES = 64 * 1024;
 /** What fits into a pack of 32 MiB when nothing can be compressed. */
@@ -30,18 +32,33 @@ const MEGABYTE = 1_000_000;
 const env = nodeEnv();
 
 export const bench: Bench = {
-  summary: 'a generated index of 1 TiB unique data: seconds and memory to open [--tib N]',
+  summary:
+    'index of 1 TiB unique data, 100,000 snapshots: seconds, memory [--tib N] [--snapshots N]',
   run,
 };
 
 async function run(report: Report, options: BenchOptions): Promise<void> {
   const { values } = parseArgs({
     args: [...options.rest],
-    options: { tib: { type: 'string', default: '1' } },
+    options: {
+      tib: { type: 'string', default: '1' },
+      snapshots: { type: 'string', default: '100000' },
+    },
   });
   const folder = mkdtempSync(join(tmpdir(), 'ferry-scale-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const records = (Number(values.tib) * TIB) / CHUNK_BYTES;
+  if (Number(values.tib) > 0) await openIndex(report, options, join(folder, 'index'), values.tib);
+  const count = Number(values.snapshots);
+  if (count > 0) await listSnapshots(report, options, join(folder, 'snapshots'), count);
+}
+
+async function openIndex(
+  report: Report,
+  options: BenchOptions,
+  folder: string,
+  tib: string,
+): Promise<void> {
+  const records = (Number(tib) * TIB) / CHUNK_BYTES;
   await using objects = await directoryStore(env.files, folder, env.random);
   await Repository.init(env, objects);
   await generateIndex(sealedObjects(objects, plainSealer), records);
@@ -49,14 +66,34 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
   const opener = join(import.meta.dirname, 'scale.open.ts');
   for (let round = 0; round < options.rounds; round++) {
     const { seconds, peakBytes } = await measure({ words: [process.execPath, opener, folder] });
-    const row = { case: `open ${values.tib} TiB of unique data`, subject: OWN_SUBJECT };
-    report.add({ ...row, metric: 'time', value: seconds, unit: 's', better: 'less' });
-    const memory = { ...row, unit: 'MB', better: 'less' } as const;
-    report.add({ ...memory, metric: 'peak memory', value: peakBytes / MEGABYTE });
+    addRow(report, `open ${tib} TiB of unique data`, { seconds, peakBytes });
   }
   report.note(
     `${records} chunks of 64 KiB; the process opens, loads the index, looks 1,000 ids up`,
   );
+}
+
+async function listSnapshots(
+  report: Report,
+  options: BenchOptions,
+  folder: string,
+  count: number,
+): Promise<void> {
+  await generateSnapshots(folder, count);
+  options.say(`made a log of ${count} snapshots`);
+  const variables = { FERRY_STATE_DIR: `${folder}.state`, FERRY_CACHE_DIR: `${folder}.cache` };
+  const words = [ferry, 'ls', '--repo', folder] as const;
+  const command = { words, variables, outputPath: `${folder}.txt` } as const;
+  await measure(command); // Compiled code and the head that was seen are kept: not the first call.
+  for (let round = 0; round < options.rounds; round++) {
+    addRow(report, `ls of ${count} snapshots`, await measure(command));
+  }
+}
+
+function addRow(report: Report, name: string, { seconds, peakBytes }: Measured): void {
+  const row = { case: name, subject: OWN_SUBJECT, better: 'less' } as const;
+  report.add({ ...row, metric: 'time', value: seconds, unit: 's' });
+  report.add({ ...row, metric: 'peak memory', value: peakBytes / MEGABYTE, unit: 'MB' });
 }
 
 async function generateIndex(objects: SealedObjects, records: number): Promise<void> {

@@ -48,8 +48,8 @@ export function payload(object: Buffer, kind: number): Buffer {
   assert.equal(cursor.take(4).toString(), MAGIC);
   const [found, version, ...zeroes] = [cursor.u8(), cursor.u8(), cursor.u8(), cursor.u8()];
   assert.deepEqual([found, ...zeroes], [kind, 0, 0]);
-  // Log entries and checkpoints may be of version 2.
-  assert(version === 1 || (version === 2 && (kind === 2 || kind === 4)));
+  // Log entries may be of version 2, checkpoints of 2 and 3.
+  assert(version! >= 1 && version! <= (kind === 4 ? 3 : kind === 2 ? 2 : 1));
   const content = cursor.take(cursor.u64());
   const end = cursor.at;
   assert.equal(cursor.u32(), crc32(object.subarray(0, end)));

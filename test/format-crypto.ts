@@ -65,10 +65,13 @@ export class Keys {
   }
 
   fields(place: string, { sealed, ...visible }: Json): Json {
-    const bytes = Buffer.from(sealed, 'base64');
-    const key = derive(this.#key('fields'), bytes.subarray(0, 32), `fields of ${place}`);
-    const hidden = decrypt(key, ZEROES, Buffer.alloc(0), bytes.subarray(32));
+    const hidden = this.hidden(place, Buffer.from(sealed, 'base64'));
     return { ...visible, ...JSON.parse(hidden.toString()) };
+  }
+
+  hidden(place: string, sealed: Buffer): Buffer {
+    const key = derive(this.#key('fields'), sealed.subarray(0, 32), `fields of ${place}`);
+    return decrypt(key, ZEROES, Buffer.alloc(0), sealed.subarray(32));
   }
 
   #pack(pack: string): Buffer {

@@ -6,7 +6,9 @@ type Json = any;
 
 export type LogAccess = {
   /** Undefined if the object is not there. */
-  read(key: string, kind: number): { json: Json; hash: string } | undefined;
+  entry(key: string): { json: Json; hash: string } | undefined;
+  /** With its snapshots as they are. */
+  checkpoint(key: string): Json;
   /** What is sealed in an encrypted repository. */
   snapshot(stored: Json): Json;
   tags(entry: Json): Json;
@@ -30,7 +32,7 @@ export class LogContent {
     this.#access = access;
     if (fromCheckpoint > 0) this.#checkpoint(fromCheckpoint);
     for (;;) {
-      const found = access.read(nameOf('log', this.sequence + 1), 2);
+      const found = access.entry(nameOf('log', this.sequence + 1));
       if (found === undefined) break;
       this.#entry(found.json);
       this.head = found.hash;
@@ -38,7 +40,7 @@ export class LogContent {
   }
 
   #checkpoint(sequence: number): void {
-    const state = this.#access.read(nameOf('checkpoints', sequence), 4)!.json;
+    const state = this.#access.checkpoint(nameOf('checkpoints', sequence));
     assert.equal(state.sequence, sequence);
     this.#access.met('checkpoint');
     if (state.since !== undefined) {
@@ -50,10 +52,7 @@ export class LogContent {
     this.sequence = sequence;
     this.head = state.head;
     this.generation = state.generation;
-    for (const stored of state.snapshots) {
-      const snapshot = this.#access.snapshot(stored);
-      this.snapshots.set(snapshot.id, snapshot);
-    }
+    for (const snapshot of state.snapshots) this.snapshots.set(snapshot.id, snapshot);
     for (const set of [this.loose, this.segments, this.condemned]) set.clear();
     for (const id of state.loosePacks) this.loose.add(id);
     for (const { id } of state.segments) this.segments.add(id);

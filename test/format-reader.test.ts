@@ -70,6 +70,7 @@ async function longHistory(t: TestContext, password: string): Promise<void> {
     const reader = new Reader(folder, { fromCheckpoint: checkpoint, password });
     assert(reader.met.has('segment'));
     assert.equal(reader.met.has('checkpoint'), checkpoint > 0);
+    assert.equal(reader.met.has('table of snapshots'), checkpoint > 0);
     assert.equal(reader.met.has('checkpoint since another'), checkpoint === 192);
     assert.deepEqual(reader.snapshots[0]!.tags, ['old']);
     assert.equal(reader.snapshots.length, versions.length);

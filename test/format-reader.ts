@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32, zstdDecompressSync } from 'node:zlib';
 import { Cursor, decompress, hex, MAGIC, payload, sha256 } from './format-bytes.ts';
+import { checkpointOf } from './format-checkpoint.ts';
 import { Keys } from './format-crypto.ts';
 import { type LogAccess, LogContent } from './format-log.ts';
 import { type ChildOf, type Node, nodesOf } from './format-tree.ts';
@@ -73,10 +74,11 @@ export class Reader {
 
   #logAccess(): LogAccess {
     return {
-      read: (key, kind) => {
+      entry: (key) => {
         if (!existsSync(join(this.#root, key))) return undefined;
-        return { json: this.#json(key, kind), hash: hex(sha256(this.#object(key))) };
+        return { json: this.#json(key, 2), hash: hex(sha256(this.#object(key))) };
       },
+      checkpoint: (key) => this.#checkpoint(key),
       snapshot: (stored) => this.#snapshot(stored),
       tags: (entry) => this.#keys?.fields(`tags of entry ${entry.nonce}`, entry) ?? entry,
       met: (part) => this.met.add(part),
@@ -94,6 +96,16 @@ export class Reader {
 
   #json(key: string, kind: number): Json {
     return JSON.parse(this.#payload(key, kind).toString());
+  }
+
+  #checkpoint(key: string): Json {
+    if (this.#object(key)[5]! < 3) {
+      const state = this.#json(key, 4);
+      return { ...state, snapshots: state.snapshots.map((each: Json) => this.#snapshot(each)) };
+    }
+    this.met.add('table of snapshots');
+    const open = (hidden: Buffer) => this.#keys?.hidden(key, hidden) ?? hidden;
+    return checkpointOf(this.#payload(key, 4), open);
   }
 
   #snapshot(snapshot: Json): JsonSnapshot {

@@ -1,7 +1,7 @@
 /** `ferry check --repair`: tells what was repaired and what is lost, then what check says. */
 import { codecPool } from '../codec/index.ts';
 import { type Repository, repairAll } from '../store/index.ts';
-import { openRepository, repairableObjects } from '../transfer/index.ts';
+import { openRepository, repairableObjects } from '../transfer/repository/index.ts';
 import type { Context } from './context.ts';
 import { exitStatus } from './exit-codes.ts';
 import { headsOf, s3Of, unlockOptions } from './repository.ts';

@@ -9,7 +9,7 @@ import {
   type Snapshot,
   type UnlockOptions,
 } from '../store/index.ts';
-import { openRepository, type S3Settings } from '../transfer/index.ts';
+import { openRepository, type S3Settings } from '../transfer/repository/index.ts';
 import type { Context } from './context.ts';
 import type { Fields } from './output.ts';
 import { requireRepository } from './settings.ts';

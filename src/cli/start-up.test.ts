@@ -44,3 +44,13 @@ test('heavy packages are loaded by what needs them, not by code that may come to
   for (const file of Object.values(heavy)) assert.ok(files.includes(file), file);
   assert.deepEqual(loading, []);
 });
+
+test('what only looks at a repository loads nothing that reads disks or talks to hosts', () => {
+  const files = [...loadedBy(join(root, 'cli/commands/ls.ts'))].map((path) => relative(root, path));
+  assert.ok(files.includes('store/repository.ts'));
+  const layers = ['core', 'objects', 'device', 'codec', 'store', 'transfer', 'cli'];
+  assert.deepEqual(
+    files.filter((file) => !layers.includes(file.split('/')[0]!)),
+    [],
+  );
+});

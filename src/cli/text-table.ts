@@ -8,20 +8,21 @@ export function textTable(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
 ): string {
-  const titles = columns.map((column) => column.title);
-  const cells = rows.map((row) => row.map(plainCell));
-  const widths = titles.map((title, index) =>
-    cells.reduce((width, row) => Math.max(width, row[index]?.length ?? 0), title.length),
+  const widths = columns.map(({ title }) => title.length);
+  const cells = rows.map((row) =>
+    row.map((text, column) => {
+      const cell = plainCell(text);
+      if (cell.length > widths[column]!) widths[column] = cell.length;
+      return cell;
+    }),
   );
-  return [titles, ...cells]
-    .map((row) =>
-      columns
-        .map(({ align }, index) => {
-          const cell = row[index] ?? '';
-          return align === 'right' ? cell.padStart(widths[index]!) : cell.padEnd(widths[index]!);
-        })
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const lineOf = (row: readonly string[]) =>
+    columns
+      .map(({ align }, column) => {
+        const cell = row[column] ?? '';
+        return align === 'right' ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!);
+      })
+      .join('  ')
+      .trimEnd();
+  return [columns.map(({ title }) => title), ...cells].map(lineOf).join('\n');
 }

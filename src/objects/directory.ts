@@ -180,9 +180,13 @@ class DirectoryStore implements ObjectStore {
   /** Ascending by full key: a folder sorts as if its slash were part of its name. */
   async #entries(folder: string, after: string): Promise<Entry[]> {
     const names = await this.#names(folder);
+    const prefix = folder === '' ? '' : `${folder}/`;
+    // Most often nearly all are before: those are left out by their names alone.
+    const inFolder = after.startsWith(prefix) ? after.slice(prefix.length) : undefined;
     const keys = names
-      .map((name) => (folder === '' ? name : `${folder}/${name}`))
-      .filter((key) => isObjectName(key) && mayFollow(key, after));
+      .filter((name) => inFolder === undefined || mayFollow(name, inFolder))
+      .map((name) => prefix + name)
+      .filter((key) => mayFollow(key, after) && isObjectName(key));
     const entries: Entry[] = [];
     for (let at = 0; at < keys.length; at += LISTING_CALLS_MAX) {
       const found = await Promise.all(
@@ -222,7 +226,8 @@ class DirectoryStore implements ObjectStore {
 
 /** Whether the object, or one in the folder, of that name comes after; before anything is asked. */
 function mayFollow(key: string, after: string): boolean {
-  return key > after || `${key}/` > after || after.startsWith(`${key}/`);
+  if (key > after) return true;
+  return after.startsWith(key) && (`${key}/` > after || after.startsWith(`${key}/`));
 }
 
 type Entry = { readonly key: string; readonly isFolder: boolean; readonly sizeBytes: number };

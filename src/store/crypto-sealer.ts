@@ -51,16 +51,17 @@ export function keyedSealer(keys: RepositoryKeys, repositoryId: string, random: 
       throw damagedObject(key, 'nobody with the key of this repository has written it there');
     },
     hide(place, fields, clear) {
-      const salt = new Uint8Array(SALT_BYTES);
-      random.fill(salt);
       const shown: Record<string, unknown> = {};
       const hidden: Record<string, unknown> = {};
       for (const [name, value] of Object.entries(fields)) {
         (clear.includes(name) ? shown : hidden)[name] = value;
       }
-      return { ...shown, [SEALED_FIELD]: sealFields(keys, salt, place, hidden) };
+      const sealed = sealBytes(keys, random, place, Buffer.from(JSON.stringify(hidden)));
+      return { ...shown, [SEALED_FIELD]: sealed.toString('base64') };
     },
     reveal: (place, fields) => withFields(fields, openFields(keys, place, fields), place),
+    hideBytes: (place, bytes) => sealBytes(keys, random, place, bytes),
+    revealBytes: (place, stored) => openBytes(keys, place, stored),
   };
 }
 
@@ -88,31 +89,32 @@ function splitMac(key: string, payload: Uint8Array): { content: Uint8Array; mac:
   return { content: payload.subarray(0, -MAC_BYTES), mac: payload.subarray(-MAC_BYTES) };
 }
 
-/** In base64: the salt that the key is derived from, the ciphertext, the tag. */
-function sealFields(
-  keys: RepositoryKeys,
-  salt: Uint8Array,
-  place: string,
-  fields: PlainFields,
-): string {
+/** The salt that the key is derived from, the ciphertext, the tag. */
+function sealBytes(keys: RepositoryKeys, random: Random, place: string, bytes: Uint8Array): Buffer {
+  const salt = new Uint8Array(SALT_BYTES);
+  random.fill(salt);
   const cipher = createCipheriv('aes-256-gcm', fieldsKeyOf(keys, salt, place), NONCE);
-  const ciphertext = cipher.update(JSON.stringify(fields), 'utf8');
+  const ciphertext = cipher.update(bytes);
   cipher.final();
-  return Buffer.concat([salt, ciphertext, cipher.getAuthTag()]).toString('base64');
+  return Buffer.concat([salt, ciphertext, cipher.getAuthTag()]);
 }
 
-function openFields(keys: RepositoryKeys, place: string, fields: JsonFields): PlainFields {
-  const bytes = Buffer.from(fields.text(SEALED_FIELD), 'base64');
-  if (bytes.byteLength < SALT_BYTES + TAG_BYTES) throw damagedObject(place, 'nothing is sealed');
-  const key = fieldsKeyOf(keys, bytes.subarray(0, SALT_BYTES), place);
+function openBytes(keys: RepositoryKeys, place: string, stored: Uint8Array): Uint8Array {
+  if (stored.byteLength < SALT_BYTES + TAG_BYTES) throw damagedObject(place, 'nothing is sealed');
+  const key = fieldsKeyOf(keys, stored.subarray(0, SALT_BYTES), place);
   const decipher = createDecipheriv('aes-256-gcm', key, NONCE);
-  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-  const plain = decipher.update(bytes.subarray(SALT_BYTES, -TAG_BYTES));
+  decipher.setAuthTag(stored.subarray(-TAG_BYTES));
+  const plain = decipher.update(stored.subarray(SALT_BYTES, -TAG_BYTES));
   try {
     decipher.final();
   } catch {
     throw damagedObject(place, 'what is sealed there was not sealed for it');
   }
+  return plain;
+}
+
+function openFields(keys: RepositoryKeys, place: string, fields: JsonFields): PlainFields {
+  const plain = openBytes(keys, place, Buffer.from(fields.text(SEALED_FIELD), 'base64'));
   return new JsonFields(parseJson(plain, place), place).values;
 }
 
@@ -131,4 +133,8 @@ export const blindSealer: Sealer = {
     throw noPassword(`writing ${place}`);
   },
   reveal: (place, fields, unknown) => withFields(fields, unknown, place),
+  hideBytes(place) {
+    throw noPassword(`writing ${place}`);
+  },
+  revealBytes: () => undefined,
 };

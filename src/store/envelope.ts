@@ -8,7 +8,10 @@ export const MAGIC = 0x59524642;
 export const FORMAT_VERSION = 1;
 /** What only newer programs understand says so: log entries of new types, later checkpoints. */
 export const SECOND_VERSION = 2;
+/** Checkpoints whose snapshots are a table. */
+export const THIRD_VERSION = 3;
 const HEAD_BYTES = 16;
+const VERSION_AT = 5;
 const TAIL_BYTES = 4;
 
 /** The numbers are part of the format. */
@@ -27,7 +30,7 @@ export type ObjectKind = keyof typeof objectKinds;
 /** The newest version of each kind that can be read here. */
 const newest: Readonly<Partial<Record<ObjectKind, number>>> = {
   log: SECOND_VERSION,
-  checkpoint: SECOND_VERSION,
+  checkpoint: THIRD_VERSION,
 };
 
 /** Magic, kind, version, zero, payload length; payload; CRC-32 of everything before it. */
@@ -40,7 +43,7 @@ export function seal(
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC, true);
   view.setUint8(4, objectKinds[kind]);
-  view.setUint8(5, version);
+  view.setUint8(VERSION_AT, version);
   view.setUint32(8, payload.byteLength, true);
   bytes.set(payload, HEAD_BYTES);
   const end = HEAD_BYTES + payload.byteLength;
@@ -76,6 +79,11 @@ function open(kind: ObjectKind, bytes: Uint8Array): Uint8Array {
   if (version > (newest[kind] ?? FORMAT_VERSION)) throw newer(version);
   if (found !== objectKinds[kind]) throw new FormatError(`it is of kind ${found}, not a ${kind}`);
   return payload;
+}
+
+/** Of an object that `unseal` has found whole. */
+export function versionOf(bytes: Uint8Array): number {
+  return bytes[VERSION_AT]!;
 }
 
 function newer(version: number): StoreError {

@@ -1,6 +1,6 @@
 /** What the log amounts to: the snapshots, where their chunks are found, what gc condemned. */
 import { damagedObject } from './errors.ts';
-import { JsonFields } from './json.ts';
+import type { JsonFields } from './json.ts';
 import { GENERATIONS_BEHIND_MAX } from './limits.ts';
 import {
   type IndexChange,
@@ -10,13 +10,16 @@ import {
   type SegmentInfo,
   segmentFromJson,
 } from './log-entry.ts';
-import type { Sealer } from './sealer.ts';
-import { SNAPSHOT_ID_BYTES, type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
+import type { PlainFields } from './sealer.ts';
+import { SNAPSHOT_ID_BYTES, type Snapshot } from './snapshot.ts';
 
 /** A place in the log: an entry, and its SHA-256 in hexadecimal. */
 export type Mark = { readonly sequence: number; readonly head: string };
 
 const START: Mark = { sequence: 0, head: NO_PREVIOUS };
+
+/** What one checkpoint says: snapshots that are new or changed, and everything else. */
+export type SaidState = { readonly fields: JsonFields; readonly snapshots: readonly Snapshot[] };
 
 /** The fold of log entries 1 to `sequence`; changed in place as entries are read. */
 export class LogState {
@@ -38,7 +41,10 @@ export class LogState {
   readonly fencedObjects = new Map<string, number>();
   /** Checkpoints that are known to be there, ascending, each standing on the one before. */
   readonly checkpoints: Mark[] = [];
-  /** When each snapshot was last changed, and when those that are gone were forgotten. */
+  /**
+   * When each snapshot was last changed, unless the oldest checkpoint already has it so, and when
+   * those that are gone were forgotten.
+   */
   readonly #changedAt = new Map<string, number>();
   readonly #forgottenAt = new Map<string, number>();
 
@@ -146,67 +152,59 @@ export class LogState {
   }
 
   /** All of it, or with `base` only what a reader of that checkpoint does not know. */
-  toJson(sealer: Sealer, base: Mark = START): unknown {
+  said(base: Mark = START): { readonly fields: PlainFields; readonly snapshots: Snapshot[] } {
     const changed = [...this.snapshots.values()].filter(
-      ({ id }) => this.#changedAt.get(id)! > base.sequence,
+      ({ id }) => base === START || (this.#changedAt.get(id) ?? 0) > base.sequence,
     );
     const forgotten = [...this.#forgottenAt].flatMap(([id, at]) =>
       at > base.sequence ? [id] : [],
     );
     const fences = (fenced: ReadonlyMap<string, number>) =>
       [...fenced].map(([id, generation]) => ({ id, generation }));
-    return {
+    const fields = {
       sequence: this.sequence,
       head: this.head,
       generation: this.generation,
       ...(this.lossy && { lossy: true }),
       ...(base !== START && { since: base.sequence, sinceHead: base.head, forgotten }),
-      snapshots: changed.map((snapshot) => snapshotToJson(snapshot, sealer)),
       loosePacks: [...this.loosePacks],
       segments: [...this.segments.values()],
       ...(this.condemned.size > 0 && { condemned: fences(this.condemned) }),
       ...(this.fencedSessions.size > 0 && { fencedSessions: fences(this.fencedSessions) }),
       ...(this.fencedObjects.size > 0 && { fencedObjects: fences(this.fencedObjects) }),
     };
-  }
-
-  /** Whether a program of the first version of the format understands the state. */
-  get isPlain(): boolean {
-    const fenced = this.fencedSessions.size + this.fencedObjects.size;
-    return !this.lossy && this.generation === 0 && this.condemned.size + fenced === 0;
+    return { fields, snapshots: changed };
   }
 
   /** Which checkpoint this one stands on: the number of its entry, 0 if on none. */
-  static baseOf(value: unknown, key: string): number {
-    const fields = new JsonFields(value, key);
+  static baseOf({ fields }: SaidState): number {
     return fields.has('since') ? fields.count('since') : 0;
   }
 
-  /** Adopts `base`, the state of the checkpoint that this one stands on. */
-  static fromJson(value: unknown, key: string, sealer: Sealer, base = new LogState()): LogState {
-    const fields = new JsonFields(value, key);
-    const state = base;
+  /** Becomes what the checkpoint `key` says, from the state of the one that it stands on. */
+  adopt({ fields, snapshots }: SaidState, key: string): void {
     if (fields.has('since')) {
       const since = { sequence: fields.count('since'), head: fields.hex('sinceHead', 32) };
-      if (since.sequence !== base.sequence || since.head !== base.head) {
+      if (since.sequence !== this.sequence || since.head !== this.head) {
         throw damagedObject(key, 'it does not follow the checkpoint that it names');
       }
     }
-    state.sequence = fields.count('sequence');
-    state.head = fields.hex('head', 32);
-    state.generation = fields.count('generation');
-    state.lossy = fields.has('lossy') && fields.flag('lossy');
+    this.sequence = fields.count('sequence');
+    this.head = fields.hex('head', 32);
+    this.generation = fields.count('generation');
+    this.lossy = fields.has('lossy') && fields.flag('lossy');
     if (fields.has('forgotten')) {
       for (const id of fields.hexes('forgotten', SNAPSHOT_ID_BYTES)) {
-        state.#forget(id, state.sequence);
+        this.#forget(id, this.sequence);
       }
     }
-    for (const item of fields.objects('snapshots')) {
-      state.#put(snapshotFromJson(item, sealer));
+    const isOldest = this.checkpoints.length === 0;
+    for (const snapshot of snapshots) {
+      if (isOldest) this.snapshots.set(snapshot.id, snapshot);
+      else this.#put(snapshot);
     }
-    state.#readIndex(fields);
-    state.checkpoints.push({ sequence: state.sequence, head: state.head });
-    return state;
+    this.#readIndex(fields);
+    this.checkpoints.push({ sequence: this.sequence, head: this.head });
   }
 
   #readIndex(fields: JsonFields): void {

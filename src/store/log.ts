@@ -1,20 +1,18 @@
 /** The commit log: finds its tail, reads what is new, appends; checkpoints make that quick. */
 import { hasCode, type Random, sha256, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
-import { FORMAT_VERSION, SECOND_VERSION } from './envelope.ts';
-import { damagedObject, missingObject, StoreError } from './errors.ts';
+import { checkpointKey, readCheckpoint, sealCheckpoint } from './checkpoint.ts';
+import { missingObject, StoreError } from './errors.ts';
 import type { HeadGuard } from './head-guard.ts';
 import {
-  CHECKPOINT_CHAIN_MAX,
   CHECKPOINT_INTERVAL,
   COMMIT_ATTEMPTS_MAX,
-  LARGE_OBJECT_BYTES_MAX,
   LOG_READS_MAX,
   SMALL_OBJECT_BYTES_MAX,
 } from './limits.ts';
 import { type LogEntry, logKey, type Proposal, sealEntry, unsealEntry } from './log-entry.ts';
 import { LogState, type Mark } from './log-state.ts';
-import { type SealedObjects, type Sealer, sealJsonObject, unsealJsonObject } from './sealer.ts';
+import type { SealedObjects } from './sealer.ts';
 
 export type { Proposal } from './log-entry.ts';
 
@@ -186,10 +184,7 @@ export class CommitLog {
     try {
       const there = await this.#checkpointKeys();
       const base = standing(state.checkpoints, there).findLast((mark) => mark.sequence <= lowest);
-      const version = base === undefined && state.isPlain ? FORMAT_VERSION : SECOND_VERSION;
-      const said = state.toJson(sealer, base);
-      const bytes = sealJsonObject(sealer, 'checkpoint', key, said, version);
-      await this.#objects.putIfAbsent(key, bytes);
+      await this.#objects.putIfAbsent(key, sealCheckpoint(sealer, state, base));
       state.noteCheckpoint(base);
       const kept = new Set(state.checkpoints.map(({ sequence }) => checkpointKey(sequence)));
       for (const old of there) if (old < key && !kept.has(old)) await this.#objects.remove(old);
@@ -213,39 +208,4 @@ function lowestBit(number: number): number {
   let bit = 1;
   while (number % (bit * 2) === 0) bit *= 2;
   return bit;
-}
-
-/** A checkpoint that stands on no other. */
-export function sealWholeCheckpoint(sealer: Sealer, state: LogState): Uint8Array {
-  const version = state.isPlain ? FORMAT_VERSION : SECOND_VERSION;
-  const key = checkpointKey(state.sequence);
-  return sealJsonObject(sealer, 'checkpoint', key, state.toJson(sealer), version);
-}
-
-export function checkpointKey(sequence: number): string {
-  return `checkpoints/${String(sequence).padStart(16, '0')}`;
-}
-
-/** The state that a checkpoint holds, with those it stands on; STORE_DAMAGED if it does not. */
-export async function readCheckpoint(objects: SealedObjects, key: string): Promise<LogState> {
-  const parts: { key: string; value: unknown }[] = [];
-  for (let at = key; ; ) {
-    const bytes = await objects.get(at, LARGE_OBJECT_BYTES_MAX);
-    const value = unsealJsonObject(objects.sealer, 'checkpoint', at, bytes);
-    parts.push({ key: at, value });
-    const base = LogState.baseOf(value, at);
-    if (base === 0) break;
-    if (checkpointKey(base) >= at || parts.length >= CHECKPOINT_CHAIN_MAX) {
-      throw damagedObject(at, 'it stands on a checkpoint that cannot be');
-    }
-    at = checkpointKey(base);
-  }
-  let state = new LogState();
-  for (const part of parts.reverse()) {
-    state = LogState.fromJson(part.value, part.key, objects.sealer, state);
-    if (part.key !== checkpointKey(state.sequence)) {
-      throw damagedObject(part.key, 'it bears another name');
-    }
-  }
-  return state;
 }

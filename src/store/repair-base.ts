@@ -1,11 +1,11 @@
 /** Repairs what a repository cannot be opened without: its superblock, and the chain of its log. */
 import { FerryError, hasCode, sha256, toHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
+import { checkpointKey, readCheckpoint, sealCheckpoint } from './checkpoint.ts';
 import { unsealJson } from './envelope.ts';
 import { damagedObject, StoreError } from './errors.ts';
 import { JsonFields } from './json.ts';
 import { SMALL_OBJECT_BYTES_MAX } from './limits.ts';
-import { checkpointKey, readCheckpoint, sealWholeCheckpoint } from './log.ts';
 import { logKey, NO_PREVIOUS, unsealEntry } from './log-entry.ts';
 import { LogState } from './log-state.ts';
 import { copyObject, quarantine, replaceObject } from './quarantine.ts';
@@ -215,7 +215,7 @@ async function passOver(repair: LogRepair, lost: number, end: number): Promise<v
   });
   if (dryRun) return;
   await quarantine(objects, checkpointKey(end));
-  await objects.putIfAbsent(checkpointKey(end), sealWholeCheckpoint(objects.sealer, state));
+  await objects.putIfAbsent(checkpointKey(end), sealCheckpoint(objects.sealer, state));
 }
 
 /** Goes on behind what cannot be read as if it had said nothing. */

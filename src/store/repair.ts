@@ -6,10 +6,10 @@ import type { CodecPool } from '../codec/index.ts';
 import { type Env, FerryError, fromHex, toHex } from '../core/index.ts';
 import { CheckRun } from './check.ts';
 import { checkPacks } from './check-packs.ts';
+import { checkpointKey, readCheckpoint, sealCheckpoint } from './checkpoint.ts';
 import { ChunkIndex } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { StoreError } from './errors.ts';
-import { checkpointKey, readCheckpoint, sealWholeCheckpoint } from './log.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { eachChunk, leaves } from './pieces.ts';
@@ -324,6 +324,6 @@ class RepairRun implements AsyncDisposable {
     const key = checkpointKey(log.state.sequence);
     this.#note('rebuilt', key, 'a new checkpoint of the present state');
     if (dryRun || keys.includes(key)) return;
-    await objects.putIfAbsent(key, sealWholeCheckpoint(objects.sealer, log.state));
+    await objects.putIfAbsent(key, sealCheckpoint(objects.sealer, log.state));
   }
 }

@@ -31,6 +31,9 @@ export interface Sealer {
   hide(place: string, fields: PlainFields, clear: readonly string[]): PlainFields;
   /** Undoes `hide`; when blind, `unknown` stands for what cannot be read. */
   reveal(place: string, fields: JsonFields, unknown: PlainFields): JsonFields;
+  /** Bytes that only the key shows, as they are stored; and back, undefined when blind. */
+  hideBytes(place: string, bytes: Uint8Array): Uint8Array;
+  revealBytes(place: string, stored: Uint8Array): Uint8Array | undefined;
 }
 
 export type PlainFields = Readonly<Record<string, unknown>>;
@@ -45,6 +48,8 @@ export const plainSealer: Sealer = {
   unwrap: (_kind, _key, payload) => payload,
   hide: (_place, fields) => fields,
   reveal: (_place, fields) => fields,
+  hideBytes: (_place, bytes) => bytes,
+  revealBytes: (_place, stored) => stored,
 };
 
 /** An object store, with what is needed to make sense of the bytes in it. */

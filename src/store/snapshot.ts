@@ -59,7 +59,7 @@ export function treeOf(snapshot: Snapshot): Tree {
 const CLEAR_FIELDS = ['id', 'sizeBytes', 'chunkBytes', 'root'];
 
 /** What a host sees instead of the rest. */
-const UNKNOWN_FIELDS = {
+export const UNKNOWN_FIELDS = {
   volume: '(sealed)',
   time: '',
   digest: '0'.repeat(64),

@@ -9,7 +9,7 @@ import { equalBytes, nodeEnv } from '../core/index.ts';
 import { BUCKET, FakeS3, fakeCredentials } from '../objects/s3-server.suite.ts';
 import { check, type Repository } from '../store/index.ts';
 import { backUp, noise, restored } from './backup/model-repository.fixture.ts';
-import { initRepository, openRepository, type PlaceOptions } from './index.ts';
+import { initRepository, openRepository, type PlaceOptions } from './repository/index.ts';
 
 const env = nodeEnv();
 const LOCATION = `s3://${BUCKET}/disks`;

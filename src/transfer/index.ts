@@ -15,13 +15,5 @@ export {
 } from './disk-image.ts';
 export { TransferError, type TransferErrorCode } from './errors.ts';
 export type { OnProgress, Progress } from './progress.ts';
-export {
-  type CacheSettings,
-  initRepository,
-  openRepository,
-  type PlaceOptions,
-  repairableObjects,
-  type S3Settings,
-} from './repositories.ts';
 export { defaultVolumeName, isPath, openRestoreTarget, openSource, originOf } from './sources.ts';
 export { type ObjectCount, type RepositoryStats, repositoryStats } from './stats.ts';

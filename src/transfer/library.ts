@@ -82,17 +82,19 @@ export {
   select,
 } from './copy/index.ts';
 export {
-  type CacheSettings,
   defaultVolumeName,
-  initRepository,
   type OnProgress,
-  openRepository,
   openRestoreTarget,
   openSource,
   originOf,
-  type PlaceOptions,
   type Progress,
-  type S3Settings,
   TransferError,
   type TransferErrorCode,
 } from './index.ts';
+export {
+  type CacheSettings,
+  initRepository,
+  openRepository,
+  type PlaceOptions,
+  type S3Settings,
+} from './repository/index.ts';

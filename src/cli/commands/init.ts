@@ -1,6 +1,6 @@
 /** `ferry init`: makes a repository. */
 import { isSingleWriter } from '../../store/index.ts';
-import { initRepository } from '../../transfer/index.ts';
+import { initRepository } from '../../transfer/repository/index.ts';
 import { usageError } from '../errors.ts';
 import { s3Of } from '../repository.ts';
 import { requireRepository } from '../settings.ts';

@@ -1,6 +1,6 @@
 /** `ferry key`: the passwords of an encrypted repository. */
 import type { KeyInfo, Repository } from '../../store/index.ts';
-import { openRepository } from '../../transfer/index.ts';
+import { openRepository } from '../../transfer/repository/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import { formatTime, repositoryOf } from '../repository.ts';

@@ -45,7 +45,12 @@ function tableOf(snapshots: readonly Snapshot[]): string {
       formatSize(snapshot.changedBytes),
       formatSize(snapshot.storedBytes),
       snapshot.source,
-      [...(snapshot.held ? ['(held)'] : []), ...snapshot.tags].join(' '),
+      wordsOf(snapshot),
     ]),
   );
+}
+
+function wordsOf({ held, tags }: Snapshot): string {
+  const words = tags.join(' ');
+  return held ? `(held) ${words}`.trimEnd() : words;
 }

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { crc32, equalBytes } from '../../core/index.ts';
+import { ByteReader, crc32, equalBytes } from '../../core/index.ts';
 import { memoryStore } from '../../objects/index.ts';
 import {
   type Built,
@@ -16,6 +16,8 @@ import {
   VOLUME,
 } from './encrypted-repository.fixture.ts';
 import { fill, open } from './model-repository.fixture.ts';
+
+const ENVELOPE_HEAD_BYTES = 16;
 
 let built: Built;
 let foreign: Built;
@@ -153,11 +155,13 @@ test('a log entry whose clear part was edited is refused: root, packs, place', a
 
 test('a checkpoint and a segment that were edited are named, and mislead nobody', async () => {
   const [checkpoint] = keys(long, 'checkpoints/');
-  const roots = (json: string) => [...json.matchAll(/"record":"([0-9a-f]{64})"/g)];
-  const bytes = edited(long.content.get(checkpoint!)!, (json) => {
-    const all = roots(json).map((match) => match[1]!);
-    return json.replace(all.at(-1)!, all[0]!);
-  });
+  const repository = await open(env, await fill(memoryStore('a'), long.content));
+  const roots = repository.snapshots().map(({ root }) => Buffer.from(root!.record, 'hex'));
+  const bytes = long.content.get(checkpoint!)!.slice();
+  const at = Buffer.from(bytes.buffer).indexOf(roots[1]!);
+  assert(at > 0 && !roots[0]!.equals(roots[1]!));
+  bytes.set(roots[0]!, at);
+  new DataView(bytes.buffer).setUint32(bytes.byteLength - 4, crc32(bytes.subarray(0, -4)), true);
   await mustBeNamed(checkpoint!, bytes, 'a checkpoint with another root', long);
   for (const key of keys(long, 'index/')) {
     const hurt = long.content.get(key)!.slice();
@@ -194,14 +198,22 @@ test('a superblock that says less, or something else, is refused', async () => {
 test('fields are sealed under a salt that is never used again', async () => {
   const salts = new Set<string>();
   for (const [key, bytes] of [...long.content, ...built.content]) {
-    if (!/^(log|checkpoints|sessions)\//.test(key)) continue;
+    if (!/^(log|sessions)\//.test(key)) continue;
     for (const [, sealed] of Buffer.from(bytes)
       .toString('latin1')
       .matchAll(/"sealed":"([^"]+)"/g)) {
-      const salt = Buffer.from(sealed!, 'base64').toString('hex', 0, 32);
-      assert(!salts.has(salt), `a salt of ${key} was used twice`);
-      salts.add(salt);
+      add(Buffer.from(sealed!, 'base64'), key);
     }
+  }
+  for (const key of keys(long, 'checkpoints/')) {
+    const content = new ByteReader(long.content.get(key)!.subarray(ENVELOPE_HEAD_BYTES));
+    for (let part = 0; part < 2; part++) content.take(content.varint());
+    add(content.take(content.remaining), key);
+  }
+  function add(sealed: Uint8Array, key: string): void {
+    const salt = Buffer.from(sealed).toString('hex', 0, 32);
+    assert(!salts.has(salt), `a salt of ${key} was used twice`);
+    salts.add(salt);
   }
   assert(salts.size > 66);
 });
