@@ -1,4 +1,4 @@
-/** Goal: snapshots come back as they were, and bytes that are no table are told, whatever they are. */
+/** Goal: snapshots come back as they were, and bytes that are no table are told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
