@@ -34,15 +34,11 @@ export type FileRun = {
 export type Ext4Inode = {
   readonly number: number;
   readonly isInUse: boolean;
-  readonly isRegular: boolean;
   readonly mode: number;
   readonly owner: number;
   readonly sizeBytes: number;
   readonly flags: number;
   readonly generation: number;
-  readonly changedAt: number;
-  /** A block of extended attributes, or 0. */
-  readonly attributes: number;
   readonly bytes: Uint8Array;
 };
 
@@ -62,14 +58,11 @@ export function inodeOf(
   return {
     number,
     isInUse,
-    isRegular: (mode & TYPE_MASK) === TYPE_REGULAR,
     mode,
     owner: fields.u16(2) + fields.u16(0x78) * 2 ** 16,
     sizeBytes: fields.u32(4) + fields.u32(0x6c) * 2 ** 32,
     flags: fields.u32(0x20),
     generation,
-    changedAt: fields.u32(0xc),
-    attributes: fields.u32(0x68) + fields.u16(0x76) * 2 ** 32,
     bytes,
   };
 }

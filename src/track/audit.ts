@@ -220,7 +220,8 @@ export function auditWords({ sampled, clean, unitBytes, share, untoldCount }: Au
   const one = confidence(share, 1).toPrecision(2);
   const many = confidence(share, 100).toPrecision(2);
   const worth = `finds one untold chunk with probability ${one}, one of a hundred with ${many}`;
-  return `${looked}, all as told; ${(share * 100).toPrecision(2)} % ${worth}`;
+  const percent = (share * 100).toPrecision(share < 0.995 ? 2 : 3);
+  return `${looked}, all as told; ${percent} % ${worth}`;
 }
 
 function formatCount(count: number): string {

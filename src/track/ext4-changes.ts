@@ -10,6 +10,7 @@ import {
   leafRuns,
   type Walk,
 } from '../fs/index.ts';
+import { bypassedFiles } from './ext4-bypassed.ts';
 
 /** The first block of all, and the superblock behind it. */
 const START_BYTES = 2048;
@@ -52,6 +53,9 @@ export async function* ext4Changes({ before, log, walk }: Ext4Change): AsyncGene
     const group = await fs.group(number);
     tables.push(group.inodeTable);
     for (const { block, count } of await freeRuns(fs, group)) yield blocks(block, count);
+    for (const inode of await bypassedFiles(fs, group)) {
+      for await (const run of fileRuns(fs, inode)) yield blocks(run.block, run.count);
+    }
     // The kernel zeroes those later, past the journal.
     if (!(await before.group(number)).isTableZeroed) yield blocks(group.inodeTable, fs.tableBlocks);
   }

@@ -93,7 +93,7 @@ async function ask(options: Ext4JournalOptions, question: ChangeQuestion): Promi
   }
   const finish = finisher(options, device, settled);
   if (!isChosen && since !== undefined) {
-    const why = 'it does not see what is written past ext4 (swap files); --changes journal asks it';
+    const why = 'it does not see what others write past ext4; --changes journal asks it';
     return cannotSay('journal', 'unwanted', why, { finish });
   }
   const kept = await memory.recall(since);

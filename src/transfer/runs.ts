@@ -21,28 +21,54 @@ export type Keep = {
 /** Extents asked for at a time. */
 const EXTENTS_PAGE = 1024;
 
+/** Read in a millisecond, as long as it may take to ask. */
+const ASKED_FROM_BYTES = 1024 * 1024;
+
 /**
  * Covers the device in order, without gaps. Empty runs begin and end at multiples of `alignBytes`
  * (or at the end of the device); what is left of a hole at its edges counts as data.
  */
-export async function* alignedRuns(device: Device, alignBytes: number): AsyncGenerator<Run> {
-  const { sizeBytes } = device;
-  let dataFrom = 0;
-  for (let at = 0; at < sizeBytes; ) {
-    const page = await device.extents(sizeBytes - at, at, EXTENTS_PAGE);
+export function alignedRuns(device: Device, alignBytes: number): AsyncGenerator<Run> {
+  return runsIn(device, { from: 0, end: device.sizeBytes }, alignBytes);
+}
+
+/**
+ * The same for long runs of data among what has changed: what was said to have changed may well be
+ * empty now. To ask for each short one would cost more than to read it.
+ */
+export async function* withoutHoles(
+  runs: AsyncIterable<Run | Keep>,
+  device: Device,
+  alignBytes: number,
+): AsyncGenerator<Run | Keep> {
+  for await (const run of runs) {
+    const { kind, offsetBytes: from, lengthBytes } = run;
+    if (kind !== 'data' || lengthBytes < ASKED_FROM_BYTES) yield run;
+    else yield* runsIn(device, { from, end: from + lengthBytes }, alignBytes);
+  }
+}
+
+async function* runsIn(
+  device: Device,
+  { from, end: stop }: { readonly from: number; readonly end: number },
+  alignBytes: number,
+): AsyncGenerator<Run> {
+  let dataFrom = from;
+  for (let at = from; at < stop; ) {
+    const page = await device.extents(stop - at, at, EXTENTS_PAGE);
     assert(page.length > 0, `${device.name} describes nothing at ${at}`);
     for (const { offsetBytes, lengthBytes, kind } of page) {
       at = offsetBytes + lengthBytes;
       if (kind === 'data') continue;
       const start = Math.ceil(Math.max(offsetBytes, dataFrom) / alignBytes) * alignBytes;
-      const end = at === sizeBytes ? at : Math.floor(at / alignBytes) * alignBytes;
+      const end = at === stop ? at : Math.floor(at / alignBytes) * alignBytes;
       if (end <= start) continue;
       if (start > dataFrom) yield data(dataFrom, start);
       yield { offsetBytes: start, lengthBytes: end - start, kind };
       dataFrom = end;
     }
   }
-  if (sizeBytes > dataFrom) yield data(dataFrom, sizeBytes);
+  if (stop > dataFrom) yield data(dataFrom, stop);
 }
 
 export type RunsOptions = {

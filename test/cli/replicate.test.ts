@@ -172,7 +172,10 @@ test('an export is kept present at a provider, and with --sync a flush waits for
   const { exitCode, stdout } = await exported.finished();
   assert.equal(exitCode, 0);
   const lines = linesOf(stdout);
-  assert.deepEqual(lines.slice(-2).map(({ state }) => state), ['complete', 'stopped']);
+  assert.deepEqual(
+    lines.slice(-2).map(({ state }) => state),
+    ['complete', 'stopped'],
+  );
   const again = await replicated(here, uri, '--name', 'live');
   assert.equal(again.dataBytes, 0);
   await checkRestored(here, 'live@latest');

@@ -26,7 +26,7 @@ export function requireExt4(context: TestContext): boolean {
   for (const tool of ['mke2fs', 'debugfs', 'e2fsck', 'tune2fs']) {
     if (requireTool(context, tool, 'e2fsprogs') === undefined) return false;
   }
-  for (const tool of ['fsfreeze', 'fstrim', 'fallocate']) {
+  for (const tool of ['fsfreeze', 'fstrim', 'fallocate', 'mkswap']) {
     if (requireTool(context, tool, 'util-linux') === undefined) return false;
   }
   return requireCondition(context, process.getuid?.() === 0, 'mounting needs root');

@@ -18,7 +18,7 @@ import {
 } from '../../store/index.ts';
 import { checkInterrupted, TransferError } from '../errors.ts';
 import type { OnProgress } from '../progress.ts';
-import { alignedRuns, changedRuns, type Keep, type Run } from '../runs.ts';
+import { alignedRuns, changedRuns, type Keep, type Run, withoutHoles } from '../runs.ts';
 
 export type Since = {
   readonly parent: Snapshot;
@@ -223,7 +223,8 @@ class BackupRun {
     // Where sizes differ, the last chunk of the shorter one is not that of the longer one.
     const border = Math.floor(Math.min(sizeBytes, before) / step) * step;
     const stableBytes = sizeBytes === before ? sizeBytes : border;
-    return changedRuns(since.changed, { sizeBytes, stableBytes, alignBytes: step });
+    const runs = changedRuns(since.changed, { sizeBytes, stableBytes, alignBytes: step });
+    return withoutHoles(runs, this.#device, align);
   }
 
   /** Data in batches, all else in runs. */

@@ -13,7 +13,8 @@ export type ImageName =
   | 'gpt.disk';
 
 export function imageBytes(name: ImageName): Uint8Array {
-  return zstdDecompressSync(readFileSync(new URL(`${name}.zst`, import.meta.url)));
+  // A plain array: `slice` of a Buffer shares its memory, of an array it copies.
+  return new Uint8Array(zstdDecompressSync(readFileSync(new URL(`${name}.zst`, import.meta.url))));
 }
 
 /** The bytes as a device in memory, which tests may change. */
