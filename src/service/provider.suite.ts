@@ -19,6 +19,8 @@ import type { TenantOptions } from './tenant.ts';
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
 
+const anywhere = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
+
 export class Place implements AsyncDisposable {
   readonly env: Env;
   readonly folder: string;
@@ -56,7 +58,8 @@ export class Place implements AsyncDisposable {
     const all: TenantOptions[] = [];
     for (const name of tenants) all.push(await this.#tenant(name));
     this.#server = await ReplicaServer.start(env, {
-      ...{ ...node, tenants: all, address: { kind: 'tcp', host: '127.0.0.1', port: 0 } },
+      // Started once more it is found where it was.
+      ...{ ...node, tenants: all, address: this.#server?.address ?? anywhere },
       onEvent: (event) => {
         this.counts.add(event);
         this.events.push(event);
