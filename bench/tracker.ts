@@ -6,23 +6,21 @@ import { parseArgs } from 'node:util';
 import { nodeEnv } from '../src/core/index.ts';
 import { type Device, memory } from '../src/device/index.ts';
 import { ProfileKeeper, Tracker, tracked } from '../src/track/index.ts';
-import { runOk, start } from '../test/interop/processes.ts';
-import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
-import { median, OWN_SUBJECT, type Report } from './report.ts';
+import { OWN_SUBJECT, type Report } from './report.ts';
+import { withFio } from './tracker.fio.ts';
+import { underWriter } from './tracker.moment.ts';
 
 const BLOCK_BYTES = 4096;
 const GIB = 2 ** 30;
 const TIB = 2 ** 40;
 const WRITES = 1_000_000;
 const COLD_WRITES = 400;
-/** What fio writes: 256 regions, all of which stay warm. */
-const FIO_BYTES = GIB;
-const FIO_PAIRS = 10;
 const env = nodeEnv();
 
 export const bench: Bench = {
-  summary: 'what tracking costs: time per write, fio with and without [--only cpu|cold|load|fio]',
+  summary:
+    'what tracking costs: per write, under fio, in a backup [--only cpu|cold|load|fio|moment]',
   run,
 };
 
@@ -44,6 +42,7 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
     if (wants('load')) await loading(report, place);
   }
   if (wants('fio')) await withFio(report, options, folder, Number(values.seconds));
+  if (wants('moment')) await underWriter(report, options, folder);
   report.note(
     'cpu: random and ascending 4 KiB writes to warm regions, over a device that does nothing',
   );
@@ -160,63 +159,4 @@ async function loading(report: Report, place: string): Promise<void> {
   const seconds = (performance.now() - before) / 1000;
   add(report, 'load: 1 TiB, every 20th block marked', 'time to open', seconds, 's');
   await tracker[Symbol.asyncDispose]();
-}
-
-/** Tracked and untracked in turn, each an export of its own over the same file. */
-async function withFio(
-  report: Report,
-  options: BenchOptions,
-  folder: string,
-  seconds: number,
-): Promise<void> {
-  const fio = findTool('fio');
-  if (fio === undefined) return report.absent('fio', 'not installed; Debian: fio');
-  const image = join(folder, 'disk.img');
-  await runOk('sh', ['-c', `head -c ${FIO_BYTES} /dev/zero > "$1"`, 'sh', image]);
-  const ratios: number[] = [];
-  for (let pair = 0; pair < FIO_PAIRS; pair++) {
-    const rates: number[] = [];
-    // Who comes first is at an advantage, or not: each does in turn.
-    for (const isTracked of pair % 2 === 0 ? [true, false] : [false, true]) {
-      const rate = await fioRate(fio, folder, image, isTracked, seconds);
-      rates[isTracked ? 1 : 0] = rate;
-      const subject = isTracked ? OWN_SUBJECT : 'untracked';
-      const row = { case: 'fio: 4 KiB random writes, depth 16', subject, metric: 'requests' };
-      report.add({ ...row, value: rate, unit: '1/s', better: 'more' });
-    }
-    ratios.push(rates[1]! / rates[0]!);
-    options.say(`pair ${pair + 1}: ${rates[1]!.toFixed(0)} / ${rates[0]!.toFixed(0)}`);
-  }
-  report.note(`fio: median ratio of ${FIO_PAIRS} pairs ${median(ratios).toFixed(3)}`);
-}
-
-async function fioRate(
-  fio: string,
-  folder: string,
-  image: string,
-  isTracked: boolean,
-  seconds: number,
-): Promise<number> {
-  const socket = join(folder, 'export.sock');
-  const ferry = join(import.meta.dirname, '../bin/ferry');
-  const words = ['export', image, '--name', 'bench', '--listen', `unix:${socket}`];
-  const server = start(ferry, isTracked ? words : [...words, '--untracked'], {
-    env: { ...process.env, FERRY_STATE_DIR: join(folder, 'state') },
-  });
-  await server.socket(socket);
-  const run = (runtime: number) =>
-    runOk(
-      fio,
-      [
-        ...['--name=bench', '--ioengine=nbd', `--uri=nbd+unix:///?socket=${socket}`],
-        ...['--rw=randwrite', '--bs=4096', '--iodepth=16', `--size=${FIO_BYTES}`],
-        ...['--time_based', `--runtime=${runtime}`, '--output-format=json'],
-      ],
-      { cwd: folder, timeoutMs: (runtime + 60) * 1000 },
-    );
-  await run(1); // Warms the regions, and the compiler.
-  const { stdout } = await run(seconds);
-  await server[Symbol.asyncDispose]();
-  await runOk('sync', ['--file-system', folder]);
-  return JSON.parse(stdout.slice(stdout.indexOf('{'))).jobs[0].write.iops;
 }

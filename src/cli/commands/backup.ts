@@ -1,5 +1,5 @@
 /** `ferry backup`: takes a snapshot of a source and tells what that took. */
-
+import { getPriority, setPriority } from 'node:os';
 import { codecPool } from '../../codec/index.ts';
 import { messageOf } from '../../core/index.ts';
 import type { Snapshot, UnreadableExtent } from '../../store/index.ts';
@@ -24,11 +24,15 @@ import { auditFields, trustOf, warnOfTrust } from '../trust.ts';
 /** More unreadable places than these are only counted; `ferry show` lists them all. */
 const UNREADABLE_SHOWN_MAX = 20;
 
+/** Beside an export: whoever writes through it goes first, where processors are scarce. */
+const NICE_BESIDE_WRITERS = 10;
+
 export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, output, signal } = context;
   const { source, name, tag, audit, changes, compression } = values;
   await using from = await openBackupSource(context, source, values);
   const { device } = from;
+  if (from.running !== undefined) setPriority(Math.max(getPriority(), NICE_BESIDE_WRITERS));
   // Its threads come up while the repository is being opened.
   await using pool = codecPool(env, backupThreads(env, device));
   await using repository = await repositoryOf(context);

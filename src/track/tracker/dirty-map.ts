@@ -146,7 +146,10 @@ export class DirtyMap {
     const slot = this.#slots[region]!;
     if (slot < 0) return slot === WHOLE;
     const inside = block - region * blocksPerRegion;
-    return (this.#words(slot)[inside >>> 5]! & (1 << (inside & 31))) !== 0;
+    // Asked for each block of a moment: no view is made.
+    const slab = this.#slabs[Math.floor(slot / this.#slotsPerSlab)]!;
+    const base = (slot % this.#slotsPerSlab) * this.shape.wordsPerRegion;
+    return (slab[base + (inside >>> 5)]! & (1 << (inside & 31))) !== 0;
   }
 
   /** The first block at or after `block`, before `end`, whose mark is `wanted`; else `end`. */
@@ -274,6 +277,9 @@ export class DirtyMap {
   }
 
   *#kinds({ offsetBytes, lengthBytes }: Extent): Generator<ChangedRange> {
+    if (this.#zero.count === 0 && this.#discarded.count === 0) {
+      return yield { offsetBytes, lengthBytes, kind: 'data' };
+    }
     const empty: ChangedRange[] = [];
     for (const extent of this.#zero.within(offsetBytes, lengthBytes)) {
       empty.push({ ...extent, kind: 'zero' });

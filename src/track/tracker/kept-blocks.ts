@@ -67,7 +67,12 @@ export class KeptBlocks {
     if (slot === ZERO_SLOT) target.fill(0);
     else if (slot < this.#memorySlots) {
       target.set(this.#memory[slot]!.subarray(fromBytes, fromBytes + target.byteLength));
-    } else return this.#fetch(target, (slot - this.#memorySlots) * BLOCK_BYTES + fromBytes);
+    } else {
+      const offsetBytes = (slot - this.#memorySlots) * BLOCK_BYTES + fromBytes;
+      if (this.#file!.readAtOnce?.(target, offsetBytes) !== true) {
+        return this.#fetch(target, offsetBytes);
+      }
+    }
     return undefined;
   }
 

@@ -52,6 +52,7 @@ export class Moment implements Device {
   /** Undefined: all of it. */
   #isWanted: DirtyMap | undefined;
   readonly #keeping = new Set<Flight>();
+  #scratch: Uint8Array | undefined;
   #failure: Error | undefined;
   #isEnded = false;
 
@@ -178,8 +179,10 @@ export class Moment implements Device {
     await this.#base.read(target, offsetBytes);
     // Whatever was overwritten meanwhile was kept before that.
     for (let block = first; block <= last; block++) {
-      if (this.#isKept.test(block)) await this.#fromKept(target, offsetBytes, block);
-      else if (this.#isOver.test(block)) throw this.#gone(block);
+      if (this.#isKept.test(block)) {
+        const answer = this.#fromKept(target, offsetBytes, block);
+        if (answer !== undefined) await answer;
+      } else if (this.#isOver.test(block)) throw this.#gone(block);
     }
     this.#checkFailure();
     const endBytes = offsetBytes + target.byteLength;
@@ -188,11 +191,11 @@ export class Moment implements Device {
     if (to > from) this.#isRead.mark(from, to - 1);
   }
 
-  async #fromKept(target: Uint8Array, offsetBytes: number, block: number): Promise<void> {
+  #fromKept(target: Uint8Array, offsetBytes: number, block: number): Answer {
     const start = block * BLOCK_BYTES;
     const from = Math.max(start, offsetBytes);
     const end = Math.min(start + BLOCK_BYTES, offsetBytes + target.byteLength);
-    await this.#kept.read(
+    return this.#kept.read(
       target.subarray(from - offsetBytes, end - offsetBytes),
       block,
       from - start,
@@ -214,9 +217,11 @@ export class Moment implements Device {
   #keepRange(first: number, last: number): Promise<void> | undefined {
     const count = Math.min(last - first + 1, KEEP_BYTES_PER_READ / BLOCK_BYTES);
     const offsetBytes = first * BLOCK_BYTES;
-    const bytes = new Uint8Array(Math.min(count * BLOCK_BYTES, this.sizeBytes - offsetBytes));
+    const lengthBytes = Math.min(count * BLOCK_BYTES, this.sizeBytes - offsetBytes);
+    const bytes = this.#scratchOf(lengthBytes);
     try {
       const answer = this.#base.read(bytes, offsetBytes);
+      if (answer !== undefined) this.#scratch = undefined; // In use, until that has settled.
       if (answer === undefined && first + count > last) {
         const rest = this.#put(bytes, first, first);
         return rest === undefined ? undefined : rest.catch((error) => this.#fail(error));
@@ -226,6 +231,13 @@ export class Moment implements Device {
       this.#fail(error);
       return undefined;
     }
+  }
+
+  /** What is kept is copied out of it; most writes are of one block, and each would make garbage. */
+  #scratchOf(lengthBytes: number): Uint8Array {
+    if (lengthBytes > BLOCK_BYTES) return new Uint8Array(lengthBytes);
+    this.#scratch ??= new Uint8Array(BLOCK_BYTES);
+    return this.#scratch.subarray(0, lengthBytes);
   }
 
   async #keepLater(answer: Answer, bytes: Uint8Array, first: number): Promise<void> {

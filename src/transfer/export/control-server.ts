@@ -247,10 +247,11 @@ class Conversation implements AsyncDisposable {
 /** Whole chunks are read, and compared: what is around a changed block is wanted too. */
 function* widened(map: DirtyMap, alignBytes: number, sizeBytes: number) {
   const step = Number.isSafeInteger(alignBytes) && alignBytes > 0 ? alignBytes : sizeBytes;
+  let done = 0;
   for (const { offsetBytes, lengthBytes } of map.ranges()) {
-    const from = Math.floor(offsetBytes / step) * step;
-    const end = Math.min(sizeBytes, Math.ceil((offsetBytes + lengthBytes) / step) * step);
-    yield { offsetBytes: from, lengthBytes: end - from };
+    const from = Math.max(done, Math.floor(offsetBytes / step) * step);
+    done = Math.min(sizeBytes, Math.ceil((offsetBytes + lengthBytes) / step) * step);
+    if (done > from) yield { offsetBytes: from, lengthBytes: done - from };
   }
 }
 
