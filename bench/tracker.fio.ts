@@ -1,6 +1,5 @@
-/** What tracking costs under fio: two exports over files in memory, asked in turn. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** What tracking costs under fio: two exports over files in the page cache, in turn. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
@@ -11,8 +10,6 @@ import { median, OWN_SUBJECT, type Report } from './report.ts';
 const FIO_BYTES = 512 * 2 ** 20;
 const PAIRS = 10;
 const CASE = 'fio: 4 KiB random writes, depth 16';
-/** A disk's time would hide the tracker's. */
-const MEMORY = '/dev/shm';
 /** Of the counts of processor time in /proc. */
 const TICKS_PER_SECOND = 100;
 
@@ -24,11 +21,9 @@ export async function withFio(
 ): Promise<void> {
   const fio = findTool('fio');
   if (fio === undefined) return report.absent('fio', 'not installed; Debian: fio');
-  const images = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'ferry-fio-'));
-  process.once('exit', () => rmSync(images, { recursive: true, force: true }));
   const exports: Running[] = [];
   for (const name of ['untracked', 'tracked']) {
-    exports.push(await startExport(folder, join(images, name), name));
+    exports.push(await startExport(folder, join(folder, `${name}.img`), name));
   }
   const ask = async (name: string, runtime: number) => {
     const server = exports[name === 'tracked' ? 1 : 0]!;

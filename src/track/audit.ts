@@ -10,7 +10,7 @@ import {
   type Snapshot,
   treeOf,
 } from '../store/index.ts';
-import type { ChangedRange } from './change-source.ts';
+import type { ChangedRange, ChangeSet } from './change-source.ts';
 import { AUDIT_UNIT_BYTES, AUDITS_IN_FLIGHT, UNTOLD_KEPT_MAX } from './limits.ts';
 
 /** What a source has told to be changed, by units: the rest it calls clean. */
@@ -60,6 +60,8 @@ export type AuditOptions = {
   /** Of the clean units, above 0 and at most 1. */
   readonly share: number;
   readonly random: Random;
+  /** See ChangeSet: of a device that others write to while it is read. */
+  readonly toldNow?: ChangeSet['toldNow'] | undefined;
   readonly signal?: AbortSignal | undefined;
 };
 
@@ -100,7 +102,9 @@ export async function audit(options: AuditOptions): Promise<AuditReport> {
     const offsetBytes = unit * told.unitBytes;
     const lengthBytes = Math.min(told.unitBytes, parent.sizeBytes - offsetBytes);
     const extent = { offsetBytes, lengthBytes };
-    return { extent, verdict: await check.look(extent) };
+    const verdict = await check.look(extent);
+    const isLate = verdict === 'different' && (await isToldNow(extent, options));
+    return { extent, verdict: isLate ? ('unknown' as const) : verdict };
   });
   for await (const { extent, verdict } of verdicts) {
     options.signal?.throwIfAborted();
@@ -112,6 +116,15 @@ export async function audit(options: AuditOptions): Promise<AuditReport> {
   }
   const { unitBytes } = told;
   return { unitBytes, clean, sampled, passedOver, share, untold, untoldCount };
+}
+
+/** Written since the question, and told by now: it belongs to the next set. */
+async function isToldNow(extent: Extent, { toldNow, parent }: AuditOptions): Promise<boolean> {
+  const ranges = await toldNow?.();
+  if (ranges === undefined) return false;
+  const later = new ToldUnits(parent);
+  for (const range of ranges) later.add(range);
+  return later.has(extent);
 }
 
 /** Clean units, ascending: after each the gap to the next is drawn. */

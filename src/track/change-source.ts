@@ -25,6 +25,8 @@ export type ChangeQuestion = {
    * read, and a source only prepares what it needs to answer the next time (`FIRST`).
    */
   readonly since: Snapshot | undefined;
+  /** Everything will be read, whatever is answered: a moment must keep all of it. */
+  readonly readsAll?: boolean;
   readonly signal?: AbortSignal | undefined;
 };
 
@@ -60,6 +62,11 @@ export type ChangeSet = {
    * only what was written before the question.
    */
   readonly view?: Device;
+  /**
+   * What would be told now: there if others may write while the set is used, and no moment is read.
+   * An audit asks it before it calls a difference untold. Undefined if that cannot be had.
+   */
+  readonly toldNow?: () => Promise<Iterable<Extent> | undefined>;
   readonly finish: Finish;
 };
 

@@ -72,10 +72,11 @@ async function climb(
     const isLast = isFirst && source.name === 'full';
     if (!isWanted && !isLast && source.givesMoment !== true) continue;
     question.signal?.throwIfAborted();
-    const answer = await source.changes(question);
+    const doubt = isWanted || isLast ? distrust?.(source.name) : `${choice} was chosen`;
+    const readsAll = doubt !== undefined;
+    const answer = await source.changes(readsAll ? { ...question, readsAll } : question);
     answers.push(answer);
     if (answer.kind === 'cannot-say') continue;
-    const doubt = isWanted || isLast ? distrust?.(source.name) : `${choice} was chosen`;
     if (doubt === undefined) return answer;
     answers[answers.length - 1] = unused(answer, isWanted ? 'untrusted' : 'unwanted', doubt);
   }

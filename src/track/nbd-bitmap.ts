@@ -48,6 +48,7 @@ export function nbdBitmapSource({ device, bitmap }: NbdBitmapOptions): ChangeSou
         source: 'qemu',
         precision: 'exact',
         changed: dirty,
+        toldNow: () => dirtyOf(device, bitmapContext(bitmap)),
         reason: `${what}, which is named for ${since!.volume}@${since!.id.slice(0, 8)}`,
         finish: async () => {},
       };

@@ -102,6 +102,10 @@ export type Boot = {
   readonly rootDisk?: string;
   /** Slirp: the host is 10.0.2.2, the guest 10.0.2.15. */
   readonly network?: boolean;
+  /** More words for QEMU. */
+  readonly more?: readonly string[];
+  /** Runs beside the guest, which is ended if it fails. */
+  readonly beside?: () => Promise<void>;
 };
 
 /** Boots, runs the job, and answers what it printed; rejects unless its status is 0. */
@@ -122,11 +126,17 @@ export async function boot({ folder, appImage }: Guest, options: Boot): Promise<
       ...['-drive', drive(rootDisk, isCopy ? 'snapshot=on' : 'cache=none,discard=unmap')],
       ...['-drive', drive(jobDisk, 'readonly=on'), '-drive', drive(appImage, 'readonly=on')],
       ...(options.network === true ? ['-nic', 'user,model=virtio-net-pci'] : ['-nic', 'none']),
+      ...(options.more ?? []),
     ]);
     let trouble: unknown;
-    await machine.finished(bootTimeoutMs).catch((error: unknown) => {
+    const beside = options.beside?.().catch((error: unknown) => {
       trouble = error;
+      machine.kill('SIGKILL');
     });
+    await machine.finished(bootTimeoutMs).catch((error: unknown) => {
+      trouble ??= error;
+    });
+    await beside;
     const text = (await readFile(serial, 'utf8').catch(() => '')).replaceAll('\r', '');
     const job = /^@@ job begins\n([\s\S]*?)^@@ job ended (\d+)$/m.exec(text);
     if (job?.[2] === '0' && trouble === undefined) return job[1]!;

@@ -52,7 +52,9 @@ export async function auditVolume(
       const share = auditShare ?? usualShare(parent);
       const { random } = env;
       const from = view ?? device;
-      report = await audit({ repository, parent, device: from, told, share, random, signal });
+      const { toldNow } = answer;
+      const about = { repository, parent, device: from, told, toldNow };
+      report = await audit({ ...about, share, random, signal });
     }
   } finally {
     await found.finish({ kind: 'failed' }); // Nothing is committed of this moment.

@@ -117,6 +117,29 @@ async function auditOf(
   return audit({ repository, parent, device, told: units, share, random });
 }
 
+test('what was written while it was read, and would be told now, is no lie', async () => {
+  const { bytes, run } = await begun();
+  for (const [later, passedOver, isLie] of [
+    [[chunkAt(7), chunkAt(9)], 2, false],
+    [[chunkAt(7)], 1, true],
+    [undefined, 0, true],
+  ] as const) {
+    const source = claims([chunkAt(3)]);
+    const live: ChangeSource = {
+      name: 'tracker',
+      changes: async (question) => ({
+        ...(await source.changes(question)),
+        toldNow: async () => later,
+      }),
+    };
+    const result = await run(await deviceOf(changedIn(bytes, 3, 7, 9)), [live]);
+    assert.equal(result.audit?.passedOver, passedOver);
+    assert.equal(result.untoldBy !== undefined, isLie);
+    // The next round begins where this one did.
+    await run(await deviceOf(bytes), [], { choice: 'full' });
+  }
+});
+
 for (const kind of ['plain', 'encrypted'] as const) {
   test(`${kind}: read as a whole, every change that was not told is found, and no other`, async () => {
     const { bytes, repository, snapshot } = await begun(kind);

@@ -105,6 +105,40 @@ test('a source that fails to take note does not take the snapshot away', async (
   assert.match(String(result.finishFailure), /disk full/);
 });
 
+test('with a damaged parent another moment is taken, and all of it read', async () => {
+  const before = noise(SIZE, 1);
+  const { objects } = await begun(before);
+  for await (const { key } of objects.list('packs/')) await objects.remove(key);
+  await using repository = await open(env, objects);
+  const asked: unknown[] = [];
+  const told: string[] = [];
+  const source: ChangeSource = {
+    name: 'tracker',
+    givesMoment: true,
+    async changes(question) {
+      asked.push(question.readsAll === true);
+      // A moment that keeps what is asked for, and refuses the rest, as one under a writer does.
+      const view = await deviceOf(noise(SIZE, 3));
+      const isKept = question.readsAll === true;
+      const read: Device['read'] = (target, offsetBytes) => {
+        if (!isKept && offsetBytes !== 2 * CHUNK) throw new Error(`${offsetBytes} is not kept`);
+        return view.read(target, offsetBytes);
+      };
+      const changed = [{ offsetBytes: 2 * CHUNK, lengthBytes: CHUNK }];
+      return claims(changed, told, { ...bound(view), read }).changes(question);
+    },
+  };
+  const result = await backupChanges(env, repository, await deviceOf(before), {
+    ...{ volume: 'disk', origin: 'here', choice: 'auto', auditShare: 0 },
+    sources: [source, checksumSource(), fullSource()],
+  });
+  assert.deepEqual(asked, [false, true]);
+  assert.deepEqual(told, ['failed', result.snapshot.id]);
+  assert.deepEqual([result.snapshot.source, result.isOneMoment], ['full', true]);
+  assert.ok(result.damagedParent !== undefined);
+  assert.ok(equalBytes(await readAsDevice(repository, result.snapshot), noise(SIZE, 3)));
+});
+
 test('`full` compares with nothing; a chosen source that cannot say ends the run', async () => {
   const bytes = noise(SIZE, 1);
   const { run } = await begun(bytes);

@@ -65,8 +65,12 @@ export async function backupChanges(
   try {
     return await attempt(env, repository, device, request);
   } catch (error) {
-    if (!(error instanceof Untold)) throw error;
-    return heal(env, repository, device, request, error);
+    if (error instanceof Untold) return heal(env, repository, device, request, error);
+    const parent = repository.latest(request.volume);
+    if (!isDamage(error) || parent === undefined || request.choice === 'full') throw error;
+    // What would be kept of the parent cannot be read: another moment is taken, as a whole.
+    const result = await attempt(env, repository, device, { ...request, choice: 'full' });
+    return { ...result, damagedParent: parent };
   }
 }
 
@@ -177,7 +181,8 @@ class Run {
     try {
       return await this.#incremental(named, parent, answer, share);
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      // Of a moment only what was to be read has been kept.
+      if (!isDamage(error) || this.#found.view !== undefined) throw error;
       // What would be kept of the parent cannot be read: the whole volume is taken instead.
       const all = { ...named, changeSource: 'full', compare: false };
       const result = await backup(this.#env, this.#repository, this.#device, all);
@@ -195,14 +200,14 @@ class Run {
     return backup(this.#env, this.#repository, this.#device, {
       ...request,
       since: { parent, changed: told.listen(answer.changed) },
-      beforeCommit: () => this.#audit(parent, told, answer.source, share, request.signal),
+      beforeCommit: () => this.#audit(parent, told, answer, share, request.signal),
     });
   }
 
   async #audit(
     parent: Snapshot,
     told: ToldUnits,
-    source: ChangeSourceName,
+    { source, toldNow }: ChangeSet,
     wanted: number | undefined,
     signal: AbortSignal | undefined,
   ): Promise<void> {
@@ -210,7 +215,8 @@ class Run {
     if (share === 0) return;
     const { random } = this.#env;
     const [repository, device] = [this.#repository, this.#device];
-    this.report = await audit({ repository, parent, device, told, share, random, signal });
+    const from = { repository, parent, device, told, toldNow };
+    this.report = await audit({ ...from, share, random, signal });
     if (this.report.untoldCount > 0) throw new Untold(source, this.report);
   }
 

@@ -139,7 +139,7 @@ class Conversation implements AsyncDisposable {
       case 'who':
         return this.#who();
       case 'cut':
-        return this.#begin(textOf(message.consumer), sinceOf(message.since), message.alignBytes);
+        return this.#begin(message);
       case 'page':
         return { ranges: this.#page() };
       case 'state':
@@ -171,8 +171,9 @@ class Conversation implements AsyncDisposable {
     return { volume, sizeBytes, tracker: id, epoch, isTracked, origin, source: source ?? null };
   }
 
-  async #begin(consumer: string, since: Since | undefined, align: unknown): Promise<Message> {
+  async #begin({ consumer, since, alignBytes, readsAll }: Message): Promise<Message> {
     if (this.#cut !== undefined) throw new TypeError('a second cut in one conversation');
+    const [name, from] = [textOf(consumer), sinceOf(since)];
     const { device, directory, roomBytesMax, path } = this.#options;
     const { cut, moment } = device.freeze({
       files: this.#env.files,
@@ -181,12 +182,13 @@ class Conversation implements AsyncDisposable {
     });
     this.#cut = cut;
     this.#moment = moment;
-    this.#consumer = consumer;
-    const { map, lost } = await toldUpTo(device.tracker, cut, consumer, since);
+    this.#consumer = name;
+    const { map, lost } = await toldUpTo(device.tracker, cut, name, from);
     if (map !== undefined) {
       this.#map = map;
       this.#ranges = map.ranges();
-      moment.limitTo(widened(map, Number(align), device.sizeBytes));
+      const isLimited = readsAll !== true;
+      if (isLimited) moment.limitTo(widened(map, Number(alignBytes), device.sizeBytes));
     }
     const address = { kind: 'unix', path: momentSocket(path, this.#number) } as const;
     this.#server = await serve(this.#env, { address, exports: new Map([['', moment]]) });

@@ -112,14 +112,14 @@ export function runningExportSource(env: Env, options: ExportSourceOptions): Cha
 async function ask(
   env: Env,
   { running, consumer, alignBytes, onCut }: ExportSourceOptions,
-  { since, volume }: ChangeQuestion,
+  { since, volume, readsAll = false }: ChangeQuestion,
 ): Promise<ChangeAnswer> {
   const asker = await Asker.open(env, running.path);
   if (asker === undefined) return cannotSay('tracker', 'absent', 'its export has ended');
   const from = since === undefined ? null : sinceOf(since);
   let view: Device | undefined;
   try {
-    const begun = await asker.ask({ ask: 'cut', consumer, since: from, alignBytes });
+    const begun = await asker.ask({ ask: 'cut', consumer, since: from, alignBytes, readsAll });
     onCut?.(begun.mark as string);
     const served = await connect(env, begun.uri as string, {
       connections: MOMENT_CONNECTIONS,
