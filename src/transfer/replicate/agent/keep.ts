@@ -2,6 +2,7 @@
 import type { Env } from '../../../core/index.ts';
 import { checkInterrupted } from '../../errors.ts';
 import type { Held } from '../cursor.ts';
+import type { ReplicateError } from '../errors.ts';
 import type { SnapshotAnswer } from '../requests.ts';
 import { type Agent, isPassing } from './agent.ts';
 import { Pace } from './pace.ts';
@@ -58,7 +59,12 @@ export type KeepResult = {
 const AGAIN_FIRST_MS = 200;
 const AGAIN_MAX_MS = 30_000;
 
-type Life = KeepOptions & { readonly pace: Pace; readonly wentWell: () => void };
+type Life = KeepOptions & {
+  readonly pace: Pace;
+  readonly wentWell: () => void;
+  /** What is there was not what it should have been: nothing is told against it. */
+  readonly isDoubted: boolean;
+};
 
 /**
  * Ends after one epoch, after the last one when the pace ends, or when `signal` is aborted. What
@@ -72,20 +78,24 @@ export async function keepReplica(
   const { pace = new Pace(clock) } = options;
   let againMs = AGAIN_FIRST_MS;
   let goodAtMs = clock.monotonicMs();
+  let isDoubted = false;
   const wentWell = () => {
+    isDoubted = false;
     againMs = AGAIN_FIRST_MS;
     goodAtMs = clock.monotonicMs();
   };
   for (;;) {
     checkInterrupted(signal);
     try {
-      return await keepOver({ clock }, { ...options, pace, wentWell });
+      return await keepOver({ clock }, { ...options, pace, wentWell, isDoubted });
     } catch (error) {
       checkInterrupted(signal);
       if (!mayPass(error) || clock.monotonicMs() - goodAtMs >= giveUpMs) {
         pace.failed(error);
         throw error;
       }
+      // Patches against what is not there would be refused again.
+      isDoubted = (error as ReplicateError).remoteCode === 'REPLICATE_HASH';
       onTrouble?.(error, againMs);
       await pace.again(againMs, signal);
       againMs = Math.min(2 * againMs, AGAIN_MAX_MS);
@@ -124,7 +134,7 @@ async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<Keep
 
 async function sendOne(
   volume: RemoteVolume,
-  { source, pace, wentWell, onCut, onEpoch, onReached, onTrouble }: Life,
+  { source, pace, wentWell, isDoubted, onCut, onEpoch, onReached, onTrouble }: Life,
   nowMs: number,
 ): Promise<EpochReport | undefined> {
   pace.begun();
@@ -144,7 +154,7 @@ async function sendOne(
     return undefined;
   }
   try {
-    const report = await volume.send(cut);
+    const report = await volume.send(isDoubted ? { ...cut, oldBytes: undefined } : cut);
     reached();
     onEpoch?.(report, volume.held);
     await cut.acknowledged(volume.held);

@@ -32,6 +32,7 @@ export class RemoteVolume {
   /** Of the cut that it is. */
   #mark: string | undefined;
   #seen: number;
+  #wasInterrupted: boolean;
   #failure = Promise.withResolvers<never>();
 
   constructor(
@@ -46,11 +47,17 @@ export class RemoteVolume {
     this.isEmpty = isEmpty;
     this.#mark = mark;
     this.#seen = seenEpoch;
+    this.#wasInterrupted = seenEpoch > epoch;
     this.#failure.promise.catch(() => undefined); // Told to whoever sends an epoch.
   }
 
   get agent(): Agent {
     return this.#agent;
+  }
+
+  /** An epoch began after the one that is there, and never ended. */
+  get wasInterrupted(): boolean {
+    return this.#wasInterrupted;
   }
 
   get held(): Held {
@@ -83,6 +90,7 @@ export class RemoteVolume {
     } catch (error) {
       // Nothing reads the device of an epoch that was given up.
       stop.abort(error);
+      this.#wasInterrupted = true;
       await content.catch(() => undefined);
       throw error;
     }
@@ -91,6 +99,7 @@ export class RemoteVolume {
     this.epoch = epoch;
     this.#mark = request.mark;
     this.isEmpty = false;
+    this.#wasInterrupted = false;
     return report;
   }
 

@@ -18,6 +18,7 @@ import {
   KIND_DATA,
   KIND_PATCH,
   KIND_ZERO,
+  PRIORITY_BACKGROUND,
   PRIORITY_DIRTY,
   type Reference,
 } from '../../../wire/index.ts';
@@ -25,7 +26,8 @@ import { OFFER_BYTES, OFFER_FROM_BYTES, WINDOWS_IN_FLIGHT } from '../limits.ts';
 import { referenceOf } from '../references.ts';
 import { DigestBuilder } from './digest-builder.ts';
 import type { RemoteVolume } from './remote-volume.ts';
-import { changedWindows, comparedWindows, type Window } from './windows.ts';
+import { WindowMemory } from './window-memory.ts';
+import { bytesOf, changedWindows, comparedWindows, joined, type Window } from './windows.ts';
 
 export type EpochRequest = {
   /** The volume as it was at the cut: read once, and not after the epoch has ended. */
@@ -38,7 +40,9 @@ export type EpochRequest = {
   /** Names the cut, for the time when the agent has forgotten it. */
   readonly mark?: string | undefined;
   /** What the provider has of a range, where that is known: a patch may then do. */
-  readonly oldBytes?: (offsetBytes: number, lengthBytes: number) => Uint8Array | undefined;
+  readonly oldBytes?:
+    | ((offsetBytes: number, lengthBytes: number) => Uint8Array | undefined)
+    | undefined;
   readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
 };
 
@@ -61,6 +65,10 @@ const COMPRESSION: Compression = { algorithm: 'zstd', level: 1 };
 
 /** A patch is taken if it has at most this share of the bytes it stands for. */
 const PATCH_SHARE_MAX = 0.5;
+
+/** What is compared of old and new bytes before a patch is tried: 32 of each 256 bytes. */
+const LIKENESS_STEP_BYTES = 256;
+const LIKENESS_BYTES = 32;
 
 type Piece = Extent & { readonly bytes: Uint8Array; readonly hash: Uint8Array };
 
@@ -105,25 +113,47 @@ class EpochSender {
   readonly #epoch: number;
   readonly #request: EpochRequest;
   readonly #isComparison: boolean;
-  readonly #offers: boolean;
+  readonly #isOffered: (piece: Piece) => boolean;
+  /** What a person may still wait for goes before what was never there. */
+  readonly #priority: number;
+  readonly #memory = new WindowMemory();
 
   constructor(volume: RemoteVolume, epoch: number, request: EpochRequest) {
     this.#volume = volume;
     this.#epoch = epoch;
     this.#request = request;
     this.#isComparison = request.changed === 'compare';
-    this.#offers = this.#isComparison || (request.changedBytes ?? 0) >= OFFER_FROM_BYTES;
+    this.#priority = this.#isComparison ? PRIORITY_BACKGROUND : PRIORITY_DIRTY;
+    const pays = this.#isComparison || (request.changedBytes ?? 0) >= OFFER_FROM_BYTES;
+    // What had come of an epoch that was given up lies there still, in whatever pieces.
+    if (volume.wasInterrupted) this.#isOffered = () => true;
+    else this.#isOffered = pays ? isWholeChunk : () => false;
   }
 
   async send(window: Window): Promise<Sent> {
     const theirs = this.#isComparison ? await this.#theirs(window) : undefined;
+    const bytes = window.isEmpty ? undefined : this.#memory.take(bytesOf(window));
+    try {
+      if (bytes !== undefined) await this.#read(window, bytes);
+      return await this.#sendRead(window, bytes, theirs);
+    } finally {
+      if (bytes !== undefined) this.#memory.give(bytes);
+    }
+  }
+
+  /** `all` holds the extents one after the other; nothing of it is used any more at the end. */
+  async #sendRead(
+    { extents }: Window,
+    all: Uint8Array | undefined,
+    theirs: Uint8Array | undefined,
+  ): Promise<Sent> {
     const zeroes: Extent[] = [];
     const pieces: Piece[] = [];
     const hashes: (Uint8Array | undefined)[] = [];
-    let lengthBytes = 0;
-    for (const [index, extent] of window.extents.entries()) {
-      lengthBytes += extent.lengthBytes;
-      const bytes = window.isEmpty ? undefined : await this.#read(extent);
+    let at = 0;
+    for (const [index, extent] of extents.entries()) {
+      const bytes = all?.subarray(at, at + extent.lengthBytes);
+      at += extent.lengthBytes;
       const hash = bytes === undefined || isZero(bytes) ? undefined : sha256(bytes);
       hashes.push(hash);
       const their = theirs?.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
@@ -133,22 +163,26 @@ class EpochSender {
     }
     const missing = await this.#refer(pieces);
     if (missing.length + zeroes.length > 0) await this.#sendData(missing, zeroes);
-    return { hashes, lengthBytes };
+    return { hashes, lengthBytes: at };
   }
 
   #theirs({ extents }: Window): Promise<Uint8Array> {
     return this.#volume.hashes(extents[0]!.offsetBytes, extents.length);
   }
 
-  async #read({ offsetBytes, lengthBytes }: Extent): Promise<Uint8Array> {
-    const bytes = new Uint8Array(lengthBytes);
-    await this.#request.device.read(bytes, offsetBytes);
-    return bytes;
+  /** Neighbours are read in one call. */
+  async #read({ extents }: Window, bytes: Uint8Array): Promise<void> {
+    const { device } = this.#request;
+    let at = 0;
+    for (const { offsetBytes, lengthBytes } of joined(extents)) {
+      await device.read(bytes.subarray(at, at + lengthBytes), offsetBytes);
+      at += lengthBytes;
+    }
   }
 
   /** Sends references for what the provider knows, and answers with the rest. */
   async #refer(pieces: readonly Piece[]): Promise<readonly Piece[]> {
-    const whole = this.#offers ? pieces.filter(isOffered) : [];
+    const whole = pieces.filter(this.#isOffered);
     if (whole.length === 0) return pieces;
     const { agent, facts } = this.#volume;
     const hashes = Buffer.concat(whole.map(({ hash }) => hash));
@@ -182,7 +216,7 @@ class EpochSender {
 
   #patch({ offsetBytes, lengthBytes, bytes }: Piece): FrameInput | undefined {
     const old = this.#request.oldBytes?.(offsetBytes, lengthBytes);
-    if (old?.byteLength !== lengthBytes) return undefined;
+    if (old?.byteLength !== lengthBytes || !looksAlike(old, bytes)) return undefined;
     const patch = encodePatch(bytes, [old]);
     if (patch === undefined || patch.byteLength > lengthBytes * PATCH_SHARE_MAX) return undefined;
     return { kind: 'patch', rawBytes: lengthBytes, patch, parents: [referenceOf(old)] };
@@ -192,8 +226,17 @@ class EpochSender {
     this.counts.messageCount += 1;
     this.counts.recordCount += recordCount;
     this.counts.sentBytes += parts.reduce((sum, part) => sum + part.byteLength, 0);
-    await this.#volume.agent.send({ type, parts, priority: PRIORITY_DIRTY });
+    await this.#volume.agent.send({ type, parts, priority: this.#priority });
   }
+}
+
+/** Where no place of the old bytes is as it was, a patch is hardly worth what trying it costs. */
+function looksAlike(old: Uint8Array, bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.byteLength; at += LIKENESS_STEP_BYTES) {
+    const end = at + LIKENESS_BYTES;
+    if (equalBytes(old.subarray(at, end), bytes.subarray(at, end))) return true;
+  }
+  return false;
 }
 
 let frameMemory = new Uint8Array(0);
@@ -212,7 +255,7 @@ function entryOf(
   return { kind, offsetBytes, lengthBytes, hash, blockClass: 0, importance: 0 };
 }
 
-function isOffered({ offsetBytes, lengthBytes }: Extent): boolean {
+function isWholeChunk({ offsetBytes, lengthBytes }: Extent): boolean {
   return offsetBytes % OFFER_BYTES === 0 && lengthBytes === OFFER_BYTES;
 }
 
