@@ -8,9 +8,14 @@ import { openFile } from '../src/device/index.ts';
 import { connectProvider, nodeIdentity, PeerBook } from '../src/service/index.ts';
 import { comparedSource, keepReplica } from '../src/transfer/replicate/index.ts';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
+import {
+  peakBytes,
+  portOf,
+  processorSeconds,
+  ReplicationPlace,
+} from '../test/interop/replication-place.ts';
 import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
-import { peakBytes, portOf, processorSeconds, ReplicationPlace } from './replicate.place.ts';
 import { wireBytes } from './replicate.wire.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 

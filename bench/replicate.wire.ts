@@ -6,9 +6,9 @@ import { nodeEnv } from '../src/core/index.ts';
 import type { Device } from '../src/device/index.ts';
 import { connect } from '../src/nbd/index.ts';
 import { runOk } from '../test/interop/processes.ts';
+import { CountingProxy, ReplicationPlace } from '../test/interop/replication-place.ts';
 import type { BenchOptions } from './main.ts';
 import { isInstalled } from './processes.ts';
-import { CountingProxy, ReplicationPlace } from './replicate.place.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 
 const GENERATIONS = ['g0', 'g1', 'g2', 'g3'] as const;

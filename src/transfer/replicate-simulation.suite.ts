@@ -38,6 +38,8 @@ export class TrackedModel implements EpochSource {
   /** The cut that was acknowledged last. */
   acknowledged = 0;
   cursor: (Held & { readonly count: number }) | undefined;
+  /** Patches against what a block held at another cut than the one that is there. */
+  oldBytesFrom = (number: number): number => number;
   readonly #env: Env;
   readonly #writtenAt = new Map<number, number>();
   #count = 0;
@@ -78,10 +80,17 @@ export class TrackedModel implements EpochSource {
     const number = this.cuts.push(this.content.slice()) - 1;
     const { cursor } = this;
     const isKnown = cursor?.replica === held.replica && held.epoch >= cursor.epoch;
+    const before = this.cuts[this.oldBytesFrom(Number(held.mark ?? 0))]!;
     const changed = isKnown ? this.changedSince(cursor.count) : ('compare' as const);
     const changedBytes = changed === 'compare' ? SIZE : changed.length * BLOCK;
     return {
       ...{ device: await this.deviceOf(number), changed, changedBytes, wallMs: 0 },
+      mark: `${number}`,
+      // Some are not known any more, as when there was no room for them.
+      oldBytes: (offsetBytes, lengthBytes) =>
+        offsetBytes % (3 * BLOCK) === 0
+          ? undefined
+          : before.slice(offsetBytes, offsetBytes + lengthBytes),
       acknowledged: async (now) => {
         this.cursor = { ...now, count };
         this.acknowledged = number;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { planted } from './replicate-planted.suite.ts';
-import { simulate } from './replicate-simulation.suite.ts';
+import { simulate, type TrackedModel } from './replicate-simulation.suite.ts';
 
 const SEEDS = 50;
 const SEEDS_TO_FIND = 40;
@@ -11,6 +11,16 @@ test('under every seed the provider has some cut whole, and both ends become equ
   let crashes = 0;
   for (let seed = 1; seed <= SEEDS; seed += 1) crashes += (await simulate(seed)).crashes;
   assert.ok(crashes > 3 * SEEDS, `only ${crashes} power cuts were tried`);
+});
+
+test('patches against what is not there are refused, and what they stood for is sent whole', async () => {
+  const plant = {
+    source: (model: TrackedModel) => {
+      model.oldBytesFrom = (number) => Math.max(0, number - 1);
+      return model;
+    },
+  };
+  for (let seed = 1; seed <= 5; seed += 1) await simulate(seed, plant);
 });
 
 test('a seed gives the same run twice', async () => {

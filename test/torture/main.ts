@@ -1,6 +1,6 @@
 /**
  * `npm run torture -- nbd [KILLS] [POWER-CUTS]`, `store [SEED [TRIAL]]`, `tracker [KILLS]`,
- * `replicate [SEEDS [FIRST]]`: see the files of these names.
+ * `replicate [SEEDS [FIRST]]`, `replicate-kills [ROUNDS]`: see the files of these names.
  * The numbers are totals: a run goes on where an interrupted one of the same code has stopped.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tortureNbd } from './nbd.ts';
 import { tortureReplicate } from './replicate.ts';
+import { tortureReplicateKills } from './replicate-kills.ts';
 import { tortureStore, tryStore } from './store.ts';
 import { tortureTracker } from './tracker.ts';
 
@@ -32,6 +33,10 @@ async function run([name, ...words]: readonly string[]): Promise<boolean | undef
     const counts = [number(seeds), number(first)] as const;
     return counts.some(Number.isNaN) ? undefined : tortureReplicate(...counts);
   }
+  if (name === 'replicate-kills') {
+    const rounds = number(words[0] ?? '300');
+    return Number.isNaN(rounds) ? undefined : tortureReplicateKills(folder, rounds);
+  }
   if (name !== 'store') return undefined;
   const [seed, trial] = words;
   if (seed === undefined) return tortureStore(folder);
@@ -42,7 +47,7 @@ const right = await run(process.argv.slice(2));
 if (right === undefined) {
   process.stderr.write(
     'Usage: npm run torture -- nbd [KILLS] [POWER-CUTS] | store [SEED [TRIAL]] | tracker [KILLS] ' +
-      '| replicate [SEEDS [FIRST]]\n',
+      '| replicate [SEEDS [FIRST]] | replicate-kills [ROUNDS]\n',
   );
   process.exitCode = 2;
 } else process.exitCode = right ? 0 : 1;

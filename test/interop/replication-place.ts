@@ -1,10 +1,10 @@
-/** A provider and an agent's state on this machine, for benchmarks of replication. */
+/** A provider and an agent's state on this machine, and a link between them that can be cut. */
 import { mkdirSync, readFileSync } from 'node:fs';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { type Running, runOk, start } from '../test/interop/processes.ts';
+import { type Running, runOk, start } from './processes.ts';
 
-export const ferry = join(import.meta.dirname, '../bin/ferry');
+export const ferry = join(import.meta.dirname, '../../bin/ferry');
 
 export class ReplicationPlace {
   readonly folder: string;
@@ -29,13 +29,18 @@ export class ReplicationPlace {
 
   /** Starts the provider and pairs with it, through `proxy` if there is one. */
   async begin(proxy?: CountingProxy): Promise<void> {
-    const env = { ...this.#variables, FERRY_STATE_DIR: join(this.folder, 'provider') };
-    await runOk(ferry, ['init'], { env });
-    this.provider = start(ferry, ['serve', '--json', '--listen', '127.0.0.1:0'], { env });
-    const { uri, token } = JSON.parse(await this.provider.line('"state":"ready"'));
+    await runOk(ferry, ['init'], { env: this.#variables });
+    const { uri, token } = await this.serve('127.0.0.1:0');
     this.uri = uri;
     if (proxy !== undefined) this.uri = `ferry://127.0.0.1:${await proxy.listen(portOf(uri))}`;
     await runOk(ferry, ['pair', this.uri, token], { env: this.agent });
+  }
+
+  /** Starts the provider, again after it was killed. */
+  async serve(listen: string): Promise<{ readonly uri: string; readonly token: string }> {
+    const env = { ...this.#variables, FERRY_STATE_DIR: join(this.folder, 'provider') };
+    this.provider = start(ferry, ['serve', '--json', '--listen', listen], { env });
+    return JSON.parse(await this.provider.line('"state":"ready"'));
   }
 
   start(...words: string[]): Running {
@@ -51,12 +56,18 @@ export class ReplicationPlace {
 /** Passes a connection on, and counts its bytes: what is inside of TCP, in both directions. */
 export class CountingProxy {
   readonly #server: Server;
-  #target = 0;
+  readonly #sockets = new Set<Socket>();
+  target = 0;
+  #isCut = false;
   bytes = 0;
 
   constructor() {
     this.#server = createServer((from) => {
-      const to = connect(this.#target, '127.0.0.1');
+      if (this.#isCut) {
+        from.destroy();
+        return;
+      }
+      const to = connect(this.target, '127.0.0.1');
       for (const [a, b] of [
         [from, to],
         [to, from],
@@ -66,18 +77,34 @@ export class CountingProxy {
         });
         a.pipe(b);
         a.on('error', () => b.destroy());
+        this.#sockets.add(a);
+        a.on('close', () => {
+          this.#sockets.delete(a);
+          b.destroy();
+        });
       }
     });
   }
 
   async listen(target: number): Promise<number> {
-    this.#target = target;
+    this.target = target;
     await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done));
     return (this.#server.address() as { port: number }).port;
   }
 
+  /** From now on nothing goes through, and what is connected is cut in the middle. */
+  cut(): void {
+    this.#isCut = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend(): void {
+    this.#isCut = false;
+  }
+
   close(): void {
     this.#server.close();
+    this.cut();
   }
 }
 

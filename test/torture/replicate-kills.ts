@@ -1,0 +1,159 @@
+/**
+ * `npm run torture -- replicate-kills [ROUNDS]`: an export that is written without a pause and kept
+ * present at a provider; in each round the agent or the provider is killed with kill -9, or the
+ * link is cut, at a random moment. Every few rounds the writer rests, and both sides are compared.
+ */
+import { closeSync, ftruncateSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { nodeEnv } from '../../src/core/index.ts';
+import type { Device } from '../../src/device/index.ts';
+import { connect } from '../../src/nbd/index.ts';
+import type { Running } from '../interop/processes.ts';
+import { CountingProxy, ReplicationPlace } from '../interop/replication-place.ts';
+import { Total } from './total.ts';
+
+const MIB = 2 ** 20;
+const SIZE_BYTES = 64 * MIB;
+const BLOCK_BYTES = 4096;
+const ROUNDS_PER_COMPARISON = 10;
+const RUN_MS_MAX = 1_500;
+const CUT_MS_MAX = 1_000;
+const sources = ['src/core', 'src/device', 'src/track', 'src/wire', 'src/transfer', 'src/service'];
+const env = nodeEnv();
+
+type Verdict = {
+  readonly rounds: number;
+  readonly different: number;
+  readonly wireBytes: number;
+  readonly epochBytes: number;
+};
+
+/** True if both sides were equal whenever they were compared, in all runs so far. */
+export async function tortureReplicateKills(folder: string, rounds: number): Promise<boolean> {
+  const total = new Total('replicate-kills', sources);
+  process.stdout.write(`code ${total.code}, totals in ${total.path}\n`);
+  const kind = 'kills and cuts';
+  for (let turn = total.get(kind, 'rounds'); turn < rounds; turn += ROUNDS_PER_COMPARISON) {
+    const world = new World(join(folder, `place-${turn}`));
+    const verdict = await world.run();
+    total.add(kind, verdict);
+    const { different } = verdict;
+    if (different > 0) process.stderr.write(`after round ${turn}: ${different} bytes differ\n`);
+  }
+  const of = (count: string) => total.get(kind, count);
+  const again = of('wireBytes') / of('epochBytes') - 1;
+  process.stdout.write(
+    `${of('rounds')} kills and cuts: ${of('different')} bytes differ; ` +
+      `${(of('wireBytes') / MIB).toFixed(1)} MiB on the wire for epochs of ` +
+      `${(of('epochBytes') / MIB).toFixed(1)} MiB, ${(100 * again).toFixed(2)} % more\n`,
+  );
+  return of('different') === 0;
+}
+
+class World {
+  readonly #place: ReplicationPlace;
+  readonly #proxy = new CountingProxy();
+  readonly #image: string;
+  readonly #socket: string;
+  #exported: Running | undefined;
+  /** Of all lives of the agent. */
+  #lines = '';
+  #isWriting = true;
+
+  constructor(folder: string) {
+    this.#place = new ReplicationPlace(folder);
+    this.#image = join(folder, 'disk.img');
+    this.#socket = join(folder, 'export.sock');
+  }
+
+  async run(): Promise<Verdict> {
+    await this.#place.begin(this.#proxy);
+    const file = openSync(this.#image, 'w');
+    ftruncateSync(file, SIZE_BYTES);
+    closeSync(file);
+    await this.#export();
+    const before = this.#proxy.bytes;
+    const writer = this.#write();
+    for (let round = 0; round < ROUNDS_PER_COMPARISON; round++) {
+      await delay(Math.random() * RUN_MS_MAX);
+      await this.#harm();
+    }
+    this.#isWriting = false;
+    await writer;
+    this.#exported!.kill('SIGINT');
+    const { stdout } = await this.#exported!.finished();
+    this.#lines += stdout;
+    const wireBytes = this.#proxy.bytes - before;
+    const different = stdout.includes('"state":"complete"') ? await this.#compare() : SIZE_BYTES;
+    await this.#place.end();
+    this.#proxy.close();
+    const rounds = ROUNDS_PER_COMPARISON;
+    return { rounds, different, wireBytes, epochBytes: this.#epochBytes() };
+  }
+
+  async #export(): Promise<void> {
+    const { uri } = this.#place;
+    const words = ['--to', uri, '--lane', 'tls', '--listen', `unix:${this.#socket}`, '--json'];
+    this.#exported = this.#place.start('export', this.#image, '--name', 'v', ...words);
+    await this.#exported.line('"state":"ready"');
+  }
+
+  async #harm(): Promise<void> {
+    const what = Math.floor(Math.random() * 3);
+    if (what === 0) {
+      this.#proxy.cut();
+      await delay(Math.random() * CUT_MS_MAX);
+      this.#proxy.mend();
+    } else if (what === 1) {
+      this.#exported!.kill('SIGKILL');
+      this.#lines += (await this.#exported!.finished()).stdout;
+      await this.#export();
+    } else {
+      const { provider } = this.#place;
+      provider!.kill('SIGKILL');
+      await provider!.finished();
+      await this.#place.serve(`127.0.0.1:${this.#proxy.target}`);
+    }
+  }
+
+  /** One connection after the other: they end with the agent. */
+  async #write(): Promise<void> {
+    while (this.#isWriting) {
+      try {
+        await using device = await connect(env, `nbd+unix:///v?socket=${this.#socket}`, {
+          reconnectTimeoutMs: 0,
+        });
+        while (this.#isWriting) await this.#writeSome(device);
+      } catch {
+        await delay(20); // The agent was killed: what was not answered may be there or not.
+      }
+    }
+  }
+
+  async #writeSome(device: Device): Promise<void> {
+    for (let count = 0; count < 20; count++) {
+      const bytes = new Uint8Array(BLOCK_BYTES * (1 + Math.floor(Math.random() * 4)));
+      env.random.fill(bytes);
+      const blocks = (SIZE_BYTES - bytes.byteLength) / BLOCK_BYTES;
+      await device.write(bytes, Math.floor(Math.random() * blocks) * BLOCK_BYTES, 0);
+    }
+    if (Math.random() < 0.1) await device.flush();
+    await delay(20);
+  }
+
+  /** Everything is compared by hashes, and the digest of the snapshot by the provider. */
+  async #compare(): Promise<number> {
+    const words = ['replicate', this.#image, '--name', 'v', '--to', this.#place.uri, '--once'];
+    const { stdout } = await this.#place.start(...words, '--json').finished();
+    const { snapshot, dataBytes, knownBytes, zeroBytes } = JSON.parse(
+      stdout.trim().split('\n').at(-1)!,
+    );
+    return snapshot === undefined ? SIZE_BYTES : dataBytes + knownBytes + zeroBytes;
+  }
+
+  #epochBytes(): number {
+    const epochs = this.#lines.split('\n').filter((line) => line.includes('"state":"epoch"'));
+    return epochs.reduce((sum, line) => sum + Number(JSON.parse(line).sentBytes), 0);
+  }
+}
