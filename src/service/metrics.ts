@@ -1,5 +1,6 @@
 /** What Prometheus is told of a provider; read from counts and status at each scrape. */
 import { sum, type VolumeCounts } from './counts.ts';
+import type { ForwardStatus } from './forwarder.ts';
 import { type Observed, sessionsOf, type TenantVolume, volumesOf } from './status.ts';
 
 export type Metrics = {
@@ -35,6 +36,9 @@ const DEFINED = {
   refused_total: ['counter', 'peers that were not let in, by reason'],
   errors_total: ['counter', 'failures after that, by code'],
   paired_total: ['counter', 'agents that were paired with'],
+  forward_waiting: ['gauge', 'volumes with epochs that another provider does not have yet'],
+  forward_refused: ['gauge', 'volumes that another provider does not take'],
+  forward_connected: ['gauge', '1 while there is a session with another provider'],
   failing_volumes: ['gauge', 'volumes whose last attempt failed'],
 } as const satisfies Readonly<Record<string, readonly [Kind, string]>>;
 
@@ -83,6 +87,7 @@ async function samplesOf(observed: Observed): Promise<Sample[]> {
     ...countSamples(observed),
     ...sessionSamples(observed),
     ...serverSamples(observed),
+    ...observed.forwarders.flatMap(({ status }) => forwardSamples(status)),
   ];
 }
 
@@ -155,6 +160,15 @@ function sessionSamples({ server, counts }: Observed): Sample[] {
   }
   for (const [state, value] of states) samples.push({ name: 'sessions', value, labels: { state } });
   return samples;
+}
+
+function forwardSamples({ to, isConnected, waiting, refused }: ForwardStatus): Sample[] {
+  const labels = { to };
+  return [
+    { name: 'forward_connected', value: isConnected ? 1 : 0, labels },
+    { name: 'forward_waiting', value: waiting, labels },
+    { name: 'forward_refused', value: Object.keys(refused).length, labels },
+  ];
 }
 
 function serverSamples({ server: { host }, counts }: Observed): Sample[] {

@@ -47,12 +47,7 @@ export async function connectProvider(
   env: Env,
   { address, written, identity, peers, lane }: LinkOptions & { readonly lane?: LaneMode },
 ): Promise<Agent> {
-  const known = (await peers.peers('provider')).find((peer) => peer.address === written);
-  if (known === undefined) {
-    throw new ServiceError('SERVICE_UNKNOWN_PEER', `${written} is not known here`, {
-      hint: 'Run the line that `ferry serve` prints there: `ferry pair ferry://HOST:PORT TOKEN`.',
-    });
-  }
+  const known = await knownProvider(peers, written);
   const pins = [fromHex(known.fingerprint, 32)!];
   return await Agent.connect(async (handlers) => {
     const { session } = await dialSession({
@@ -61,6 +56,15 @@ export async function connectProvider(
       dial: () => dialTls(env, { address, identity, pins }),
     });
     return session;
+  });
+}
+
+/** SERVICE_UNKNOWN_PEER. */
+export async function knownProvider(peers: PeerBook, written: string): Promise<Peer> {
+  const known = (await peers.peers('provider')).find((peer) => peer.address === written);
+  if (known !== undefined) return known;
+  throw new ServiceError('SERVICE_UNKNOWN_PEER', `${written} is not known here`, {
+    hint: 'Run the line that `ferry serve` prints there: `ferry pair ferry://HOST:PORT TOKEN`.',
   });
 }
 

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { codecPool } from '../codec/index.ts';
-import { type Env, nodeEnv, type StateFolder, toHex } from '../core/index.ts';
+import { type Env, type Extent, nodeEnv, type StateFolder, toHex } from '../core/index.ts';
 import { memory } from '../device/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
@@ -26,6 +26,7 @@ export class Place implements AsyncDisposable {
   readonly folder: string;
   readonly counts = new Counts();
   readonly events: ServerEvent[] = [];
+  readonly onEpoch: ((volume: string, changed: readonly Extent[]) => void)[] = [];
   readonly #open = new AsyncDisposableStack();
   #server: ReplicaServer | undefined;
   #listeners = new Set<() => void>();
@@ -63,6 +64,9 @@ export class Place implements AsyncDisposable {
       onEvent: (event) => {
         this.counts.add(event);
         this.events.push(event);
+        if (event.event === 'epoch') {
+          for (const tell of this.onEpoch) tell(event.volume, event.changed);
+        }
         for (const listener of this.#listeners) listener();
       },
       ...options,

@@ -90,9 +90,10 @@ export class ReplicaServer implements AsyncDisposable {
     const { identity, lane, defaults = {}, journalBytesDue } = options;
     this.#policy = new PeerPolicy(env, defaults);
     const policy = this.#policy;
+    const fingerprint = toHex(identity.fingerprint);
     this.tenants = options.tenants.map((tenant) =>
       tenantOf(env, tenant, {
-        ...{ policy, ...(journalBytesDue !== undefined && { journalBytesDue }) },
+        ...{ policy, fingerprint, ...(journalBytesDue !== undefined && { journalBytesDue }) },
         onEvent: (event) => this.#tell({ ...event, tenant: tenant.name }),
       }),
     );

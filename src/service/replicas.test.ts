@@ -54,7 +54,11 @@ test('who opens a volume keeps its epoch, whatever comes and becomes a snapshot 
   await using latest = await connect(place.env, place.uriOf('disk@latest'));
   assert.ok(equalBytes(await contentOf(latest), contents.at(-1)!));
   for (const name of ['nothing', 'disk@ffff', 'disk@', '../disk', '', 'acme/disk']) {
-    await assert.rejects(connect(place.env, place.uriOf(name)), { code: 'NBD_UNKNOWN_EXPORT' }, name);
+    await assert.rejects(
+      connect(place.env, place.uriOf(name)),
+      { code: 'NBD_UNKNOWN_EXPORT' },
+      name,
+    );
   }
 });
 

@@ -3,6 +3,7 @@ import type { Env } from '../core/index.ts';
 import type { VolumeStatus } from '../transfer/replicate/index.ts';
 import type { LaneSet, Session, Traffic } from '../wire/index.ts';
 import type { Counts } from './counts.ts';
+import type { Forwarder, ForwardStatus } from './forwarder.ts';
 import type { ReplicaServer } from './replica-server.ts';
 
 export type SessionStatus = Traffic & {
@@ -33,6 +34,8 @@ export type Status = Health & {
   readonly tenants: readonly { readonly name: string; readonly repository: string }[];
   readonly sessions: readonly SessionStatus[];
   readonly volumes: readonly TenantVolume[];
+  /** Other providers to which all of this is sent on. */
+  readonly forwards: readonly ForwardStatus[];
   readonly halfOpen: number;
   readonly refused: Readonly<Record<string, number>>;
   readonly errors: Readonly<Record<string, number>>;
@@ -46,6 +49,7 @@ export type Observed = {
   readonly uri: string;
   /** On the monotonic clock. */
   readonly sinceMs: number;
+  readonly forwarders: readonly Forwarder[];
 };
 
 export function healthOf({ server, counts }: Observed): Health {
@@ -64,6 +68,7 @@ export async function statusOf(observed: Observed): Promise<Status> {
     })),
     sessions: sessionsOf(server),
     volumes: await volumesOf(server),
+    forwards: observed.forwarders.map(({ status }) => status),
     halfOpen: server.host.halfOpenCount,
     refused: Object.fromEntries(counts.refused),
     errors: Object.fromEntries(counts.errors),

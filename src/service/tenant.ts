@@ -24,7 +24,7 @@ export type Tenant = { readonly name: string; readonly provider: Provider };
 export function tenantOf(
   env: Env,
   { name, repository, directory, pool }: TenantOptions,
-  options: Pick<ProviderOptions, 'policy' | 'onEvent' | 'journalBytesDue'>,
+  options: Pick<ProviderOptions, 'policy' | 'fingerprint' | 'onEvent' | 'journalBytesDue'>,
 ): Tenant {
   const makeSnapshot: MakeSnapshot = async (device, since, wish) => {
     const how = since === undefined ? { compare: false } : { since };

@@ -1,12 +1,15 @@
 /** `ferry serve`: the provider. */
 import { createRequire } from 'node:module';
 import { type CodecPool, codecPool } from '../../codec/index.ts';
-import { type Address, messageOf } from '../../core/index.ts';
+import { type Address, messageOf, toHex } from '../../core/index.ts';
 import { formatUri, serve as serveNbd } from '../../nbd/index.ts';
 import {
   Counts,
+  connectProvider,
   FIRST_TENANT,
+  Forwarder,
   jsonLog,
+  knownProvider,
   type Log,
   metricsOf,
   type Observed,
@@ -19,7 +22,7 @@ import {
 } from '../../service/index.ts';
 import type { Repository } from '../../store/index.ts';
 import type { Context } from '../context.ts';
-import { nodeOf } from '../node.ts';
+import { type Node, nodeOf } from '../node.ts';
 import { providerUri } from '../provider-address.ts';
 import { repositoryAt, repositoryOf, stateFolder, unlockSecond } from '../repository.ts';
 import { policyOf } from '../retention-policy.ts';
@@ -44,11 +47,15 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const counts = new Counts();
   const sinceMs = env.clock.monotonicMs();
   let isPaired = () => {};
+  const forwarders: Forwarder[] = [];
   const server = open.use(
     await ReplicaServer.start(env, {
       ...{ ...node, tenants, lane, address: listen, defaults: defaultsOf(values) },
       onEvent(event) {
         counts.add(event);
+        if (event.event === 'epoch' && event.tenant === FIRST_TENANT) {
+          for (const each of forwarders) each.committed(event.volume, event.changed);
+        }
         tellEvent(output, log, event);
         if (event.event === 'paired') isPaired();
       },
@@ -57,7 +64,8 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const { address } = server;
   if (address.kind !== 'tcp') return;
   const uri = providerUri(address);
-  const observed = { env, server, counts, version: versionOf(), uri, sinceMs };
+  const observed = { env, server, counts, version: versionOf(), uri, sinceMs, forwarders };
+  forwarders.push(...(await forwardersOf(context, values, { server, node, log })));
   const places = await serveOthers(context, values, { observed, log, secured }, open);
   isPaired = () => {
     const token = server.invite();
@@ -167,12 +175,36 @@ async function serveOthers(
   }
   const stop = new AbortController();
   open.defer(() => stop.abort());
+  for (const each of observed.forwarders) {
+    const running = each.run(stop.signal);
+    running.catch((error: unknown) => output.warn(`nothing is forwarded: ${messageOf(error)}`));
+  }
   if (snapshotEvery !== undefined) {
     const keep = policyOf(values);
     const done = runSchedule(env, tenants, { everyMs: snapshotEvery, keep, log }, stop.signal);
     done.catch((error: unknown) => output.warn(`no more snapshots are made: ${messageOf(error)}`));
   }
   return places;
+}
+
+/** Each provider must have been paired with, by a `ferry pair` with this state directory. */
+async function forwardersOf(
+  { env }: Context,
+  { forward, lane }: ServeValues,
+  { server, node, log }: { server: ReplicaServer; node: Node; log: Log },
+): Promise<Forwarder[]> {
+  const forwarders: Forwarder[] = [];
+  for (const { address, written } of forward) {
+    const { fingerprint: target } = await knownProvider(node.peers, written);
+    forwarders.push(
+      new Forwarder(env, {
+        ...{ provider: server.provider(FIRST_TENANT), target, written, log },
+        own: toHex(node.identity.fingerprint),
+        connect: () => connectProvider(env, { ...node, address, written, lane }),
+      }),
+    );
+  }
+  return forwarders;
 }
 
 function httpUri(address: Address): string {

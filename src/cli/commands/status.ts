@@ -61,6 +61,11 @@ function textOf(status: Status): string {
     if (told.length > 0) lines.push(`${title.padEnd(10)}  ${told.join(', ')}`);
   }
   for (const { volume, code } of problems) lines.push(`failing     ${volume}: ${code}`);
+  for (const { to, isConnected, waiting, refused: codes } of status.forwards) {
+    const told = Object.entries(codes).map(([volume, code]) => `${volume} ${code}`);
+    const state = `${isConnected ? 'connected' : 'not connected'}, ${waiting} volumes wait`;
+    lines.push(`forward     ${to}: ${state}${told.map((one) => `; ${one}`).join('')}`);
+  }
   lines.push('', sessionTable(status), '', volumeTable(status));
   return lines.join('\n');
 }

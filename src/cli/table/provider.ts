@@ -2,6 +2,7 @@
 import { type Address, parseSize, SIZE_FORM } from '../../core/index.ts';
 import { parseAddress } from '../listen.ts';
 import { LOG_LEVEL_NAMES } from '../log-levels.ts';
+import { type ProviderAddress, parseProvider } from '../provider-address.ts';
 import {
   choice,
   count,
@@ -50,6 +51,13 @@ const tenants: OptionSpec<readonly NamedTenant[]> = {
     }),
 };
 
+const forward: OptionSpec<readonly ProviderAddress[]> = {
+  help: 'send what is committed here on to another provider; may be given several times',
+  placeholder: 'PROVIDER',
+  repeats: true,
+  parse: (texts) => texts.map(parseProvider),
+};
+
 /** What holds for an agent whose grant says nothing else. */
 const grantOptions = {
   quota: optional(size('SIZE', 'what the volumes of an agent may come to', '1T')),
@@ -83,6 +91,7 @@ export const serveSpec = {
     tenant: tenants,
     snapshotEvery: duration('between two snapshots of a volume that changes, as 1h'),
     ...keepOptions,
+    forward,
     nbd: address('export replicas and snapshots over NBD there: HOST:PORT or unix:PATH'),
     ...tlsOptions,
     http: address('metrics, health and status there: HOST:PORT or unix:PATH'),
@@ -95,7 +104,7 @@ export const serveSpec = {
     'ferry serve --repo s3://bucket/disks --listen 10.0.0.2:7007 --quota 500G',
     'ferry serve --config /etc/ferry/serve.yaml',
     'ferry serve --snapshot-every 1h --keep-hourly 24 --keep-daily 30 --http 127.0.0.1:9007',
-    'ferry serve --nbd unix:/run/ferry/nbd.sock',
+    'ferry serve --nbd unix:/run/ferry/nbd.sock --forward ferry://elsewhere.example.org:7007',
   ],
 } as const;
 

@@ -36,6 +36,11 @@ const snapshot = record({
   ...{ storedBytes: number, source: text, digest: text, tags: list(text), held: flag },
 });
 
+const forward = record({
+  ...{ to: text, isConnected: flag, waiting: number },
+  refused: { type: 'object', additionalProperties: text },
+});
+
 const failure = record({ code: text, message: text, hint: text });
 const byTenant = {
   type: 'object',
@@ -58,6 +63,7 @@ export const schemas = {
         ...{ version: text, uri: text, upMs: number, halfOpen: number },
         tenants: list(record({ name: text, repository: text })),
         ...{ sessions: list(session), volumes: list(volume), refused: counts, errors: counts },
+        forwards: list(forward),
       }),
     },
   },

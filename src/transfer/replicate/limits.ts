@@ -57,6 +57,9 @@ export const REQUESTS_MAX = 64;
 /** Volumes that one session may have open. */
 export const SESSION_VOLUMES_MAX = 1_024;
 
+/** Providers by which a volume is forwarded, one to the next. */
+export const HOPS_MAX = 8;
+
 /** The JSON of a request or an answer. */
 export const REQUEST_BYTES_MAX = 16 * KIB;
 

@@ -1,5 +1,5 @@
 /** Requests and their answers: JSON in METADATA, beside the facts that they are about. */
-import { FerryError } from '../../core/index.ts';
+import { FerryError, isHex, SHA256_BYTES } from '../../core/index.ts';
 import {
   decodeMetadata,
   encodeMetadata,
@@ -15,12 +15,15 @@ import {
   nameOf,
 } from '../../wire/index.ts';
 import { protocolBreach } from './errors.ts';
-import { REQUEST_BYTES_MAX } from './limits.ts';
+import { HOPS_MAX, REQUEST_BYTES_MAX } from './limits.ts';
 
 /** Of the agent. `request` is its choice; the answer repeats it. */
 export type Request =
-  /** With FACT_NAME and FACT_GEOMETRY: opens a volume under the message's number. */
-  | { readonly request: number; readonly ask: 'open' }
+  /**
+   * With FACT_NAME and FACT_GEOMETRY: opens a volume under the message's number. `via`: the
+   * providers by which it has come, by their fingerprints, the nearest one last.
+   */
+  | { readonly request: number; readonly ask: 'open'; readonly via?: readonly string[] }
   /** The hashes of chunks of OFFER_BYTES in an epoch that is the present one. */
   | {
       readonly request: number;
@@ -124,11 +127,18 @@ function jsonOf(bytes: Uint8Array): Request | Answer {
   const { answer, request, ask } = value as Record<string, unknown>;
   if (Number.isSafeInteger(answer)) return value as Answer;
   if (!Number.isSafeInteger(request)) throw protocolBreach('a request has no number');
-  if (ask === 'open' || ask === 'snapshot') return { request, ask } as Request;
+  if (ask === 'snapshot') return { request, ask } as Request;
+  if (ask === 'open') return { request, ask, via: viaOf(value) } as Request;
   const { epoch, offsetBytes, count } = value as Record<string, unknown>;
   const isWhole = [epoch, offsetBytes, count].every(
     (number) => Number.isSafeInteger(number) && (number as number) >= 0,
   );
   if (ask === 'hashes' && isWhole) return { request, ask, epoch, offsetBytes, count } as Request;
   throw protocolBreach(`a request asks for ${JSON.stringify(ask)?.slice(0, 40)}`);
+}
+
+function viaOf({ via = [] }: { readonly via?: unknown }): readonly string[] {
+  const isList = Array.isArray(via) && via.length <= HOPS_MAX;
+  if (isList && via.every((one) => typeof one === 'string' && isHex(one, SHA256_BYTES))) return via;
+  throw protocolBreach(`a volume that has come by over ${HOPS_MAX} providers, or by none`);
 }

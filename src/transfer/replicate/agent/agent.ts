@@ -38,6 +38,7 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   readonly #requests = new Map<number, PromiseWithResolvers<Told>>();
   readonly #offers = new Map<number, PromiseWithResolvers<Need>>();
   #count = 0;
+  #opened = 0;
   #room: PromiseWithResolvers<void> | undefined;
   readonly #over = Promise.withResolvers<never>();
   readonly #volumes = new Set<RemoteVolume>();
@@ -56,10 +57,14 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   }
 
   /** The replica of a volume; REPLICATE_REFUSED says why not. */
-  async open(name: string, sizeBytes: number): Promise<RemoteVolume> {
-    const number = this.#volumes.size + 1;
+  async open(name: string, sizeBytes: number, via?: readonly string[]): Promise<RemoteVolume> {
+    this.#opened += 1; // Before anything is waited for: several may be opened at once.
+    const number = this.#opened;
     const geometry = { sizeBytes, blockBytes: 4096, chunkBytes: 65_536 };
-    const { json } = await this.ask({ ask: 'open' }, { volume: number, name, geometry });
+    const { json } = await this.ask(
+      { ask: 'open', ...(via && { via }) },
+      { volume: number, name, geometry },
+    );
     const { replica, epoch, seenEpoch, isEmpty, mark } = json as unknown as OpenAnswer;
     const numbers = [epoch, seenEpoch].every((value) => Number.isSafeInteger(value));
     if (typeof replica !== 'string' || !numbers)

@@ -103,6 +103,15 @@ export class Layers implements AsyncDisposable {
     return this.#layers.at(-1)!;
   }
 
+  /** Providers by which its epochs come. */
+  get via(): readonly string[] {
+    return this.#state.via ?? [];
+  }
+
+  async comeBy(via: readonly string[]): Promise<void> {
+    if (via.join() !== this.via.join()) await this.#save({ via });
+  }
+
   /** Of the volume at its agent, and of the next epoch. */
   get sizeBytes(): number {
     return this.#state.sizeBytes;

@@ -185,7 +185,7 @@ export class ProviderSession implements SessionHandlers {
   }
 
   async #answer(told: Told, request: Request): Promise<Answered> {
-    if (request.ask === 'open') return { ...(await this.#open(told)) };
+    if (request.ask === 'open') return { ...(await this.#open(told, request.via)) };
     const { replica } = this.#boundOf(told.volume);
     if (request.ask === 'snapshot') {
       const { id, digest, storedBytes } = await replica.assemble();
@@ -195,16 +195,17 @@ export class ProviderSession implements SessionHandlers {
     return { hashes: await hashesOf(replica, request) };
   }
 
-  async #open({ volume, name, geometry }: Told) {
+  async #open({ volume, name, geometry }: Told, via?: readonly string[]) {
     if (name === undefined || geometry === undefined) {
       throw protocolBreach('a volume is opened without name or geometry');
     }
+    if (this.#bound.has(volume)) throw protocolBreach(`volume ${volume} is opened twice`);
     if (this.#bound.size >= SESSION_VOLUMES_MAX) {
       const message = `${SESSION_VOLUMES_MAX} volumes are open in this session`;
       throw new ReplicateError('REPLICATE_LIMIT', message, { hint: 'Use another session.' });
     }
     checkMay(this.#provider.policy, this.agent, 'write', name);
-    const replica = await this.#provider.take(this, name, geometry.sizeBytes);
+    const replica = await this.#provider.take(this, name, geometry.sizeBytes, via);
     this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
     const { id, epoch, seenEpoch, mark } = replica;
     return { replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty, ...(mark && { mark }) };

@@ -1,5 +1,5 @@
 /** Provider: the replicas of a tenant, and the sessions by which agents keep them up to date. */
-import { type Env, sha256, toHex } from '../../../core/index.ts';
+import { type Env, type Extent, sha256, toHex } from '../../../core/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../../store/index.ts';
 import type { Session, SessionHandlers } from '../../../wire/index.ts';
 import { ReplicateError } from '../errors.ts';
@@ -18,6 +18,8 @@ export type ProviderEvent =
       readonly volume: string;
       readonly epoch: number;
       readonly tally: Readonly<Tally>;
+      /** Ascending. */
+      readonly changed: readonly Extent[];
     }
   | { readonly event: 'snapshot'; readonly volume: string; readonly snapshot: Snapshot }
   | { readonly event: 'failed'; readonly volume: string | undefined; readonly error: unknown };
@@ -29,6 +31,8 @@ export type ProviderOptions = {
   readonly directory: string;
   readonly makeSnapshot: MakeSnapshot;
   readonly policy?: Policy;
+  /** Of this node: a volume that has come by it already is refused. */
+  readonly fingerprint?: string;
   /** Tests make it small. */
   readonly journalBytesDue?: number;
   readonly onEvent?: (event: ProviderEvent) => void;
@@ -116,7 +120,13 @@ export class Provider implements AsyncDisposable {
   }
 
   /** The replica, for `session` alone from now on. */
-  async take(session: ProviderSession, volume: string, sizeBytes: number): Promise<Replica> {
+  async take(
+    session: ProviderSession,
+    volume: string,
+    sizeBytes: number,
+    via: readonly string[] = [],
+  ): Promise<Replica> {
+    if (via.some((provider) => provider === this.#options.fingerprint)) throw loop(volume);
     const before = this.#volumes.get(volume)?.holder;
     // Only its own agent can take a volume away from a session.
     if (before !== undefined && before !== session && before.agent === session.agent) {
@@ -126,6 +136,7 @@ export class Provider implements AsyncDisposable {
     const held = this.#volumes.get(volume);
     if (held === undefined) throw closing();
     held.holder = session;
+    await replica.comeBy(via);
     this.#options.onEvent?.({ event: 'opened', volume, agent: session.agent });
     return replica;
   }
@@ -261,8 +272,8 @@ export class Provider implements AsyncDisposable {
       return;
     }
     if (held !== undefined) held.behindSinceMs = undefined;
-    const { epoch, tally } = event;
-    this.tell({ event: 'epoch', volume, epoch, tally });
+    const { epoch, tally, changed } = event;
+    this.tell({ event: 'epoch', volume, epoch, tally, changed });
   }
 
   #makeSnapshot: MakeSnapshot = (device, since, wish) => {
@@ -316,6 +327,12 @@ function lastSeenOf({ holder, seenMs }: Held): number {
 /** A name of the agent's choice makes no path here. */
 function folderOf(volume: string): string {
   return toHex(sha256(new TextEncoder().encode(volume))).slice(0, 32);
+}
+
+function loop(volume: string): ReplicateError {
+  return new ReplicateError('REPLICATE_LOOP', `${volume} has come by this provider already`, {
+    hint: 'Nothing is wrong: it is here. Providers may forward to each other.',
+  });
 }
 
 function closing(): ReplicateError {

@@ -14,6 +14,8 @@ export type ReplicaState = {
   readonly epoch: number;
   /** Its agent's own name for that epoch, if it gave one. */
   readonly mark?: string | undefined;
+  /** Providers by which its epochs have come, the nearest one last. */
+  readonly via?: readonly string[];
   /** Numbers of files, oldest first; the last one is written to. */
   readonly journals: readonly number[];
 };
@@ -50,12 +52,13 @@ export async function writeReplicaState(
 }
 
 function isState(value: Record<string, unknown>): value is ReplicaState {
-  const { volume, replica, owner, sizeBytes, snapshot, epoch, journals, mark } = value;
+  const { volume, replica, owner, sizeBytes, snapshot, epoch, journals, mark, via } = value;
   return (
     [volume, replica, owner].every((text) => typeof text === 'string') &&
     [sizeBytes, epoch].every((number) => Number.isSafeInteger(number)) &&
     (snapshot === null || typeof snapshot === 'string') &&
     (mark === undefined || typeof mark === 'string') &&
+    (via === undefined || Array.isArray(via)) &&
     Array.isArray(journals) &&
     journals.length > 0 &&
     journals.every((number) => Number.isSafeInteger(number))

@@ -44,7 +44,12 @@ export type MakeSnapshot = (
 
 export type EpochEvent =
   | { readonly event: 'begun'; readonly epoch: number }
-  | { readonly event: 'committed'; readonly epoch: number; readonly tally: Readonly<Tally> };
+  | {
+      readonly event: 'committed';
+      readonly epoch: number;
+      readonly tally: Readonly<Tally>;
+      readonly changed: readonly Extent[];
+    };
 
 export type ReplicaOptions = LayersOptions & {
   readonly makeSnapshot: MakeSnapshot;
@@ -111,6 +116,15 @@ export class Replica implements AsyncDisposable {
   /** Of the volume at its agent; the present epoch may have come before a resize. */
   get sizeBytes(): number {
     return this.#layers.sizeBytes;
+  }
+
+  /** Providers by which its epochs come, the nearest one last. */
+  get via(): readonly string[] {
+    return this.#layers.via;
+  }
+
+  comeBy(via: readonly string[]): Promise<void> {
+    return this.#inTurn(() => this.#layers.comeBy(via));
   }
 
   /** Nothing but zeroes: no epoch has come, and there is no snapshot. */
@@ -250,7 +264,9 @@ export class Replica implements AsyncDisposable {
       await journal.durable();
       this.#layers.apply(commit, pieces, attempt.cut.mark);
       this.#attempt = undefined;
-      this.#options.onEpoch?.({ event: 'committed', epoch: commit.epoch, tally: attempt.tally });
+      const { tally } = attempt;
+      const { epoch } = commit;
+      this.#options.onEpoch?.({ event: 'committed', epoch, tally, changed: pieces });
       this.#afterCommit();
       return true;
     });
