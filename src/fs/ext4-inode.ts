@@ -1,9 +1,9 @@
 /** An inode of ext4, and where the blocks of its file are: extents, or blocks of pointers. */
 import { crc32c, crc32cOfU32 } from './crc32c.ts';
-import { damaged, tooMuch } from './errors.ts';
+import { damaged } from './errors.ts';
 import type { Ext4 } from './ext4.ts';
 import { Fields } from './fields.ts';
-import { EXTENT_DEPTH_MAX, TREE_BLOCKS_MAX } from './limits.ts';
+import { EXTENT_DEPTH_MAX } from './limits.ts';
 
 const FLAG_EXTENTS = 0x80000;
 const FLAG_INLINE = 0x10000000;
@@ -86,14 +86,14 @@ function checkInode(fields: Fields, seed: number): void {
 /** All blocks of content, those that are only reserved too; not those of the tree itself. */
 export async function* fileRuns(fs: Ext4, inode: Ext4Inode): AsyncGenerator<FileRun> {
   if (!hasBlocks(inode)) return;
-  const budget = new Budget(`inode ${inode.number} of ${fs.device.name}`);
+  const what = `inode ${inode.number} of ${fs.device.name}`;
   const root = new Fields(
     inode.bytes.subarray(POINTERS_AT, POINTERS_AT + POINTERS_BYTES),
-    budget.what,
+    what,
     'little',
   );
-  if ((inode.flags & FLAG_EXTENTS) === 0) yield* pointedRuns(fs, root, budget);
-  else yield* extentRuns(fs, inode, root, undefined, budget);
+  if ((inode.flags & FLAG_EXTENTS) === 0) yield* pointedRuns(fs, root);
+  else yield* extentRuns(fs, inode, root, undefined);
 }
 
 /** Devices have numbers where others have blocks, and a short link its target. */
@@ -105,28 +105,11 @@ function hasBlocks({ isInUse, mode, flags, sizeBytes }: Ext4Inode): boolean {
   return type === TYPE_REGULAR || type === TYPE_DIRECTORY;
 }
 
-/** Blocks of a tree that are read for one file are counted: a loop would have no end. */
-class Budget {
-  readonly what: string;
-  #left = TREE_BLOCKS_MAX;
-
-  constructor(what: string) {
-    this.what = what;
-  }
-
-  take(): void {
-    this.#left -= 1;
-    if (this.#left < 0)
-      throw tooMuch(`${this.what}: more than ${TREE_BLOCKS_MAX} blocks of a tree`);
-  }
-}
-
 async function* extentRuns(
   fs: Ext4,
   inode: Ext4Inode,
   node: Fields,
   wantedDepth: number | undefined,
-  budget: Budget,
 ): AsyncGenerator<FileRun> {
   const { depth, count } = nodeHeader(node);
   if (depth > EXTENT_DEPTH_MAX || (wantedDepth !== undefined && depth !== wantedDepth)) {
@@ -138,11 +121,10 @@ async function* extentRuns(
       yield inside(fs, node, extentAt(node, at));
       continue;
     }
-    budget.take();
     const block = node.u32(at + 4) + node.u16(at + 8) * 2 ** 32;
-    const below = await fs.block(block, `${budget.what}: its extents`);
+    const below = await fs.treeBlock(block, `extents of inode ${inode.number}`);
     checkNode(fs, inode, below);
-    yield* extentRuns(fs, inode, below, depth - 1, budget);
+    yield* extentRuns(fs, inode, below, depth - 1);
   }
 }
 
@@ -187,7 +169,7 @@ function checkNode(
   if (node.u32(at) !== sum) throw damaged(`${node.what} have a wrong checksum`);
 }
 
-async function* pointedRuns(fs: Ext4, root: Fields, budget: Budget): AsyncGenerator<FileRun> {
+async function* pointedRuns(fs: Ext4, root: Fields): AsyncGenerator<FileRun> {
   const perBlock = fs.super.blockBytes / 4;
   let fileBlock = 0;
   for (let index = 0; index < DIRECT_POINTERS; index++, fileBlock++) {
@@ -196,7 +178,7 @@ async function* pointedRuns(fs: Ext4, root: Fields, budget: Budget): AsyncGenera
   }
   for (let depth = 1; depth <= 3; depth++) {
     const block = root.u32((DIRECT_POINTERS + depth - 1) * 4);
-    if (block !== 0) yield* indirect(fs, block, { depth, fileBlock }, budget);
+    if (block !== 0) yield* indirect(fs, block, { depth, fileBlock });
     fileBlock += perBlock ** depth;
   }
 }
@@ -205,10 +187,8 @@ async function* indirect(
   fs: Ext4,
   place: number,
   { depth, fileBlock: first }: { readonly depth: number; readonly fileBlock: number },
-  budget: Budget,
 ): AsyncGenerator<FileRun> {
-  budget.take();
-  const node = await fs.block(place, `${budget.what}: its pointers`);
+  const node = await fs.treeBlock(place, 'pointers of a file');
   const perBlock = node.length / 4;
   const step = perBlock ** (depth - 1);
   let run: FileRun | undefined;
@@ -217,7 +197,7 @@ async function* indirect(
     if (block === 0) continue;
     const fileBlock = first + index * step;
     if (depth > 1) {
-      yield* indirect(fs, block, { depth: depth - 1, fileBlock }, budget);
+      yield* indirect(fs, block, { depth: depth - 1, fileBlock });
     } else if (
       run !== undefined &&
       run.block + run.count === block &&

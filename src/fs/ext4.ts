@@ -3,11 +3,11 @@ import { Bitmap, fromHex } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import { crc16 } from './crc16.ts';
 import { crc32c, crc32cOfU32, crc32cWithout } from './crc32c.ts';
-import { damaged } from './errors.ts';
+import { damaged, tooMuch } from './errors.ts';
 import { type Ext4Inode, inodeOf } from './ext4-inode.ts';
 import { type Ext4Super, readExt4Super } from './ext4-super.ts';
 import { Fields } from './fields.ts';
-import { DESCRIPTOR_BLOCKS_KEPT } from './limits.ts';
+import { DESCRIPTOR_BLOCKS_KEPT, TREE_READS_PER_BLOCK_MAX } from './limits.ts';
 import { readFields } from './read-bytes.ts';
 import { TableCache } from './table-cache.ts';
 
@@ -42,6 +42,7 @@ export async function openExt4(device: Device): Promise<Ext4> {
 export class Ext4 {
   readonly device: Device;
   readonly super: Ext4Super;
+  #treeReads = 0;
   readonly #descriptors = new TableCache<Fields>(DESCRIPTOR_BLOCKS_KEPT);
 
   constructor(device: Device, ext4Super: Ext4Super) {
@@ -139,6 +140,15 @@ export class Ext4 {
     const block = inodeTable + Math.floor(at / blockBytes);
     const fields = await this.block(block, `inode ${number}`);
     return inodeOf(this, number, fields.take(at % blockBytes, inodeBytes));
+  }
+
+  /** A block of the tree of a file. FS_LIMIT if so many are asked for that files share theirs. */
+  treeBlock(number: number, what: string): Promise<Fields> {
+    this.#treeReads += 1;
+    if (this.#treeReads > this.super.blockCount * TREE_READS_PER_BLOCK_MAX) {
+      throw tooMuch(`${this.device.name}: ${what}: trees of files go round in circles`);
+    }
+    return this.block(number, what);
   }
 
   /** One block; FS_DAMAGED if there is none of that number. */

@@ -36,8 +36,11 @@ export const DESCRIPTOR_BLOCKS_KEPT = 64;
 /** ext4: the kernel refuses deeper trees of extents (EXT4_MAX_EXTENT_DEPTH). */
 export const EXTENT_DEPTH_MAX = 5;
 
-/** ext4: blocks of pointers that are read for one file: a file of 64 TiB has so many, not more. */
-export const TREE_BLOCKS_MAX = 2 ** 18;
+/**
+ * ext4: blocks of trees and pointers that are read, for each block that there is. They belong to
+ * one file each; a few are read again.
+ */
+export const TREE_READS_PER_BLOCK_MAX = 2;
 
 /** jbd2: what e2fsprogs and the kernel's tools take at most (JBD2_MAX_JOURNAL_BLOCKS). */
 export const LOG_BLOCKS_MAX = 10_240_000;

@@ -106,6 +106,15 @@ function isFrozen({ sequence, last }: Ext4Facts): boolean {
   return last !== undefined && last.sequence === (sequence - 1) >>> 0;
 }
 
+/** Nobody has mounted it, and it was not mounted: not even free blocks can have been discarded. */
+export function isUntouched(before: Ext4Facts, now: Ext4Facts): boolean {
+  return !isFrozen(now) && isSame(before, now);
+}
+
+export function isSame(a: Ext4Facts, b: Ext4Facts): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
 /** What was logged from `before` on, if all of that is known; or why it is not. */
 export async function logSince(
   before: Ext4Facts,

@@ -16,6 +16,8 @@ import { ext4Changes } from './ext4-changes.ts';
 import {
   attempted,
   type Ext4Facts,
+  isSame,
+  isUntouched,
   logSince,
   parseExt4Facts,
   type Settled,
@@ -131,15 +133,11 @@ function finisher(
     const systems: Kept[] = [];
     for (const { offsetBytes, lengthBytes, facts } of settled) {
       const again = await settledAt(device, { offsetBytes, lengthBytes });
-      if (!('facts' in again) || !isEqual(again.facts, facts)) return;
+      if (!('facts' in again) || !isSame(again.facts, facts)) return;
       systems.push({ offsetBytes, lengthBytes, facts });
     }
     await memory.remember(outcome.snapshot, { systems });
   };
-}
-
-function isEqual(a: Ext4Facts, b: Ext4Facts): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 async function changesSince(
@@ -164,7 +162,9 @@ async function changesSince(
     const { offsetBytes, lengthBytes, log } = system;
     changed.add({ offsetBytes: end, lengthBytes: offsetBytes - end });
     end = offsetBytes + log.fs.super.blockCount * log.fs.super.blockBytes;
-    const walk = await logSince(systems[index]!.facts, system);
+    const { facts } = systems[index]!;
+    if (isUntouched(facts, system.facts)) continue;
+    const walk = await logSince(facts, system);
     if ('reason' in walk) return walk;
     const before = await openExt4(part(snapshot, { offsetBytes, lengthBytes }));
     for await (const range of ext4Changes({ before, log, walk })) {
