@@ -30,6 +30,26 @@ test('before a command runs, only the command line and core are loaded', () => {
   );
 });
 
+test('threads start before the rest of a backup or a restore is loaded, and NBD code for NBD only', () => {
+  for (const command of ['backup', 'restore']) {
+    const first = [...loadedBy(join(root, `cli/commands/${command}.ts`))];
+    const others = first.filter(
+      (path) => !/^(?:cli\/commands|codec|core)\//.test(relative(root, path)),
+    );
+    assert.deepEqual(others, []);
+  }
+  for (const journey of ['take-snapshot', 'restore-snapshot']) {
+    const files = [...loadedBy(join(root, `cli/${journey}.ts`))].map((path) =>
+      relative(root, path),
+    );
+    assert.ok(files.includes('transfer/sources.ts'));
+    assert.deepEqual(
+      files.filter((file) => file.startsWith('nbd/')),
+      [],
+    );
+  }
+});
+
 /** Of packages that cost a tenth of a second or more, and one file that may name them. */
 const heavy = {
   '@(?:aws-sdk|smithy)/': 'objects/s3-client.ts',

@@ -16,48 +16,61 @@ export type DecodeStep = {
 };
 
 /**
- * Gives the plain bytes of every step in turn to `take`, which compares the hash: they are not
- * verified yet. What it keeps of them, it copies: they may be a view of a whole frame's section.
- * A section, and a result, is let go of after the last step that needs it.
+ * Gives the plain bytes of every step to `take`, which compares the hash: they are not verified
+ * yet. What it keeps of them, it copies: they may be a view of a whole frame's section. Plain
+ * records come first, frame by frame, so that one section is open at a time; then the patches, in
+ * their order. A result that others need is let go of after the last of them.
  */
 export function decodeSteps(
   frames: readonly Frame[],
   steps: readonly DecodeStep[],
   take: (bytes: Uint8Array, step: number) => void,
 ): void {
-  const lastUse = lastUses(frames, steps);
-  const sections = new Map<number, Section>();
+  const records = steps.map((step) => recordOf(frames, step));
+  const lastUse = lastUses(steps);
   const results = new Map<number, Result>();
-  for (const [number, step] of steps.entries()) {
-    const frame = frames[step.frame];
-    const record = frame?.records[step.record];
-    if (frame === undefined || record === undefined) {
-      throw damaged(`frame ${step.frame} has no record ${step.record}`);
-    }
-    const isParent = lastUse.results.has(number);
-    let result: Result;
-    if (record.parents.length === 0) {
-      const section = sections.get(step.frame) ?? sectionOf(frame);
-      sections.set(step.frame, section);
-      result = plainResult(section, record, isParent);
-    } else {
-      const parents = step.parents.map((parent) => results.get(parent)?.bytes);
-      result = patched(frame, step.record, record, parents);
-    }
-    take(result.bytes, number);
-    if (isParent) results.set(number, result);
+  const done = (result: Result, step: number) => {
+    take(result.bytes, step);
+    if (lastUse.has(step)) results.set(step, result);
     else if (result.memory !== undefined) chunkMemory.give(result.memory);
-    for (const parent of step.parents) {
-      if (lastUse.results.get(parent) !== number) continue;
+  };
+  for (const [frame, plain] of plainByFrame(steps, records)) {
+    const section = sectionOf(frames[frame]!);
+    for (const step of plain) done(plainResult(section, records[step]!, lastUse.has(step)), step);
+    sectionMemory.give(section.memory);
+  }
+  for (const [step, { frame, record, parents }] of steps.entries()) {
+    if (records[step]!.parents.length === 0) continue;
+    const dictionary = parents.map((parent) => results.get(parent)?.bytes);
+    done(patched(frames[frame]!, record, records[step]!, dictionary), step);
+    for (const parent of parents) {
+      if (lastUse.get(parent) !== step) continue;
       const { memory } = results.get(parent)!;
       if (memory !== undefined) chunkMemory.give(memory);
       results.delete(parent);
     }
-    if (lastUse.sections.get(step.frame) === number) {
-      sectionMemory.give(sections.get(step.frame)!.memory);
-      sections.delete(step.frame);
-    }
   }
+}
+
+function recordOf(frames: readonly Frame[], { frame, record }: DecodeStep): FrameRecord {
+  const found = frames[frame]?.records[record];
+  if (found === undefined) throw damaged(`frame ${frame} has no record ${record}`);
+  return found;
+}
+
+/** The steps that are plain, by the frame that they are in. */
+function plainByFrame(
+  steps: readonly DecodeStep[],
+  records: readonly FrameRecord[],
+): ReadonlyMap<number, number[]> {
+  const byFrame = new Map<number, number[]>();
+  for (const [step, { frame }] of steps.entries()) {
+    if (records[step]!.parents.length > 0) continue;
+    const known = byFrame.get(frame);
+    if (known === undefined) byFrame.set(frame, [step]);
+    else known.push(step);
+  }
+  return byFrame;
 }
 
 /** A frame's plain section; it may lie in the frame, and leave the memory for it unused. */
@@ -65,9 +78,9 @@ type Section = { readonly bytes: Uint8Array; readonly memory: Uint8Array };
 /** A decoded chunk, and what to give back once nobody looks at it. */
 type Result = { readonly bytes: Uint8Array; readonly memory: Uint8Array | undefined };
 
-/** Kept by each thread: a plan of small frames may have several open at a time. */
-const sectionMemory = new SpareMemory(4 * FRAME_RAW_MAX);
-const chunkMemory = new SpareMemory(FRAME_RAW_MAX);
+/** Kept by each thread from job to job. */
+const sectionMemory = new SpareMemory(FRAME_RAW_MAX);
+const chunkMemory = new SpareMemory(4 * FRAME_RAW_MAX);
 
 function sectionOf(frame: Frame): Section {
   const memory = sectionMemory.take(FRAME_RAW_MAX);
@@ -106,13 +119,11 @@ function patched(
   return { bytes, memory };
 }
 
-/** By frame, and by step that is a parent: the last step that needs it. */
-function lastUses(frames: readonly Frame[], steps: readonly DecodeStep[]) {
-  const sections = new Map<number, number>();
-  const results = new Map<number, number>();
-  for (const [number, { frame, record, parents }] of steps.entries()) {
-    if (frames[frame]?.records[record]?.parents.length === 0) sections.set(frame, number);
-    for (const parent of parents) results.set(parent, number);
+/** By step that is a parent: the last step that needs it. */
+function lastUses(steps: readonly DecodeStep[]): ReadonlyMap<number, number> {
+  const last = new Map<number, number>();
+  for (const [number, { parents }] of steps.entries()) {
+    for (const parent of parents) last.set(parent, number);
   }
-  return { sections, results };
+  return last;
 }

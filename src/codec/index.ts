@@ -45,7 +45,7 @@ export {
 export * from './limits.ts';
 export { decodePatch, encodePatch } from './patch.ts';
 export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
-export { type CodecPool, codecPool } from './pool.ts';
+export { type CodecPool, codecPool, worthThreads } from './pool.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
 export { SimilarTable, samplesPerChunk } from './similar.ts';
 export { isZero, withoutZeroMargins } from './zero.ts';

@@ -122,6 +122,8 @@ export type DecodeJob = {
   /** Copies the result of `step`, which must have that length, to `at` of the target. */
   readonly outputs: readonly DecodeOutput[];
   readonly target: SharedRange;
+  /** Both signatures of every step are compared; otherwise the ids of what is put out. */
+  readonly checksAll?: boolean;
 };
 
 export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob;
@@ -192,7 +194,7 @@ function match(job: MatchJob): number[][] {
 }
 
 function patch(job: PatchJob): PatchResult[] {
-  const known = parentsOf(job.plan);
+  const known = parentsOf(job);
   const target = bytesOf(job.target);
   let end = 0;
   return job.records.map(({ data, choices }) => {
@@ -212,28 +214,25 @@ function patch(job: PatchJob): PatchResult[] {
   });
 }
 
-/** Decodes the plan, compares every result with the two signatures that name it, and gives it. */
-function decodeVerified(plan: DecodePlan, take: (bytes: Uint8Array, step: number) => void): void {
+/** Decodes the plan; `take` gets each result, not verified, in the order of `decodeSteps`. */
+function decodePlan(plan: DecodePlan, take: (bytes: Uint8Array, step: number) => void): void {
   const frames = plan.frames.map((range, at) => framed(bytesOf(range), plan.places?.[at]));
-  const { matches } = signer(plan.signing);
-  decodeSteps(frames, plan.steps, (bytes, step) => {
-    verify(bytes, plan, step, matches);
-    take(bytes, step);
-  });
+  decodeSteps(frames, plan.steps, take);
 }
 
 function framed(stored: Uint8Array, place: FramePlace | undefined): Frame {
   return parseFrame(place === undefined ? stored : openFrame(stored, place).secret);
 }
 
+/** By its id, or by both signatures. What only others stand on shows in what they come to. */
 function verify(
+  { hasId, matches }: Signer,
   bytes: Uint8Array,
   plan: DecodePlan,
-  step: number,
-  matches: Signer['matches'],
+  { step, both }: { step: number; both: boolean },
 ): void {
   const id = plan.ids.subarray(step * SHA256_BYTES, (step + 1) * SHA256_BYTES);
-  if (matches(bytes, id, plan.checksums[step]!)) return;
+  if (both ? matches(bytes, id, plan.checksums[step]!) : hasId(bytes, id)) return;
   const name = Buffer.from(id).toString('hex', 0, 8);
   throw new CodecError('CODEC_MISMATCH', `chunk ${name} does not have the bytes of its hash`, {
     hint: 'The repository is damaged there: run `ferry check --read-data`.',
@@ -248,8 +247,12 @@ function decode(job: DecodeJob): undefined {
     if (known === undefined) wanted.set(output.step, [output]);
     else known.push(output);
   }
-  decodeVerified(job.plan, (bytes, number) => {
-    for (const { at, lengthBytes } of wanted.get(number) ?? []) {
+  const { plan, checksAll = false } = job;
+  const signatures = signer(plan.signing);
+  decodePlan(plan, (bytes, step) => {
+    const outputs = wanted.get(step) ?? [];
+    if (checksAll || outputs.length > 0) verify(signatures, bytes, plan, { step, both: checksAll });
+    for (const { at, lengthBytes } of outputs) {
       if (bytes.byteLength !== lengthBytes) {
         // Genuine content in the wrong place would overwrite its neighbours, or leave a gap.
         throw damaged(`a chunk has ${bytes.byteLength} bytes where ${lengthBytes} are wanted`);
@@ -257,13 +260,13 @@ function decode(job: DecodeJob): undefined {
       assert(at + bytes.byteLength <= target.byteLength, 'a chunk passes the end of the target');
       target.set(bytes, at);
     }
-    wanted.delete(number);
+    wanted.delete(step);
   });
   assert(wanted.size === 0, 'an output of a step that is not there');
 }
 
 function encode(job: EncodeJob): EncodeResult {
-  const known = parentsOf(job.plan);
+  const known = parentsOf(job);
   const chosen: number[] = [];
   const inputs: FrameInput[] = [];
   for (const record of job.records) {
@@ -297,15 +300,21 @@ function store(inputs: readonly FrameInput[], { compression, target, place }: En
 const shelf = new Shelf();
 
 /**
- * Valid until the next job. A parent that no longer decodes is no reason to fail: the chunks are
- * then stored plain.
+ * By step, those that are in choices; valid until the next job. A parent that no longer decodes is
+ * no reason to fail: the chunks are then stored plain.
  */
-function parentsOf(plan: DecodePlan): readonly Uint8Array[] {
+function parentsOf({ plan, records }: PatchJob | EncodeJob): readonly (Uint8Array | undefined)[] {
   if (plan.steps.length === 0) return [];
+  const wanted = new Set(records.flatMap(({ choices }) => choices.flatMap(({ steps }) => steps)));
+  const signatures = signer(plan.signing);
   try {
     const parents: Uint8Array[] = [];
     shelf.clear();
-    decodeVerified(plan, (bytes) => parents.push(shelf.put(bytes)));
+    decodePlan(plan, (bytes, step) => {
+      if (!wanted.has(step)) return;
+      verify(signatures, bytes, plan, { step, both: false });
+      parents[step] = shelf.put(bytes);
+    });
     return parents;
   } catch (error) {
     if (error instanceof CodecError) return [];

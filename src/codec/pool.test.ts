@@ -79,7 +79,7 @@ test('the digest job tells zero chunks, checksums and hashes', () =>
     }
   }));
 
-test('what is encoded is decoded, and compared with its two signatures', () =>
+test('what is encoded is decoded and compared with its id, in a check with both signatures', () =>
   onEveryPool(async (pool) => {
     const bytes = volume();
     const data = shared(bytes);
@@ -113,10 +113,10 @@ test('what is encoded is decoded, and compared with its two signatures', () =>
       name: 'CodecError',
       code: 'CODEC_MISMATCH',
     });
-    const wrongSum = { ...plan, checksums: Uint32Array.of(1) };
-    await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan: wrongSum, outputs, target }), {
-      code: 'CODEC_MISMATCH',
-    });
+    for (const wrong of [wrongId, { ...plan, checksums: Uint32Array.of(1) }]) {
+      const check = { kind: 'decode', plan: wrong, outputs: [], target, checksAll: true } as const;
+      await assert.rejects(pool.run<'decode'>(check), { code: 'CODEC_MISMATCH' });
+    }
     bytesOf(frame)[20] = bytesOf(frame)[20]! ^ 1;
     await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan, outputs, target }), {
       name: 'CodecError',

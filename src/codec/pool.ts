@@ -17,6 +17,13 @@ export interface CodecPool extends AsyncDisposable {
 type Waiting = { resolve(result: unknown): void; reject(error: CodecError): void };
 type Thread = { readonly port: WorkerPort; readonly waiting: Map<number, Waiting>; dead: boolean };
 
+/** Below this much data threads cost more time than they save. */
+const THREADS_FROM_BYTES = 8 * 1024 * 1024;
+
+export function worthThreads(dataBytes: number): boolean {
+  return dataBytes >= THREADS_FROM_BYTES;
+}
+
 /** Jobs work in memory of their own; what they make beside it is small, and dead at their end. */
 const YOUNG_MIB = 3;
 

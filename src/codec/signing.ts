@@ -19,6 +19,8 @@ export type Signer = {
   /** The id of content with this SHA-256. */
   idOf(hash: Uint8Array): Uint8Array;
   sign(bytes: Uint8Array): Signatures;
+  /** Whether the bytes have this id: nobody makes others that have. */
+  hasId(bytes: Uint8Array, id: Uint8Array): boolean;
   /** Whether the bytes have both signatures. */
   matches(bytes: Uint8Array, id: Uint8Array, checksum: number): boolean;
 };
@@ -30,20 +32,22 @@ export function signer(signing: Signing | undefined): Signer {
   const maskOf = shortHmac(signing.checksumKey, SHA256_BYTES);
   const masked = (bytes: Uint8Array, id: Uint8Array) =>
     (crc32(bytes) ^ firstWord(maskOf(id))) >>> 0;
+  const hasId = (bytes: Uint8Array, id: Uint8Array) => equalBytes(idOf(sha256(bytes)), id);
   return {
     idOf,
+    hasId,
     sign(bytes) {
       const hash = sha256(bytes);
       const id = idOf(hash);
       return { id, checksum: masked(bytes, id), hash };
     },
-    matches: (bytes, id, checksum) =>
-      masked(bytes, id) === checksum && equalBytes(idOf(sha256(bytes)), id),
+    matches: (bytes, id, checksum) => masked(bytes, id) === checksum && hasId(bytes, id),
   };
 }
 
 const plainSigner: Signer = {
   idOf: (hash) => hash,
+  hasId: (bytes, id) => equalBytes(sha256(bytes), id),
   sign(bytes) {
     const hash = sha256(bytes);
     return { id: hash, checksum: crc32(bytes), hash };

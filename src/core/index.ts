@@ -19,3 +19,4 @@ export * from './shared-run.ts';
 export * from './sibling-module.ts';
 export * from './size.ts';
 export * from './state-file.ts';
+export * from './uri.ts';

@@ -9,4 +9,4 @@ export { NAME_BYTES_MAX as EXPORT_NAME_BYTES_MAX } from './limits.ts';
 export { type NbdServer, type ServeOptions, serve } from './server.ts';
 export * from './threads/index.ts';
 export { type CredentialFiles, readCredentials, type ServeTlsOptions } from './tls.ts';
-export { formatUri, isUri, type NbdUri, parseUri, type UriCredentials } from './uri.ts';
+export { formatUri, type NbdUri, parseUri, type UriCredentials } from './uri.ts';

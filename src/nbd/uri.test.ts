@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Address } from '../core/index.ts';
-import { formatUri, isUri, parseUri } from './uri.ts';
+import { type Address, isUri } from '../core/index.ts';
+import { formatUri, parseUri } from './uri.ts';
 
 const plain = { noNullPrototype: true } as const;
 

@@ -81,10 +81,6 @@ function uriCredentials(
   return Object.keys(credentials).length > 0 ? credentials : undefined;
 }
 
-export function isUri(text: string): boolean {
-  return /^nbds?(\+unix|\+vsock)?:/i.test(text);
-}
-
 /** The inverse of `parseUri`; the default port is left out. */
 export function formatUri({ address, tls, exportName, credentials = {} }: NbdUri): string {
   const scheme = tls ? 'nbds' : 'nbd';

@@ -220,7 +220,8 @@ async function decodeSpan(
   }
   const target = { memory: new SharedArrayBuffer(0), at: 0, lengthBytes: 0 };
   for await (const { plan } of boundedPlans(objects, index, arena, chunks)) {
-    await run.options.pool.run<'decode'>({ kind: 'decode', plan, outputs: [], target });
+    const job = { kind: 'decode', plan, outputs: [], target, checksAll: true } as const;
+    await run.options.pool.run<'decode'>(job);
   }
   run.progress(bytes);
 }

@@ -6,7 +6,6 @@ import {
   bytesOf,
   type DecodePlan,
   type DecodeStep,
-  FRAME_RAW_MAX,
   type Frame,
   type FramePlace,
   type ParentReference,
@@ -26,16 +25,12 @@ const RECORD_OVERHEAD_BYTES = 256;
 /** What a frame costs however small it is. */
 const FRAME_OVERHEAD_BYTES = 4096;
 
-/** Memory that a plan with this frame needs at most: as stored, decompressed, parsed. */
+/** Memory that a frame of a plan needs, as stored and parsed; it is decompressed one at a time. */
 export function frameHeldBytes(table: PackTable, frame: number): number {
   const first = table.frameFirst[frame] ?? 0;
   const end = table.frameFirst[frame + 1] ?? table.count;
-  let plainBytes = 0;
-  for (let ordinal = first; ordinal < end; ordinal++) {
-    if (table.depths[ordinal] === 0) plainBytes += table.rawBytes[ordinal]!;
-  }
   const records = (end - first) * RECORD_OVERHEAD_BYTES + FRAME_OVERHEAD_BYTES;
-  return (table.frameBytes[frame] ?? 0) + Math.min(plainBytes, FRAME_RAW_MAX) + records;
+  return (table.frameBytes[frame] ?? 0) + records;
 }
 
 /** Hands out memory that workers see, and takes all of it back at once. */
@@ -104,7 +99,9 @@ export class FramePlan {
   readonly #parsed = new Map<number, Frame>();
   /** Per step: the frames that decoding it touches. */
   readonly #touched: Set<number>[] = [];
-  /** What decoding the plan needs beside its results, at most. */
+  /** Per step: whether others stand on it, or are to. */
+  readonly #isParent: boolean[] = [];
+  /** What decoding the plan needs beside what is put out: frames, and results that are parents. */
   heldBytes = 0;
 
   constructor(objects: ObjectStore, index: ChunkIndex, arena: Arena, held?: HeldFrames) {
@@ -123,6 +120,16 @@ export class FramePlan {
     return this.#frameNumbers.has(`${pack}/${table.frameOf(ordinal)}`);
   }
 
+  /** As `add`, for a dictionary: the result is kept while the plan is decoded. */
+  async addParent(location: Location): Promise<number> {
+    const step = await this.add(location);
+    if (this.#isParent[step] !== true) {
+      this.#isParent[step] = true;
+      this.heldBytes += location.table.rawBytes[location.ordinal]!;
+    }
+    return step;
+  }
+
   /** Adds what it takes to decode the record at `location`; returns the number of its step. */
   async add(location: Location): Promise<number> {
     const name = `${location.pack}:${location.ordinal}`;
@@ -135,7 +142,7 @@ export class FramePlan {
     const parents: number[] = [];
     if (table.depths[ordinal] !== 0) {
       for (const parent of await this.#parents(location, frame, record)) {
-        parents.push(await this.add(parent));
+        parents.push(await this.addParent(parent));
       }
     }
     const again = this.#stepNumbers.get(name); // Another call may have been faster.

@@ -31,7 +31,7 @@ export type PlannedChoice = {
  * A plan that would need more memory gets no further choices: what parents themselves stand on is
  * known only when they are read.
  */
-const PLAN_HELD_MAX = 8 * 1024 * 1024;
+const PLAN_HELD_MAX = 16 * 1024 * 1024;
 
 /** Former versions end their chains one earlier: what resembles them may still stand on them. */
 const CHAIN_DEPTH_MAX = PATCH_DEPTH_MAX - 1;
@@ -96,7 +96,7 @@ export async function planChain(plan: FramePlan, newest: Location): Promise<Plan
 async function stepOf(plan: FramePlan, location: Location): Promise<number | undefined> {
   if (plan.heldBytes > PLAN_HELD_MAX) return undefined;
   try {
-    return await plan.add(location);
+    return await plan.addParent(location);
   } catch (error) {
     if (!(error instanceof FerryError)) throw error;
     return undefined;

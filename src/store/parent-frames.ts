@@ -6,7 +6,7 @@ import { frameHeldBytes } from './frame-plan.ts';
 const HELD_BYTES_TARGET = 3 * 1024 * 1024;
 
 /** What a frame takes that parents stand on; which ones those are, only reading them tells. */
-const FRAME_BELOW_BYTES = 600 * 1024;
+const FRAME_BELOW_BYTES = 200 * 1024;
 
 export class ParentFrames {
   readonly #names = new Set<string>();

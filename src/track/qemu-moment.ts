@@ -3,7 +3,7 @@
  * file, and its dirty bitmaps stand still. See docs/internals/tracking.md.
  */
 import { type Env, type FileLock, hasCode, toHex, writeFully } from '../core/index.ts';
-import { connect, type NbdDevice } from '../nbd/index.ts';
+import type { NbdDevice } from '../nbd/index.ts';
 import { emptyQcow2 } from './empty-qcow2.ts';
 import { TrackError } from './errors.ts';
 import { bitmapContext } from './nbd-bitmap.ts';
@@ -140,6 +140,7 @@ class Stage {
     await this.#export(usable);
     const uri = `nbd+unix:///moment?socket=${encodeURIComponent(this.#nbdSocket)}`;
     const contexts = usable.map(({ name }) => bitmapContext(name));
+    const { connect } = await import('../nbd/index.ts');
     const device = await connect(this.#env, uri, { connections: 2, readOnly: true, contexts });
     return new QemuMoment(this, device, bitmap, frozen);
   }

@@ -1,6 +1,6 @@
 /** Opens what a person names as source or target: a path, `memory:SIZE`, an NBD URI. */
 import path from 'node:path';
-import { type Env, sha256, toHex } from '../core/index.ts';
+import { type Env, isUri, sha256, toHex } from '../core/index.ts';
 import {
   type Device,
   type OpenDeviceOptions,
@@ -8,9 +8,7 @@ import {
   openTarget,
   type Target,
 } from '../device/index.ts';
-import { connect, isUri } from '../nbd/index.ts';
 import { TransferError } from './errors.ts';
-import { anyLengthTarget } from './restore-target.ts';
 
 /** Connections to an NBD server that says that they see each other's writes. */
 const NBD_CONNECTIONS = 4;
@@ -26,6 +24,7 @@ export async function openSource(
   { readOnly, directIo = false, contexts = [] }: OpenSourceOptions,
 ): Promise<Device> {
   if (!isUri(source)) return openDevice(env.files, source, { readOnly, directIo });
+  const { connect } = await import('../nbd/index.ts'); // Most runs need none of it.
   return connect(env, source, { connections: NBD_CONNECTIONS, readOnly, contexts });
 }
 
@@ -40,6 +39,7 @@ export async function openRestoreTarget(
 ): Promise<Target> {
   if (isUri(target)) {
     const device = await openSource(env, target, { readOnly: false });
+    const { anyLengthTarget } = await import('./restore-target.ts');
     return { device: anyLengthTarget(device), zeroed: false };
   }
   if (target.startsWith('memory:')) {

@@ -1,8 +1,8 @@
 /** `ferry attach`: an export as a disk of this host's kernel, or as a file through FUSE. */
 import { resolve } from 'node:path';
-import { messageOf, nodeKernel } from '../../core/index.ts';
+import { isUri, messageOf, nodeKernel } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
-import { attachDevice, attachFile, connect, detachDevice, isUri } from '../../nbd/index.ts';
+import { attachDevice, attachFile, connect, detachDevice } from '../../nbd/index.ts';
 import { defaultVolumeName, openSource } from '../../transfer/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';

@@ -1,8 +1,8 @@
 /** `ferry export`: serves a file, a block device or memory over NBD. */
 import { resolve } from 'node:path';
-import { messageOf } from '../../core/index.ts';
+import { isUri, messageOf } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
-import { EXPORT_NAME_BYTES_MAX, isUri } from '../../nbd/index.ts';
+import { EXPORT_NAME_BYTES_MAX } from '../../nbd/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
 import {
   type TrackedExport,

@@ -41,6 +41,25 @@ test('what was written is read back, and 0 bytes are read at the end', async () 
   await file.close();
 });
 
+test('large writes at once go one after the other: all of them arrive, each failure is told', async () => {
+  const file = await files.open(at('large'), 'create');
+  const length = 300 * 1024;
+  const write = (number: number) =>
+    transfer(file, 'write', new Uint8Array(length).fill(number + 1), number * length);
+  assert.deepEqual(await Promise.all([0, 1, 2].map(write)), [length, length, length]);
+  const found = fs.readFileSync(file.path);
+  for (const number of [0, 1, 2]) {
+    const part = found.subarray(number * length, (number + 1) * length);
+    assert.ok(part.every((byte) => byte === number + 1));
+  }
+  const pending = [3, 4, 5].map(write);
+  const closing = file.close();
+  const outcomes = await Promise.allSettled(pending);
+  await closing;
+  const codes = outcomes.map((outcome) => outcome.status === 'rejected' && outcome.reason.code);
+  assert.deepEqual(codes.slice(1), ['ENV_CLOSED', 'ENV_CLOSED']);
+});
+
 test('a closed file answers ENV_CLOSED, also after its number was given to another', async () => {
   const file = await files.open(at('closed'), 'create');
   await file.close();

@@ -30,6 +30,12 @@ type Transfer = (
 /** What these mean is "this medium cannot punch here", not that it is broken. */
 const cannotPunch: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'ENODEV']);
 
+/**
+ * Buffered writes of this length go one after the other: the kernel lets one writer at a time into
+ * a file, and keeps the processors of the others busy with waiting.
+ */
+const WRITE_ALONE_BYTES = 256 * 1024;
+
 export class NodeFile implements OpenFile {
   readonly path: string;
   readonly #kind: FileKind;
@@ -37,6 +43,8 @@ export class NodeFile implements OpenFile {
   readonly #pageCache: PageCache | undefined;
   #fd: number;
   #closing: Promise<void> | undefined;
+  #isWritingAlone = false;
+  readonly #writes: (() => void)[] = [];
 
   constructor(path: string, fd: number, kind: FileKind, isDirect = false) {
     this.path = path;
@@ -58,7 +66,9 @@ export class NodeFile implements OpenFile {
 
   write(source: Uint8Array, offsetBytes: number, done: FileDone): void {
     if (this.#pageCache === undefined) this.#writeDirect(source, offsetBytes, done);
-    else this.#transfer('write to', fs.write, source, offsetBytes, done, 0);
+    else if (this.#kind === 'file' && source.byteLength >= WRITE_ALONE_BYTES) {
+      this.#writeAlone(source, offsetBytes, done);
+    } else this.#transfer('write to', fs.write, source, offsetBytes, done, 0);
   }
 
   readAtOnce(target: Uint8Array, offsetBytes: number): boolean {
@@ -163,6 +173,20 @@ export class NodeFile implements OpenFile {
       };
       this.#transfer('write to', fs.write, bounce.subarray(0, length), offsetBytes, written, 0);
     });
+  }
+
+  #writeAlone(source: Uint8Array, offsetBytes: number, done: FileDone): void {
+    if (this.#isWritingAlone) {
+      this.#writes.push(() => this.#writeAlone(source, offsetBytes, done));
+      return;
+    }
+    this.#isWritingAlone = true;
+    const written: FileDone = (error, count) => {
+      this.#isWritingAlone = false;
+      this.#writes.shift()?.();
+      done(error, count);
+    };
+    this.#transfer('write to', fs.write, source, offsetBytes, written, 0);
   }
 
   #transfer(

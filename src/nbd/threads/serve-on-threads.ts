@@ -1,11 +1,11 @@
 /** Serves files, block devices or memory over NBD from several threads of this process. */
-import type { Address, Env, Listener, Stream } from '../../core/index.ts';
+import { type Address, type Env, isUri, type Listener, type Stream } from '../../core/index.ts';
 import { type Device, memoryRegion, openDevice } from '../../device/index.ts';
 import { NbdError } from '../errors.ts';
 import { CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, SERVER_HELD_BYTES_MAX } from '../limits.ts';
 import type { NbdServer, ServeOptions } from '../server.ts';
 import { serverTls } from '../tls.ts';
-import { formatUri, isUri } from '../uri.ts';
+import { formatUri } from '../uri.ts';
 import { Crew } from './crew.ts';
 import { newDeviceMemory } from './guarded.ts';
 import { THREADS_MAX } from './limits.ts';

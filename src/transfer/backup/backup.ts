@@ -1,5 +1,5 @@
 /** Backs a device up: finds what changed since the newest snapshot, stores that, commits. */
-import { type CodecPool, type Compression, codecPool } from '../../codec/index.ts';
+import { type CodecPool, type Compression, codecPool, worthThreads } from '../../codec/index.ts';
 import { type Env, type Extent, hasCode, mapOrdered } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
@@ -67,9 +67,6 @@ export type BackupResult = {
 /** Batches that are being read at the same time. */
 const READS_IN_FLIGHT = 4;
 
-/** Below this much data threads cost more time than they save. */
-const THREADS_FROM_BYTES = 8 * 1024 * 1024;
-
 /** What a read error costs at most: a sector of today's disks. */
 const RESCUE_BYTES = 4096;
 
@@ -108,7 +105,7 @@ export async function backup(
 
 /** How many threads a backup of that device is worth. */
 export function backupThreads(env: Env, { sizeBytes }: Device): number {
-  return sizeBytes < THREADS_FROM_BYTES ? 0 : env.workers.parallelism;
+  return worthThreads(sizeBytes) ? env.workers.parallelism : 0;
 }
 
 /** What is read around a change: chunks, or leaves where a digest needs all of their content. */

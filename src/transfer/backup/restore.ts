@@ -35,10 +35,10 @@ export type RestoreResult = { readonly writtenBytes: number; readonly zeroBytes:
 const FLUSH_AHEAD_BYTES = 64 * 1024 * 1024;
 
 /** Plain bytes of one job. */
-const JOB_BYTES = 1024 * 1024;
+const JOB_BYTES = 2 * 1024 * 1024;
 
 /** From here on a job ends where a frame does, so that no frame is decoded twice. */
-const JOB_ENOUGH_BYTES = 768 * 1024;
+const JOB_ENOUGH_BYTES = 1536 * 1024;
 
 /**
  * What is wanted is sorted by where it is stored, so much of the volume at a time: where that is in
@@ -146,7 +146,7 @@ class RestoreRun {
     this.#options = options;
     // A job reads a few frames at once, and most of the time it waits for a store far away.
     const readers = Math.ceil((repository.objects.readsInFlight ?? 0) / READS_PER_JOB);
-    const memories = Array.from({ length: Math.max(pool.threads + 1, readers) }, () => ({
+    const memories = Array.from({ length: Math.max(pool.threads + 3, readers) }, () => ({
       target: new SharedArrayBuffer(JOB_BYTES),
       arena: new Arena(),
     }));

@@ -1,6 +1,6 @@
 /** The control socket of a running export: others ask for cuts, and read that moment. */
 import { type Env, FerryError, type Listener, type Stream } from '../../core/index.ts';
-import { type NbdServer, serve } from '../../nbd/index.ts';
+import type { NbdServer } from '../../nbd/index.ts';
 import {
   type ChangedRange,
   type Cut,
@@ -191,6 +191,7 @@ class Conversation implements AsyncDisposable {
       if (isLimited) moment.limitTo(widened(map, Number(alignBytes), device.sizeBytes));
     }
     const address = { kind: 'unix', path: momentSocket(path, this.#number) } as const;
+    const { serve } = await import('../../nbd/index.ts'); // A backup that asks needs none of it.
     this.#server = await serve(this.#env, { address, exports: new Map([['', moment]]) });
     const uri = this.#server.uriOf('');
     const told = map === undefined ? { ...lost } : { unsureRegions: map.unsureCount };

@@ -1,7 +1,6 @@
 /** The other side of the control socket: asks a running export, as a source of changes. */
 import { type Env, EnvError, hasCode } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
-import { connect } from '../../nbd/index.ts';
 import {
   type CannotSayReason,
   type ChangeAnswer,
@@ -121,6 +120,7 @@ async function ask(
   try {
     const begun = await asker.ask({ ask: 'cut', consumer, since: from, alignBytes, readsAll });
     onCut?.(begun.mark as string);
+    const { connect } = await import('../../nbd/index.ts');
     const served = await connect(env, begun.uri as string, {
       connections: MOMENT_CONNECTIONS,
       readOnly: true,
