@@ -1,4 +1,4 @@
-/** Bytes on the wire: each generation of a disk, replayed as writes; and what others need for it. */
+/** Bytes on the wire: generations of a disk, replayed as writes; and what others need for them. */
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { isZero } from '../src/codec/index.ts';

@@ -24,6 +24,7 @@ export function encodeNeed({ offer, count, wanted }: Need): Uint8Array {
   return writer.view();
 }
 
+/** The bits are a view of `body`. */
 export function decodeNeed(body: Uint8Array): Need {
   return decoding('NEED', () => {
     const reader = new ByteReader(body);

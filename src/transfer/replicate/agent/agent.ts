@@ -156,7 +156,8 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     const waiting = this.#offers.get(need.offer);
     if (waiting === undefined) throw protocolBreach(`a NEED for offer ${need.offer}`);
     this.#offers.delete(need.offer);
-    waiting.resolve(need);
+    // Whoever waits goes on later, when the message's memory belongs to another one.
+    waiting.resolve({ ...need, wanted: need.wanted.slice() });
   }
 }
 
