@@ -88,3 +88,24 @@ test('a large table grows beside the old one, within 24 bytes per entry and some
   }
   assert.deepEqual(found(table, prefixOf(0), 1), []);
 });
+
+test('very many that are alike are all found, those beside them too, and growing loses none', () => {
+  const table = new FingerprintTable();
+  const alike = 200_000;
+  // One behind the other they would take 20,000,000,000 steps.
+  for (let at = 0; at < alike; at++) table.add(7, 1, 1, at);
+  const words = new Uint32Array(alike * 4);
+  for (let at = 0; at < alike; at++) words.set([7, 2, 3, at], at * 4); // Of pack 2.
+  table.addAll(words, alike);
+  for (let at = 0; at < 3000; at++) table.add(7 + at, 9, 4, at);
+  assert.equal(table.count, 2 * alike + 3000);
+  for (const checksum of [1, 2]) {
+    let sum = 0;
+    table.candidates(7, checksum, (pack, ordinal) => {
+      sum += pack === checksum ? ordinal : Number.NaN;
+      return false;
+    });
+    assert.equal(sum, (alike * (alike - 1)) / 2);
+  }
+  for (const at of [0, 1, 2, 500, 2999]) assert.deepEqual(found(table, 7 + at, 9), [`4:${at}`]);
+});

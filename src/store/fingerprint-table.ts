@@ -15,6 +15,12 @@ const FULL = 0.85;
 
 const SLOTS_MIN = 1024;
 
+/**
+ * Slots that one entry is looked for in. Honest fingerprints hardly ever need as many; who makes
+ * millions that are alike would otherwise make each wait for all those before it.
+ */
+const PROBES_MAX = 1024;
+
 /** 64 MiB: tables of up to so many slots are merged when they grow. */
 const MERGED_SLOTS_MAX = 1 << 22;
 
@@ -34,6 +40,8 @@ class Flat {
   readonly slots: number;
   readonly words: Uint32Array;
   count = 0;
+  /** By prefix, what found no slot near enough: checksum, pack number + 1, ordinal. */
+  readonly #spilled = new Map<number, number[]>();
 
   constructor(slots: number) {
     assert(slots <= SLOTS_MAX, 'the index would not fit into memory');
@@ -50,20 +58,42 @@ class Flat {
   }
 
   insert(prefix: number, checksum: number, packPlusOne: number, ordinal: number): void {
+    this.count++;
     const { words } = this;
-    let at = this.#wordOf(prefix);
-    while (words[at + 2] !== 0) at = at + WORDS === words.length ? 0 : at + WORDS;
+    const at = this.#spilled.size > 0 && this.#spilled.has(prefix) ? -1 : this.#freeFor(prefix);
+    if (at === -1) {
+      const spilled = this.#spilled.get(prefix) ?? [];
+      if (spilled.length === 0) this.#spilled.set(prefix, spilled);
+      spilled.push(checksum, packPlusOne, ordinal);
+      return;
+    }
     words[at] = prefix;
     words[at + 1] = checksum;
     words[at + 2] = packPlusOne;
     words[at + 3] = ordinal;
-    this.count++;
   }
 
-  insertAll({ words }: Flat): void {
+  /** -1 if there is none near enough. */
+  #freeFor(prefix: number): number {
+    const { words } = this;
+    let at = this.#wordOf(prefix);
+    for (let left = PROBES_MAX; left > 0; left--) {
+      if (words[at + 2] === 0) return at;
+      at = at + WORDS === words.length ? 0 : at + WORDS;
+    }
+    return -1;
+  }
+
+  insertAll(from: Flat): void {
+    const { words } = from;
     for (let at = 0; at < words.length; at += WORDS) {
       if (words[at + 2] === 0) continue;
       this.insert(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
+    }
+    for (const [prefix, entries] of from.#spilled) {
+      for (let at = 0; at < entries.length; at += 3) {
+        this.insert(prefix, entries[at]!, entries[at + 1]!, entries[at + 2]!);
+      }
     }
   }
 
@@ -71,11 +101,21 @@ class Flat {
   visit(prefix: number, checksum: number | undefined, visit: Visit): boolean {
     const { words } = this;
     let at = this.#wordOf(prefix);
-    while (words[at + 2] !== 0) {
+    for (let left = PROBES_MAX; left > 0; left--) {
+      if (words[at + 2] === 0) return false;
       if (words[at] === prefix && (checksum === undefined || words[at + 1] === checksum)) {
         if (visit(words[at + 2]! - 1, words[at + 3]!)) return true;
       }
       at = at + WORDS === words.length ? 0 : at + WORDS;
+    }
+    return this.#visitSpilled(prefix, checksum, visit);
+  }
+
+  #visitSpilled(prefix: number, checksum: number | undefined, visit: Visit): boolean {
+    const entries = this.#spilled.get(prefix) ?? [];
+    for (let at = 0; at < entries.length; at += 3) {
+      if (checksum !== undefined && entries[at] !== checksum) continue;
+      if (visit(entries[at + 1]! - 1, entries[at + 2]!)) return true;
     }
     return false;
   }

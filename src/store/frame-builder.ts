@@ -26,7 +26,6 @@ import { HELD_FRAMES_BYTES, PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './lim
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { type Parents, type PatchParents, type PlannedChoice, planAll } from './parent-choice.ts';
-import { ParentFrames } from './parent-frames.ts';
 import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
 import type { TreeRecord } from './tree-record.ts';
@@ -36,6 +35,9 @@ const PATCH_WEIGHT = 1 / 8;
 
 /** Parents' frames of one job; what a job of patches needs, kept for the next. */
 const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
+
+/** A frame takes no further patch once what its parents stand on needs this much memory. */
+const PLAN_HELD_TARGET = 4 * 1024 * 1024;
 
 /** A chunk that is to be stored; its bytes are borrowed for the call. */
 export type NewChunk = {
@@ -57,7 +59,7 @@ type Announced = {
   readonly rawBytes: number;
   readonly skipBytes: number;
   /** Dictionaries to try. */
-  readonly choices: readonly Parents[];
+  readonly choices: readonly PlannedChoice[];
   /** The bytes are a patch already. */
   readonly patchOf: PatchParents | undefined;
 };
@@ -71,7 +73,11 @@ type OpenFrame = {
   /** With zero margins. */
   unfoldedBytes: number;
   weight: number;
-  readonly parentFrames: ParentFrames;
+  /** How to read the dictionaries; made as chunks come, for a frame ends where it grows large. */
+  readonly arena: Arena;
+  readonly plan: FramePlan;
+  /** Reads into the arena until it resolves. */
+  planning: Promise<void>;
 };
 
 type OpenPack = {
@@ -130,13 +136,31 @@ export class FrameBuilder implements AsyncDisposable {
     // A patch spells zeroes for nothing, and wants the whole chunk.
     const { from, to } =
       choices.length === 0 ? withoutZeroMargins(bytes) : { from: 0, to: rawBytes };
-    const parents = choices.flat();
-    const open = await this.#room(to - from, rawBytes, parents);
+    const { open, planned } = await this.#planned(to - from, rawBytes, choices);
     this.#announce(id, checksum, rawBytes);
-    this.#put(open, bytes.subarray(from, to), { rawBytes, skipBytes: from, choices });
-    for (const parent of parents) open.parentFrames.add(parent);
+    this.#put(open, bytes.subarray(from, to), { rawBytes, skipBytes: from, choices: planned });
     open.weight += (to - from) * (choices.length === 0 ? 1 : PATCH_WEIGHT);
-    if (open.weight >= FRAME_RAW_TARGET) await this.#dispatch();
+    const isFull = open.weight >= FRAME_RAW_TARGET || open.plan.heldBytes >= PLAN_HELD_TARGET;
+    if (isFull) await this.#dispatch();
+  }
+
+  /** Room for a chunk in the open frame, and its dictionaries in the frame's plan. */
+  async #planned(
+    lengthBytes: number,
+    rawBytes: number,
+    choices: readonly Parents[],
+  ): Promise<{ open: OpenFrame; planned: readonly PlannedChoice[] }> {
+    for (;;) {
+      const open = await this.#room(lengthBytes, rawBytes);
+      const planning = planAll(open.plan, choices);
+      open.planning = planning.then(
+        () => undefined,
+        () => undefined, // Thrown here.
+      );
+      const planned = await planning;
+      // A pack that was closed meanwhile has taken the frame with it.
+      if (this.#frame === open) return { open, planned };
+    }
   }
 
   /** Adds a chunk as the patch that was made of it. */
@@ -147,7 +171,7 @@ export class FrameBuilder implements AsyncDisposable {
     patchOf: PatchParents,
   ): Promise<void> {
     this.#check();
-    const open = await this.#room(patch.byteLength, rawBytes, []);
+    const open = await this.#room(patch.byteLength, rawBytes);
     this.#announce(id, checksum, rawBytes);
     this.#put(open, patch, { rawBytes, skipBytes: 0, choices: [], patchOf });
     open.weight += rawBytes * PATCH_WEIGHT;
@@ -166,7 +190,7 @@ export class FrameBuilder implements AsyncDisposable {
     record: {
       readonly rawBytes: number;
       readonly skipBytes: number;
-      readonly choices: readonly Parents[];
+      readonly choices: readonly PlannedChoice[];
       readonly patchOf?: PatchParents;
     },
   ): void {
@@ -178,14 +202,13 @@ export class FrameBuilder implements AsyncDisposable {
     open.unfoldedBytes += record.rawBytes;
   }
 
-  /** The open frame, with room for so many bytes of a chunk of this length, and its parents'. */
-  async #room(lengthBytes: number, rawBytes: number, parents: Parents): Promise<OpenFrame> {
+  /** The open frame, with room for so many bytes of a chunk of this length. */
+  async #room(lengthBytes: number, rawBytes: number): Promise<OpenFrame> {
     const frame = this.#frame;
     if (frame !== undefined) {
       const fits =
         frame.usedBytes + lengthBytes <= FRAME_RAW_MAX &&
-        frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX &&
-        frame.parentFrames.hasRoomFor(parents);
+        frame.unfoldedBytes + rawBytes <= FRAME_UNFOLDED_MAX;
       if (fits && frame.records.length < FRAME_RECORDS_MAX) return frame;
       await this.#dispatch();
     }
@@ -193,6 +216,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#check();
     const pack = this.#openPack();
     const first = pack.writer.table.count;
+    const arena = this.#arenas.pop() ?? new Arena();
     this.#frame = {
       memory,
       first,
@@ -201,7 +225,9 @@ export class FrameBuilder implements AsyncDisposable {
       usedBytes: 0,
       unfoldedBytes: 0,
       weight: 0,
-      parentFrames: new ParentFrames(),
+      arena,
+      plan: this.#plan(arena),
+      planning: Promise.resolve(),
     };
     return this.#frame;
   }
@@ -237,6 +263,7 @@ export class FrameBuilder implements AsyncDisposable {
         pack.writer.table.framedCount = end;
         this.#hold(pack.writer, bytes);
       } finally {
+        this.#release(frame.arena);
         this.#memories.give(frame.memory);
       }
     });
@@ -262,47 +289,48 @@ export class FrameBuilder implements AsyncDisposable {
 
   /** Runs `use` with a plan that may read frames of packs that are not sealed yet. */
   async planned<T>(use: (plan: FramePlan) => Promise<T>): Promise<T> {
-    const { objects, index } = this.#options;
     const arena = this.#arenas.pop() ?? new Arena();
-    const held: HeldFrames = (pack, frame, target) => this.#fillHeld(pack, frame, target);
     try {
-      return await use(new FramePlan(objects, index, arena, held));
+      return await use(this.#plan(arena));
     } finally {
-      arena.reset(ARENA_KEEP_BYTES);
-      this.#arenas.push(arena);
+      this.#release(arena);
     }
   }
 
-  #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
-    return this.planned((plan) => this.#encodePlanned(frame, pack, plan));
+  #plan(arena: Arena): FramePlan {
+    const { objects, index } = this.#options;
+    const held: HeldFrames = (pack, frame, target) => this.#fillHeld(pack, frame, target);
+    return new FramePlan(objects, index, arena, held);
   }
 
-  async #encodePlanned(frame: OpenFrame, pack: OpenPack, plan: FramePlan): Promise<EncodeResult> {
+  #release(arena: Arena): void {
+    arena.reset(ARENA_KEEP_BYTES);
+    this.#arenas.push(arena);
+  }
+
+  async #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
+    await frame.planning;
     const { pool, compression } = this.#options;
     const { table } = pack.writer;
-    const records: EncodeRecord[] = [];
-    const planned: PlannedChoice[][] = [];
-    for (const {
-      at,
-      lengthBytes,
-      rawBytes,
-      skipBytes,
-      choices: wanted,
-      patchOf,
-    } of frame.records) {
+    const records = frame.records.map((record): EncodeRecord => {
+      const { at, lengthBytes, rawBytes, skipBytes, patchOf } = record;
       const data: SharedRange = { memory: frame.memory.input, at, lengthBytes };
-      const usable = await planAll(plan, wanted);
-      planned.push(usable);
-      const choices = usable.map(({ choice }) => choice);
-      records.push({ data, rawBytes, skipBytes, choices, patchOf: patchOf?.references });
-    }
+      const choices = record.choices.map(({ choice }) => choice);
+      return { data, rawBytes, skipBytes, choices, patchOf: patchOf?.references };
+    });
     const { output } = frame.memory;
     const target = { memory: output, at: 0, lengthBytes: output.byteLength };
     const place = table.seal.place(frame.number);
-    const job = { kind: 'encode', records, plan: plan.finish(), compression, target } as const;
+    const job = {
+      kind: 'encode',
+      records,
+      plan: frame.plan.finish(),
+      compression,
+      target,
+    } as const;
     const result = await pool.run<'encode'>({ ...job, place });
-    for (const [at, { patchOf }] of frame.records.entries()) {
-      const stands = patchOf ?? planned[at]![result.chosen[at]!]?.patchOf;
+    for (const [at, { patchOf, choices }] of frame.records.entries()) {
+      const stands = patchOf ?? choices[result.chosen[at]!]?.patchOf;
       if (stands === undefined) continue;
       table.depths[frame.first + at] = stands.depth;
       table.touched[frame.first + at] = stands.touched;
