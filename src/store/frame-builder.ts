@@ -20,21 +20,19 @@ import {
 import type { Random } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
-import { Arena, FramePlan, type HeldFrames } from './frame-plan.ts';
+import type { FramePlan } from './frame-plan.ts';
 import { FrameRing } from './frame-ring.ts';
 import { HELD_FRAMES_BYTES, PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { type Parents, type PatchParents, type PlannedChoice, planAll } from './parent-choice.ts';
+import { type OpenPlan, PlanSource } from './plan-source.ts';
 import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
 import type { TreeRecord } from './tree-record.ts';
 
 /** A chunk that will probably become a patch fills a frame's target only this much. */
 const PATCH_WEIGHT = 1 / 8;
-
-/** Parents' frames of one job; what a job of patches needs, kept for the next. */
-const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
 
 /** A frame takes no further patch once what its parents stand on needs this much memory. */
 const PLAN_HELD_TARGET = 4 * 1024 * 1024;
@@ -74,9 +72,8 @@ type OpenFrame = {
   unfoldedBytes: number;
   weight: number;
   /** How to read the dictionaries; made as chunks come, for a frame ends where it grows large. */
-  readonly arena: Arena;
-  readonly plan: FramePlan;
-  /** Reads into the arena until it resolves. */
+  readonly reading: OpenPlan;
+  /** Reads into the plan's memory until it resolves. */
   planning: Promise<void>;
 };
 
@@ -114,14 +111,16 @@ export class FrameBuilder implements AsyncDisposable {
   #failure: unknown;
   #closing = false;
   readonly #packs: PackWriter[] = [];
-  /** As many as there were jobs at once. */
-  readonly #arenas: Arena[] = [];
+  readonly #plans: PlanSource;
   readonly #held = new FrameRing(HELD_FRAMES_BYTES);
   /** Every pack that was begun. */
   readonly packIds: string[] = [];
 
   constructor(options: FrameBuilderOptions) {
     this.#options = options;
+    this.#plans = new PlanSource(options.objects, options.index, (pack, frame, target) =>
+      this.#fillHeld(pack, frame, target),
+    );
     const memories = Array.from({ length: options.pool.threads + 2 }, () => ({
       input: new SharedArrayBuffer(FRAME_RAW_MAX),
       output: new SharedArrayBuffer(FRAME_STORED_MAX + FRAME_SEAL_BYTES),
@@ -140,7 +139,8 @@ export class FrameBuilder implements AsyncDisposable {
     this.#announce(id, checksum, rawBytes);
     this.#put(open, bytes.subarray(from, to), { rawBytes, skipBytes: from, choices: planned });
     open.weight += (to - from) * (choices.length === 0 ? 1 : PATCH_WEIGHT);
-    const isFull = open.weight >= FRAME_RAW_TARGET || open.plan.heldBytes >= PLAN_HELD_TARGET;
+    const isFull =
+      open.weight >= FRAME_RAW_TARGET || open.reading.plan.heldBytes >= PLAN_HELD_TARGET;
     if (isFull) await this.#dispatch();
   }
 
@@ -152,7 +152,7 @@ export class FrameBuilder implements AsyncDisposable {
   ): Promise<{ open: OpenFrame; planned: readonly PlannedChoice[] }> {
     for (;;) {
       const open = await this.#room(lengthBytes, rawBytes);
-      const planning = planAll(open.plan, choices);
+      const planning = planAll(open.reading.plan, choices);
       open.planning = planning.then(
         () => undefined,
         () => undefined, // Thrown here.
@@ -216,7 +216,6 @@ export class FrameBuilder implements AsyncDisposable {
     this.#check();
     const pack = this.#openPack();
     const first = pack.writer.table.count;
-    const arena = this.#arenas.pop() ?? new Arena();
     this.#frame = {
       memory,
       first,
@@ -225,8 +224,7 @@ export class FrameBuilder implements AsyncDisposable {
       usedBytes: 0,
       unfoldedBytes: 0,
       weight: 0,
-      arena,
-      plan: this.#plan(arena),
+      reading: this.#plans.take(),
       planning: Promise.resolve(),
     };
     return this.#frame;
@@ -263,7 +261,7 @@ export class FrameBuilder implements AsyncDisposable {
         pack.writer.table.framedCount = end;
         this.#hold(pack.writer, bytes);
       } finally {
-        this.#release(frame.arena);
+        this.#plans.give(frame.reading);
         this.#memories.give(frame.memory);
       }
     });
@@ -288,24 +286,8 @@ export class FrameBuilder implements AsyncDisposable {
   }
 
   /** Runs `use` with a plan that may read frames of packs that are not sealed yet. */
-  async planned<T>(use: (plan: FramePlan) => Promise<T>): Promise<T> {
-    const arena = this.#arenas.pop() ?? new Arena();
-    try {
-      return await use(this.#plan(arena));
-    } finally {
-      this.#release(arena);
-    }
-  }
-
-  #plan(arena: Arena): FramePlan {
-    const { objects, index } = this.#options;
-    const held: HeldFrames = (pack, frame, target) => this.#fillHeld(pack, frame, target);
-    return new FramePlan(objects, index, arena, held);
-  }
-
-  #release(arena: Arena): void {
-    arena.reset(ARENA_KEEP_BYTES);
-    this.#arenas.push(arena);
+  planned<T>(use: (plan: FramePlan) => Promise<T>): Promise<T> {
+    return this.#plans.planned(use);
   }
 
   async #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
@@ -324,7 +306,7 @@ export class FrameBuilder implements AsyncDisposable {
     const job = {
       kind: 'encode',
       records,
-      plan: frame.plan.finish(),
+      plan: frame.reading.plan.finish(),
       compression,
       target,
     } as const;
