@@ -50,9 +50,12 @@ export function crc32c(crc: number, bytes: Uint8Array): number {
 
 /** Goes on from `crc` with a number of 32 bits, as it lies on a disk of that byte order. */
 export function crc32cOfU32(crc: number, value: number, order: 'big' | 'little'): number {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, order === 'little');
-  return crc32c(crc, bytes);
+  let sum = crc;
+  for (let index = 0; index < 4; index++) {
+    const shift = 8 * (order === 'little' ? index : 3 - index);
+    sum = (sum >>> 8) ^ tables[0]![(sum ^ (value >>> shift)) & 0xff]!;
+  }
+  return sum >>> 0;
 }
 
 /** Of a structure that holds its own checksum: those bytes count as zero. */

@@ -127,7 +127,11 @@ export class Ext4 {
     }
     const used = new Bitmap(Math.ceil(group.blockCount / perCluster));
     for (let bit = 0; bit < used.size; bit++) {
-      if (((bytes[bit >>> 3]! >>> (bit & 7)) & 1) !== 0) used.set(bit);
+      const byte = bytes[bit >>> 3]!;
+      if (byte === 0xff && (bit & 7) === 0 && bit + 8 <= used.size) {
+        used.setRange(bit, 8);
+        bit += 7;
+      } else if (((byte >>> (bit & 7)) & 1) !== 0) used.set(bit);
     }
     return used;
   }

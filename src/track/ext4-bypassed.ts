@@ -55,7 +55,8 @@ async function has(
   const { blockBytes } = fs.super;
   const wanted = Math.floor(offsetBytes / blockBytes);
   for await (const { fileBlock, block, count } of fileRuns(fs, inode)) {
-    if (fileBlock > wanted || wanted >= fileBlock + count) continue;
+    if (fileBlock > wanted) return false; // They ascend.
+    if (wanted >= fileBlock + count) continue;
     const fields = await fs.block(block + wanted - fileBlock, 'the content of a file');
     const at = offsetBytes % blockBytes;
     const text = Buffer.from(fields.take(at, signatures[0]!.length)).toString('latin1');
