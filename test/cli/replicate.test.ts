@@ -78,11 +78,22 @@ test('what an agent replicates once is restored from the repository of the provi
   assert.equal(other.epoch, 1);
   assert.ok(Number(other.knownBytes) >= MIB && Number(other.sentBytes) < 80_000);
   await checkRestored(here, 'copy@latest');
+  const told = linesOf((await run(ferryPath, ['status', '--json'], provider(here))).stdout)[0]!;
+  const volumes = told.volumes as { volume: string; epoch: number }[];
+  assert.deepEqual(
+    volumes.map(({ volume, epoch }) => [volume, epoch]),
+    [
+      ['copy', 1],
+      ['disk', third.epoch],
+    ],
+  );
   here.serving.child.kill('SIGTERM');
   const { exitCode, stderr } = await here.serving.child.finished();
   assert.equal(exitCode, 0);
   for (const line of linesOf(stderr)) assert.equal(line.level, 'info', String(line.msg));
   assert.equal((await stat(here.path('state/node'))).mode & 0o077, 0);
+  const stopped = await run(ferryPath, ['status', '--json'], provider(here));
+  assert.deepEqual([stopped.exitCode, JSON.parse(stopped.stderr).code], [1, 'CLI_NO_PROVIDER']);
 });
 
 test('a token is good for one use, and a node that was revoked is not let in', async () => {
