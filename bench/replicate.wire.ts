@@ -1,5 +1,13 @@
 /** Bytes on the wire: generations of a disk, replayed as writes; and what others need for them. */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { isZero } from '../src/codec/index.ts';
 import { nodeEnv } from '../src/core/index.ts';
@@ -168,12 +176,10 @@ async function theirs(
     BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: 'yes',
   };
   const execute = async ([program = '', ...words]: readonly string[]) => {
-    const counted = () =>
-      existsSync(counts) ? readFileSync(counts, 'utf8').split('\n').map(Number) : [];
-    const sum = (all: readonly number[]) => all.reduce((total, one) => total + one, 0);
-    const before = sum(counted());
+    rmSync(counts, { recursive: true, force: true });
     await runOk(program, words, { env, cwd: folder, timeoutMs: 200_000 });
-    return sum(counted()) - before;
+    const all = readdirSync(counts).map((name) => readFileSync(join(counts, name), 'utf8'));
+    return all.reduce((sum, text) => sum + Number(text), 0);
   };
   const init = peer.init(place);
   if (init !== undefined) await execute(init);
