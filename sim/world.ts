@@ -88,6 +88,7 @@ export class World {
   #clock(process: SimulatedProcess): Clock {
     return {
       monotonicMs: () => this.nowMs,
+      bootMs: () => this.nowMs,
       wallMs: () => Math.floor(this.#wallOffsetMs + this.nowMs),
       after: (delayMs, run) => process.schedule(delayMs, 'timer', run),
     };

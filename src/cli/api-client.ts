@@ -11,6 +11,8 @@ export type Asked = {
   readonly method?: 'GET' | 'POST';
   readonly path: string;
   readonly body?: object;
+  /** It may take so long; ten seconds by default. */
+  readonly timeoutMs?: number;
 };
 
 /** CLI_NO_PROVIDER if nobody answers there; what the API says otherwise. */
@@ -41,7 +43,7 @@ export async function apiSockets(files: Files, directory: string): Promise<strin
 
 function exchange(
   address: Address,
-  { method = 'GET', path, body }: Asked,
+  { method = 'GET', path, body, timeoutMs = TIMEOUT_MS }: Asked,
 ): Promise<{ status: number; text: string }> {
   const place =
     address.kind === 'unix'
@@ -51,7 +53,7 @@ function exchange(
   const headers = sent === undefined ? {} : { 'content-type': 'application/json' };
   return new Promise((resolve, reject) => {
     const fail = (error: unknown) => reject(noProvider(address, messageOf(error), error));
-    const options = { ...place, method, path, headers, timeout: TIMEOUT_MS, agent: false };
+    const options = { ...place, method, path, headers, timeout: timeoutMs, agent: false };
     const asking = request(options, (response) => {
       const parts: Buffer[] = [];
       let bytes = 0;
@@ -65,7 +67,7 @@ function exchange(
         resolve({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString('utf8') });
       });
     });
-    asking.on('timeout', () => asking.destroy(new Error(`no answer in ${TIMEOUT_MS / 1000} s`)));
+    asking.on('timeout', () => asking.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
     asking.on('error', fail);
     asking.end(sent);
   });

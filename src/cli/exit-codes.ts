@@ -4,6 +4,7 @@ import { FerryError } from '../core/index.ts';
 import type { StoreErrorCode } from '../store/index.ts';
 import type { TrackErrorCode } from '../track/index.ts';
 import type { TransferErrorCode } from '../transfer/index.ts';
+import type { ReplicateErrorCode } from '../transfer/replicate/index.ts';
 import type { CliErrorCode } from './errors.ts';
 
 export const exitStatus = {
@@ -15,6 +16,8 @@ export const exitStatus = {
   noRepository: 10,
   locked: 11,
   wrongPassword: 12,
+  /** The volume is written elsewhere, or may be: this node must not. */
+  fenced: 13,
   /** A damaged or missing object that the log names. */
   damage: 20,
   /** The audit found a change that its source had not told. */
@@ -27,7 +30,13 @@ export const exitStatus = {
   terminated: 143,
 } as const;
 
-type Code = CliErrorCode | CodecErrorCode | StoreErrorCode | TrackErrorCode | TransferErrorCode;
+type Code =
+  | CliErrorCode
+  | CodecErrorCode
+  | ReplicateErrorCode
+  | StoreErrorCode
+  | TrackErrorCode
+  | TransferErrorCode;
 
 /** Codes that are not here mean `failed`. */
 const statusByCode: Readonly<Partial<Record<Code, number>>> = {
@@ -43,6 +52,7 @@ const statusByCode: Readonly<Partial<Record<Code, number>>> = {
   STORE_BUSY: exitStatus.locked,
   STORE_OWNED: exitStatus.locked,
   TRACK_BUSY: exitStatus.locked,
+  REPLICATE_FENCED: exitStatus.fenced,
   STORE_DAMAGED: exitStatus.damage,
   STORE_MISSING: exitStatus.damage,
   STORE_ROLLED_BACK: exitStatus.damage,

@@ -4,14 +4,18 @@ import { confirmed, type Device, DeviceError } from '../device/index.ts';
 import { connectProvider } from '../service/index.ts';
 import type { TrackedExport } from '../transfer/export/index.ts';
 import {
+  type AgentAuthority,
   EPOCH_BYTES_DUE,
   type EpochReport,
   type Held,
+  type Lease,
+  Mandate,
   PRE_IMAGE_BYTES_MAX,
   Replication,
   TrackedSource,
 } from '../transfer/replicate/index.ts';
 import type { LaneMode } from '../wire/index.ts';
+import { digestOf } from './authority.ts';
 import type { Context } from './context.ts';
 import { nodeOf } from './node.ts';
 import type { State } from './output.ts';
@@ -27,6 +31,9 @@ export type ReplicatedOptions = {
   readonly to: readonly ProviderAddress[];
   readonly intervalMs: number;
   readonly lane: LaneMode;
+  readonly authority: AgentAuthority;
+  /** One for each provider, or none. */
+  readonly leases: readonly Lease[];
   /** A flush waits so long for all providers; undefined: it does not. */
   readonly syncMs: number | undefined;
 };
@@ -53,9 +60,12 @@ export async function replicatedExport(
   options: ReplicatedOptions,
 ): Promise<ReplicatedExport> {
   const { exported, volume, directory, roomBytesMax, to, syncMs } = options;
+  const { authority, leases } = options;
+  const { gate } = exported;
   const { env } = context;
   const preImages = exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX);
   const node = await nodeOf(context);
+  let isServed = false;
   const targets = to.map((provider, index): Target => {
     const { device } = exported;
     const source = new TrackedSource({
@@ -63,8 +73,16 @@ export async function replicatedExport(
       ...{ number: index, preImages },
     });
     const teller = new Teller(context, volume, provider.written);
+    const lease = leases[index];
+    const mandate = new Mandate({
+      ...{ clock: env.clock, authority, gate, digestOf: () => digestOf(context, device) },
+      ...(lease !== undefined && { lease }),
+      onTrouble: (error) => context.output.warn(messageOf(error)),
+      // Before it is served, the failure itself says so.
+      onFenced: (error) => (isServed ? tellFenced(context, volume, error) : undefined),
+    });
     const replication = new Replication(env, {
-      ...{ name: volume, source, intervalMs: options.intervalMs },
+      ...{ name: volume, source, intervalMs: options.intervalMs, mandate },
       connect: () => connectProvider(env, { ...provider, ...node, lane: options.lane }),
       onEpoch: (report, held) => teller.epoch(report, held, replication),
       onTrouble: (error, againMs) => teller.trouble(error, againMs),
@@ -81,12 +99,18 @@ export async function replicatedExport(
     await Promise.all(targets.map(({ replication }) => replication.finish(0)));
     throw error;
   }
+  isServed = true;
   const confirm = () => confirmation(context, volume, targets, syncMs!);
   return {
     device: syncMs === undefined ? exported.device : confirmed(exported.device, confirm),
     state: () => stateOf(targets),
     finish: () => finish(context, volume, targets),
   };
+}
+
+function tellFenced({ output }: Context, volume: string, { message, hint }: DeviceError): void {
+  output.status({ state: 'fenced', volume }, '');
+  output.warn(`writes are refused from now on: ${message}\n  ${hint}`);
 }
 
 /** DEVICE_IO if the providers do not have it in time: the writer must not believe that they do. */

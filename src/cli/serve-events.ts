@@ -26,6 +26,10 @@ export function tellEvent(output: Output, log: Log, event: ServerEvent): void {
     const { volume, tenant, epoch, tally } = event;
     const text = `${nameOf(tenant, volume)} is at epoch ${epoch}`;
     log.debug({ event: 'epoch', tenant, volume, epoch, ...tally }, text);
+  } else if (event.event === 'promoted') {
+    const { volume, tenant, authority, isForced } = event;
+    const text = `${nameOf(tenant, volume)} is written here from now on`;
+    log.info({ event: 'promoted', tenant, volume, authority, isForced }, text);
   } else if (event.event === 'paired') {
     const { name, tenant } = event;
     log.info({ event: 'paired', agent: name, tenant }, `paired with ${name}`);

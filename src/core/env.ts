@@ -23,6 +23,8 @@ export interface Env {
 export interface Clock {
   /** Never goes back; for durations and deadlines. Its zero means nothing. */
   monotonicMs(): number;
+  /** As `monotonicMs`, but goes on while the host sleeps; in steps of some milliseconds. */
+  bootMs(): number;
   /** Milliseconds since 1970 as the host believes; for people only, no safety rests on it. */
   wallMs(): number;
   /** Runs `run` once after `delayMs`. */

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { confirmed } from './confirmed.ts';
 import { delayed, deviceSuite, readOnlyDeviceSuite } from './device.suite.ts';
-import { FUA } from './device.ts';
+import { DeviceError, FUA } from './device.ts';
 import { MEMORY_SLAB_BYTES } from './limits.ts';
 import { memory } from './memory.ts';
 import { readOnly } from './read-only.ts';
 import { slice } from './slice.ts';
+import { WriteGate } from './write-gate.ts';
 
 for (const slow of [false, true]) {
   const label = slow ? ' over a device that answers later' : '';
@@ -32,6 +33,16 @@ for (const slow of [false, true]) {
       const base = memory('base', content.byteLength);
       await base.write(content, 0, 0);
       const device = confirmed(slow ? delayed(base, later) : base, async () => undefined);
+      return { device, close: () => base[Symbol.asyncDispose]() };
+    },
+  });
+
+  deviceSuite({
+    name: `write gate${label}`,
+    make: async (content) => {
+      const base = memory('base', content.byteLength);
+      await base.write(content, 0, 0);
+      const device = new WriteGate(slow ? delayed(base, later) : base);
       return { device, close: () => base[Symbol.asyncDispose]() };
     },
   });
@@ -90,4 +101,33 @@ test('a flush and a forced write wait for the confirmation, other writes do not'
   waiting[1]!.reject(new Error('too late'));
   await Promise.all([forced, flushed]);
   assert.deepEqual(settled.sort(), ['forced', 'too late']);
+});
+
+test('a gate that refuses answers those who wait, and all that come later', async () => {
+  const gate = new WriteGate(memory('base', 100));
+  await gate.close();
+  const waiting = gate.write(Uint8Array.of(1), 0, 0);
+  const error = new DeviceError('DEVICE_READ_ONLY', 'written elsewhere', { hint: 'See there.' });
+  gate.refuse(error);
+  await assert.rejects(async () => waiting, error);
+  for (const call of [() => gate.zero(1, 0, 0), () => gate.trim(1, 0, 0), () => gate.flush()]) {
+    await assert.rejects(async () => call(), error);
+  }
+  await gate.read(new Uint8Array(1), 0);
+});
+
+test('what was done is acknowledged only once that may be', async () => {
+  let wait: PromiseWithResolvers<void> | undefined;
+  const base = memory('base', 100);
+  const gate = new WriteGate(base, () => wait?.promise);
+  await gate.write(Uint8Array.of(1), 0, 0);
+  wait = Promise.withResolvers();
+  const order: string[] = [];
+  const done = Promise.resolve(gate.write(Uint8Array.of(2), 0, 0)).then(() => order.push('write'));
+  order.push('waits');
+  const { resolve } = wait;
+  wait = undefined;
+  resolve();
+  await done;
+  assert.deepEqual(order, ['waits', 'write']);
 });

@@ -12,3 +12,4 @@ export * from './read-only.ts';
 export * from './shared-memory.ts';
 export * from './slice.ts';
 export * from './tracking.ts';
+export * from './write-gate.ts';

@@ -284,6 +284,7 @@ test('requests can be kept below a rate', () =>
     const clock = {
       ...env.clock,
       monotonicMs: () => nowMs,
+      bootMs: () => nowMs,
       after: (delayMs: number, run: () => void) => {
         if (delayMs < 2_000) {
           waits.push(delayMs);

@@ -183,6 +183,7 @@ test('clocks that are apart by hours change nothing, neither trust nor lag', asy
   let offsetMs = 0;
   const shifted = {
     monotonicMs: () => clock.monotonicMs(),
+    bootMs: () => clock.bootMs(),
     wallMs: () => clock.wallMs() + offsetMs,
     after: clock.after.bind(clock),
   };

@@ -114,7 +114,7 @@ test('two providers mirror each other, a third one behind them has all, and noth
     event.event === 'failed' && hasCode(event.error, 'REPLICATE_VOLUME_TAKEN');
   await second.event(taken);
   const own = toHex((await second.node('provider')).identity.fingerprint);
-  await assert.rejects(mail.open('ring', KIB, [own]), { remoteCode: 'REPLICATE_LOOP' });
+  await assert.rejects(mail.open('ring', KIB, { via: [own] }), { remoteCode: 'REPLICATE_LOOP' });
   assert.deepEqual(back.forwarder.status.refused, {});
   const epochs = second.counts.volumes.get('')!.get('mail')!.epochs;
   assert.equal(epochs, 1, 'its own volume did not come back');

@@ -177,7 +177,7 @@ export class Forwarder {
       let remote = volumes.get(volume);
       const { sizeBytes } = replica;
       if (remote?.facts.sizeBytes !== sizeBytes) {
-        remote = await agent.open(volume, sizeBytes, [...replica.via, own]);
+        remote = await agent.open(volume, sizeBytes, { via: [...replica.via, own] });
         volumes.set(volume, remote);
       }
       const changed = changes.take(remote.held.mark);

@@ -15,4 +15,4 @@ export { replicaExports } from './replica-exports.ts';
 export { ReplicaServer, type ReplicaServerOptions, type ServerEvent } from './replica-server.ts';
 export { runSchedule } from './schedule.ts';
 export type { Observed, Status } from './status.ts';
-export { FIRST_TENANT, TENANT_NAME, type TenantOptions } from './tenant.ts';
+export { FIRST_TENANT, TENANT_NAME, type TenantOptions, tenantOf } from './tenant.ts';

@@ -46,6 +46,7 @@ test('who waits for a rate or for hours is let go at once when the session ends'
   const timers: (() => void)[] = [];
   const clock = {
     monotonicMs: () => 0,
+    bootMs: () => 0,
     wallMs: () => new Date(2026, 0, 5, 12, 0).getTime(),
     after: (_delayMs: number, run: () => void) => {
       timers.push(run);

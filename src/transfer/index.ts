@@ -6,6 +6,7 @@ export {
   estimateCost,
   readPrices,
 } from './cost.ts';
+export { deviceDigest } from './device-digest.ts';
 export {
   checkRawTarget,
   type Disk,

@@ -2,6 +2,7 @@
 import type { Env, OpenFile } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import type { CutEpoch, EpochSource, Held } from './replicate/index.ts';
+import { Attempt } from './replicate/provider/attempt.ts';
 import { Journal } from './replicate/provider/journal.ts';
 import { Layers } from './replicate/provider/layers.ts';
 import type { Plant, TrackedModel } from './replicate-simulation.suite.ts';
@@ -14,6 +15,13 @@ export type Planted = Plant & {
 export const planted: Readonly<Record<string, Planted>> = {
   'a block that was overwritten is sent as it is now': {
     source: (model) => changed(model, async (cut) => ({ ...cut, device: live(model, cut.device) })),
+  },
+  'one block of an epoch is superseded by what it holds now': {
+    source: (model) =>
+      changed(model, async (cut) => ({ ...cut, device: live(model, cut.device, 1) })),
+  },
+  'an epoch is committed before all of it has come': {
+    plant: () => replaced(Attempt.prototype, 'isComplete', () => true),
   },
   'the cursor moves when an epoch is cut': {
     source: (model) =>
@@ -68,13 +76,16 @@ function withCut(model: TrackedModel, cut: EpochSource['cut']): EpochSource {
   return { sizeBytes: model.sizeBytes, cut };
 }
 
-/** Reads from the volume itself, which goes on being written. */
-function live(model: TrackedModel, device: Device): Device {
+/** Some reads are made from the volume itself, which goes on being written. */
+function live(model: TrackedModel, device: Device, count = Infinity): Device {
+  let left = count;
   return new Proxy(device, {
     get(target, key) {
       if (key === 'read') {
         return async (bytes: Uint8Array, offsetBytes: number) => {
           await target.read(bytes, offsetBytes);
+          left -= 1;
+          if (left < 0) return;
           bytes.set(model.content.subarray(offsetBytes, offsetBytes + bytes.byteLength));
         };
       }
@@ -92,7 +103,7 @@ function toNow(model: TrackedModel): CutEpoch['acknowledged'] {
 }
 
 /** Files with `part` in their path say that they are durable, and are not. */
-function withoutSync(env: Env, part: string): Env {
+export function withoutSync(env: Env, part: string): Env {
   const open: Env['files']['open'] = async (path, mode, options) => {
     const file = await env.files.open(path, mode, options);
     if (!path.includes(part)) return file;
@@ -107,7 +118,7 @@ function withoutSync(env: Env, part: string): Env {
   return { ...env, files: { ...env.files, open } };
 }
 
-function replaced<T extends object, K extends keyof T>(
+export function replaced<T extends object, K extends keyof T>(
   prototype: T,
   key: K,
   method: T[K],

@@ -40,6 +40,8 @@ export class TrackedModel implements EpochSource {
   cursor: (Held & { readonly count: number }) | undefined;
   /** Patches against what a block held at another cut than the one that is there. */
   oldBytesFrom = (number: number): number => number;
+  /** While a promoted volume comes back. */
+  isBringingBack = false;
   readonly #env: Env;
   readonly #writtenAt = new Map<number, number>();
   #count = 0;
@@ -239,7 +241,7 @@ class Run {
   }
 }
 
-function connect(env: Env): Promise<Agent> {
+export function connect(env: Env): Promise<Agent> {
   return Agent.connect(async (handlers) => {
     const { session } = await dialSession({
       ...{ env, identity: 'provider', handlers, streamLanes: 2, lane: 'tls' },
@@ -249,7 +251,7 @@ function connect(env: Env): Promise<Agent> {
   });
 }
 
-async function serve(env: Env, streamLanes: number): Promise<void> {
+export async function serve(env: Env, streamLanes: number): Promise<Provider> {
   const objects = await directoryStore(env.files, '/repo', env.random);
   const repository = await Repository.open(env, objects);
   const makeSnapshot = makeSnapshotIn(env, repository);
@@ -261,10 +263,11 @@ async function serve(env: Env, streamLanes: number): Promise<void> {
     admit: () => ({ identity: 'agent', open: (session) => provider.open(session, 'agent') }),
   });
   await env.net.listen(ADDRESS, (stream) => host.accept(stream));
+  return provider;
 }
 
 /** Once faults have stopped, and all is acknowledged. */
-async function checkEqual(env: Env, model: TrackedModel): Promise<void> {
+export async function checkEqual(env: Env, model: TrackedModel): Promise<void> {
   const objects = await directoryStore(env.files, '/repo', env.random);
   await using repository = await Repository.open(env, objects);
   const makeSnapshot = makeSnapshotIn(env, repository);

@@ -1,7 +1,7 @@
 /** `ferry export`: serves a file, a block device or memory over NBD. */
 import { resolve } from 'node:path';
 import { isUri, messageOf } from '../../core/index.ts';
-import type { Device } from '../../device/index.ts';
+import type { Device, Permit } from '../../device/index.ts';
 import { EXPORT_NAME_BYTES_MAX } from '../../nbd/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
 import {
@@ -17,8 +17,11 @@ import {
   openSource,
   originOf,
 } from '../../transfer/index.ts';
+import { type AgentAuthority, Lease, ReplicateError } from '../../transfer/replicate/index.ts';
+import { authorityOf } from '../authority.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
+import { exportPromoted, promotedVolume } from '../promoted-export.ts';
 import { type ReplicatedExport, replicatedExport } from '../replicated-export.ts';
 import { serveUntilStopped } from '../serving.ts';
 import type { Run, Values } from '../spec.ts';
@@ -32,6 +35,8 @@ const INTERVAL_MS = 1_000;
 export const run: Run<typeof exportSpec> = async (context, values) => {
   const { env, output } = context;
   const { source, readOnly, directIo, threads } = values;
+  const promoted = promotedVolume(source);
+  if (promoted !== undefined) return await exportPromoted(context, promoted, values);
   checkReplicated(values);
   if (threads > 1 && isUri(source)) {
     throw usageError('--threads is for files, block devices and memory', 'ferry export');
@@ -50,8 +55,11 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   await using image = isQcow2 ? await openDisk(env, source, { format: 'qcow2' }) : null;
   await using file = isQcow2 ? null : await openSource(env, source, { readOnly, directIo });
   const base = (image?.device ?? file)!;
-  await using exported = await trackedOf(context, values, base);
-  const replicated = await replicatedOf(context, values, exported);
+  const authority = await mayWrite(context, values, name);
+  const leases: Lease[] = [];
+  const permit = () => waitOf(leases);
+  await using exported = await trackedOf(context, values, { base, permit });
+  const replicated = await replicatedOf(context, values, { exported, authority, leases });
   const device = replicated?.device ?? exported?.device ?? base;
   try {
     await serveUntilStopped(context, {
@@ -69,8 +77,44 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   } finally {
     await replicated?.finish();
   }
+  if (exported?.gate.refusal !== undefined) {
+    const { message, hint } = exported.gate.refusal;
+    throw new ReplicateError('REPLICATE_FENCED', message, { hint });
+  }
   output.summary({ state: 'stopped', name }, `${name} is served no longer`);
 };
+
+/** REPLICATE_FENCED if the volume is written elsewhere; undefined for what is no volume. */
+async function mayWrite(
+  context: Context,
+  { source, to, readOnly }: Values<typeof exportSpec>,
+  name: string,
+): Promise<AgentAuthority | undefined> {
+  if (source.startsWith('memory:') || !isVolumeName(name)) return undefined;
+  const authority = await authorityOf(context, name);
+  // One that was only offered is asked for at the provider.
+  const mayAsk = to.length > 0 && authority.standing.role === 'stopped';
+  if (!readOnly && !mayAsk) authority.check();
+  return authority;
+}
+
+function isVolumeName(name: string): boolean {
+  try {
+    checkVolumeName(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** While one provider was not heard for too long. */
+function waitOf(leases: readonly Lease[]): Promise<void> | undefined {
+  for (const lease of leases) {
+    const wait = lease.permit();
+    if (wait !== undefined) return wait;
+  }
+  return undefined;
+}
 
 /** No client may ask for a longer one, and none sees an empty one in a list. */
 function checkName(name: string): void {
@@ -81,10 +125,10 @@ function checkName(name: string): void {
 }
 
 function checkReplicated({ to, source, threads, ...values }: Values<typeof exportSpec>): void {
-  const { sync, interval, readOnly, untracked } = values;
+  const { sync, interval, fence, readOnly, untracked } = values;
   if (to.length === 0) {
-    if (sync === undefined && interval === undefined) return;
-    throw usageError('--sync and --interval need --to: which provider?', 'ferry export');
+    if (sync === undefined && interval === undefined && fence === undefined) return;
+    throw usageError('--sync, --fence and --interval need --to: where?', 'ferry export');
   }
   const why = source.startsWith('memory:')
     ? 'memory is forgotten at the end, and cannot be replicated'
@@ -94,17 +138,25 @@ function checkReplicated({ to, source, threads, ...values }: Values<typeof expor
   if (why !== undefined) throw usageError(why, 'ferry export');
 }
 
+type Parts = {
+  readonly exported: TrackedExport | undefined;
+  readonly authority: AgentAuthority | undefined;
+  readonly leases: Lease[];
+};
+
 async function replicatedOf(
   context: Context,
-  { source, name, to, interval, sync, lane, momentRoom }: Values<typeof exportSpec>,
-  exported: TrackedExport | undefined,
+  { source, name, to, interval, sync, lane, momentRoom, fence }: Values<typeof exportSpec>,
+  { exported, authority, leases }: Parts,
 ): Promise<ReplicatedExport | undefined> {
-  if (exported === undefined || to.length === 0) return undefined;
+  if (exported === undefined || authority === undefined || to.length === 0) return undefined;
+  if (fence !== undefined) leases.push(...to.map(() => new Lease(context.env.clock, fence)));
   const volume = name ?? defaultVolumeName(source);
   return await replicatedExport(context, {
     ...{ volume, exported, to, lane, syncMs: sync, intervalMs: interval ?? INTERVAL_MS },
     directory: trackerDirectory(resolve(context.settings.stateDirectory), volume),
     roomBytesMax: momentRoom,
+    ...{ authority, leases },
   });
 }
 
@@ -120,7 +172,7 @@ async function trackedOf(
     threads,
     momentRoom,
   }: Values<typeof exportSpec>,
-  base: Device,
+  { base, permit }: { readonly base: Device; readonly permit: Permit },
 ): Promise<TrackedExport | undefined> {
   const isForgotten = source.startsWith('memory:');
   if (readOnly || untracked || isForgotten) return undefined;
@@ -138,7 +190,7 @@ async function trackedOf(
     return undefined;
   }
   const exported = await trackedExport(env, {
-    base,
+    ...{ base, permit },
     volume: name,
     sourcePath: isUri(source) ? undefined : resolve(source),
     origin: originOf(source),

@@ -2,6 +2,7 @@
 import { messageOf } from '../../core/index.ts';
 import { connectProvider } from '../../service/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
+import { fenceExport } from '../../transfer/export/index.ts';
 import {
   comparedSource,
   type EpochReport,
@@ -9,7 +10,9 @@ import {
   type Held,
   type KeepResult,
   keepReplica,
+  Mandate,
 } from '../../transfer/replicate/index.ts';
+import { authorityOf } from '../authority.ts';
 import { type BackupSource, openBackupSource } from '../backup-source.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
@@ -18,6 +21,7 @@ import { interruption } from '../interrupted.ts';
 import { nodeOf } from '../node.ts';
 import type { Progress } from '../progress.ts';
 import { snapshotName } from '../repository.ts';
+import { reverse } from '../reverse.ts';
 import { formatDuration, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { replicateSpec } from '../table/replication.ts';
@@ -37,19 +41,22 @@ const GIVE_UP_MS = 120_000;
 export const run: Run<typeof replicateSpec> = async (context: Context, values) => {
   const { env, output, signal } = context;
   const { source, to, once, lane } = values;
-  if (once && values.interval !== undefined) {
-    throw usageError('--once and --interval exclude each other', 'ferry replicate');
+  const ways = [once, values.reverse, values.interval !== undefined];
+  if (ways.filter((isWanted) => isWanted).length > 1) {
+    throw usageError('--once, --reverse and --interval exclude each other', 'ferry replicate');
   }
+  if (values.reverse) return await reverse(context, values);
   const node = await nodeOf(context);
   await using from = await openBackupSource(context, source, noOptions);
   const name = values.name ?? from.volume;
   checkVolumeName(name);
+  const mandate = await mandateOf(context, from);
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('comparing', from.device.sizeBytes);
   let result: KeepResult;
   try {
     result = await keepReplica(env, {
-      ...{ name, source: epochsOf(context, from, name, progress), signal },
+      ...{ name, source: epochsOf(context, from, name, progress), signal, mandate },
       ...(once ? { giveUpMs: GIVE_UP_MS } : { intervalMs: values.interval ?? INTERVAL_MS }),
       connect: () => connectProvider(env, { ...to, ...node, lane }),
       onEpoch: (report, held) => tellEpoch(context, name, report, held),
@@ -69,6 +76,19 @@ export const run: Run<typeof replicateSpec> = async (context: Context, values) =
   progress.finish();
   tellEnd(context, name, result, env.clock.monotonicMs() - startMs);
 };
+
+/** REPLICATE_FENCED if the volume is written elsewhere; its running export then hears of it. */
+async function mandateOf(context: Context, { volume, running }: BackupSource): Promise<Mandate> {
+  const { env } = context;
+  const authority = await authorityOf(context, volume);
+  const { clock } = env;
+  return new Mandate({
+    ...{ clock, authority },
+    onFenced: async (error) => {
+      if (running !== undefined) await fenceExport(env, running, error);
+    },
+  });
+}
 
 function epochsOf(
   context: Context,

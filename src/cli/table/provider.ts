@@ -4,6 +4,7 @@ import { parseAddress } from '../listen.ts';
 import { LOG_LEVEL_NAMES } from '../log-levels.ts';
 import { type ProviderAddress, parseProvider } from '../provider-address.ts';
 import {
+  argument,
   choice,
   count,
   duration,
@@ -127,6 +128,33 @@ export const statusSpec = {
   examples: ['ferry status', 'ferry status 127.0.0.1:9007 --json'],
 } as const;
 
+export const promoteSpec = {
+  name: 'promote',
+  summary: 'have this provider write a volume that an agent wrote',
+  details: [
+    'With the agent connected (`ferry export --to`) it is a planned move: the agent stops its',
+    'writers, sends the rest, both digests are compared, and nothing is lost. Without the agent,',
+    '--force promotes the last epoch that is whole here, and what is known of the loss is told.',
+    'From then on the agent may not write any more: when it returns, its export refuses writes,',
+    'and what it wrote meanwhile becomes a volume of its own here, VOL.branch-DAY-N.',
+    '',
+    '`ferry export replica:VOL` serves the promoted volume, writable; `ferry replicate --reverse`',
+    'on the old machine brings back what differs. Works beside a running `ferry serve` with the',
+    'same state directory, or with --repo without one. The same once more changes nothing.',
+    '',
+    'An agent with --fence lease stops by itself: --force waits until it surely has.',
+  ].join('\n'),
+  arguments: {
+    volume: argument('VOL', 'a volume that an agent keeps present here'),
+  },
+  options: {
+    force: flag('promote though the agent is not there to agree'),
+    agentIsDead: flag('with --force: do not wait for the end of its lease, it is surely off'),
+    tenant: text('NAME', 'whose volume it is'),
+  },
+  examples: ['ferry promote web', 'ferry promote web --force'],
+} as const;
+
 /** `default` takes back what was granted. */
 const sizeOrDefault = (help: string): OptionSpec<number | 'default' | undefined> => ({
   ...{ help, placeholder: 'SIZE' },
@@ -174,5 +202,6 @@ export const peersSpec = {
 export const providerCommands: readonly TableEntry[] = [
   entry(serveSpec, () => import('../commands/serve.ts')),
   entry(statusSpec, () => import('../commands/status.ts')),
+  entry(promoteSpec, () => import('../commands/promote.ts')),
   entry(peersSpec, () => import('../commands/peers.ts')),
 ];

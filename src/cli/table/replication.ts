@@ -60,6 +60,11 @@ export const replicateSpec = {
     'A SOURCE that is exported (`ferry export SOURCE --name VOL`) is replicated through that:',
     'each epoch is one moment of the volume, and only what changed is read. Any other SOURCE is',
     'read whole and compared each time; it should not be written to meanwhile.',
+    '',
+    'With --reverse: SOURCE becomes what the provider made of it since `ferry promote`. What was',
+    'written on either side since the last common epoch is compared and fetched; what is only',
+    'here is kept there first, as VOL.branch-DAY-N. When both digests are equal, this side writes',
+    'again.',
   ].join('\n'),
   arguments: {
     source: argument(
@@ -74,12 +79,14 @@ export const replicateSpec = {
     }),
     to,
     once: flag('send one epoch, make a snapshot of it, end'),
+    reverse: flag('bring a promoted volume back: only what differs is fetched'),
     interval: duration('between two epochs; 1s by default'),
     lane,
   },
   examples: [
     'ferry replicate disk.img --to ferry://backup.example.org:7007 --once',
     'ferry replicate web --to ferry://backup.example.org:7007 --interval 1s',
+    'ferry replicate disk.img --name web --to ferry://backup.example.org:7007 --reverse',
   ],
 } as const;
 

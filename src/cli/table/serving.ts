@@ -62,6 +62,18 @@ const syncOption: OptionSpec<number | undefined> = {
   parse: (texts) => duration('').parse(texts),
 };
 
+const fenceOption: OptionSpec<number | undefined> = {
+  placeholder: 'lease[=DURATION]',
+  help: 'with --to: without contact for so long (30s), writes wait, and are not acknowledged',
+  parse(texts) {
+    const written = texts.at(-1);
+    if (written === undefined) return undefined;
+    const lease = /^lease(?:=(?<length>.+))?$/.exec(written);
+    if (lease === null) throw new Error(`'${written}' is no fence; write lease or lease=20s`);
+    return duration('').parse([lease.groups?.length ?? '30s']);
+  },
+};
+
 export const exportSpec = {
   name: 'export',
   summary: 'serve a file, a block device or memory over NBD',
@@ -76,9 +88,20 @@ export const exportSpec = {
     'that is slow or cut never holds a writer up; when it is back, what is missing goes over it.',
     'A stop sends what is left, for 30 s at most. With --sync a flush is answered when the',
     'providers have what was written before it, too; one that they do not get in time fails.',
+    '',
+    'A volume that was promoted at its provider (`ferry promote`) is not written here any more:',
+    'writes are refused, what was written meanwhile is kept at the provider as a volume of its',
+    'own, and the status is 13. With --fence lease this export stops acknowledging writes when it',
+    'has not heard its providers for a while, and a promotion waits for that.',
+    '',
+    'At the provider, replica:VOL is the volume that was promoted there, writable.',
   ].join('\n'),
   arguments: {
-    source: argument('SOURCE', 'a path, memory:SIZE (forgotten at the end), or an NBD URI', 'file'),
+    source: argument(
+      'SOURCE',
+      'a path, memory:SIZE (forgotten at the end), an NBD URI, or replica:VOL',
+      'file',
+    ),
   },
   options: {
     name: text('VOL', "the export's name; by default the file's, without its extension", {
@@ -87,6 +110,7 @@ export const exportSpec = {
     to: providers,
     interval: duration('with --to: from one epoch to the next; 1s by default'),
     sync: syncOption,
+    fence: fenceOption,
     lane,
     listen,
     format: diskFormat,
@@ -109,6 +133,8 @@ export const exportSpec = {
     'ferry export disk.img --name web',
     'ferry export disk.img --name web --to ferry://backup.example.org:7007',
     'ferry export disk.img --name web --to ferry://10.0.0.2:7007 --to ferry://10.9.0.2:7007 --sync',
+    'ferry export disk.img --name web --to ferry://10.0.0.2:7007 --fence lease=20s',
+    'ferry export replica:web --repo /backups/disks --listen 0.0.0.0:10809',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',
     'ferry export /dev/nvme0n1 --threads 4 --listen 127.0.0.1:10809',

@@ -37,6 +37,7 @@ export function fakeClock(): FakeClock {
   const self: FakeClock = {
     nowMs: 0,
     monotonicMs: () => self.nowMs,
+    bootMs: () => self.nowMs,
     wallMs: () => self.nowMs,
     after: () => ({ cancel() {} }),
   };

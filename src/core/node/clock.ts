@@ -1,10 +1,13 @@
 /** The host's clocks and timers. */
+import { uptime } from 'node:os';
 import type { Clock } from '../env.ts';
 import { TIMER_DELAY_MAX_MS } from '../limits.ts';
 
 export function nodeClock(): Clock {
   return {
     monotonicMs: () => performance.now(),
+    // CLOCK_BOOTTIME, by /proc/uptime; performance.now stands still in a suspended host.
+    bootMs: () => 1000 * uptime(),
     wallMs: () => Date.now(),
     after(delayMs, run, { keepsProcess = false } = {}) {
       let timer: NodeJS.Timeout;

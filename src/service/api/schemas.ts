@@ -53,6 +53,14 @@ const named = {
 } as const;
 const failures = { '4xx': failure, '5xx': failure };
 
+const promoted = record({
+  ...{ volume: text, authority: number, isForced: flag, snapshot },
+  loss: {
+    ...record({ epoch: number, cutWallMs: number, sinceContactMs: number, missingBytes: number }),
+    required: ['epoch', 'missingBytes'],
+  },
+});
+
 export const schemas = {
   health: { summary: 'Whether it serves', response: { 200: record(health), 503: record(health) } },
   status: {
@@ -82,6 +90,15 @@ export const schemas = {
   makeSnapshot: {
     ...{ summary: 'Makes a snapshot of the present epoch', params: named, querystring: byTenant },
     response: { 200: snapshot, ...failures },
+  },
+  promote: {
+    ...{ summary: 'Has this side write what an agent wrote' },
+    ...{ params: named, querystring: byTenant },
+    body: {
+      ...{ type: 'object', properties: { isForced: flag, isAgentDead: flag } },
+      additionalProperties: false,
+    },
+    response: { 200: promoted, ...failures },
   },
   invite: {
     summary: 'A token for `ferry pair`',

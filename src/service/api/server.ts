@@ -7,6 +7,7 @@ import {
   hasCode,
   messageOf,
 } from '../../core/index.ts';
+import type { PromoteOptions } from '../../transfer/replicate/index.ts';
 import { ServiceError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -126,6 +127,12 @@ function addPrivateRoutes(routes: Routes, { server, uri }: Observed): void {
     if (replica === undefined) throw noVolume(volume);
     return await replica.assemble();
   });
+  routes.post('/v1/volumes/:volume/promote', { schema: schemas.promote }, async (request) => {
+    const { tenant = FIRST_TENANT } = request.query as Wanted;
+    const { volume } = request.params as Required<Pick<Wanted, 'volume'>>;
+    const { isForced = false, isAgentDead = false } = request.body as Partial<PromoteOptions>;
+    return await server.provider(tenant).promote(volume, { isForced, isAgentDead });
+  });
   routes.post('/v1/invitations', { schema: schemas.invite }, async (request) => {
     const { tenant = FIRST_TENANT } = request.body as Wanted;
     return { uri, token: server.invite(tenant) };
@@ -142,7 +149,9 @@ function failureOf(error: unknown) {
   return { status, code: 'SERVICE_REQUEST', message: messageOf(error), hint };
 }
 
-const NOT_FOUND = new Set(['SERVICE_NOT_FOUND', 'SERVICE_UNKNOWN_TENANT']);
+const NOT_FOUND = new Set([
+  ...['SERVICE_NOT_FOUND', 'SERVICE_UNKNOWN_TENANT', 'REPLICATE_UNKNOWN_VOLUME'],
+]);
 
 function noVolume(volume: string): ServiceError {
   return new ServiceError('SERVICE_NOT_FOUND', `no agent keeps ${volume} present here`, {

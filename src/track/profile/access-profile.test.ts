@@ -18,7 +18,7 @@ function profileOf(sizeBytes: number, clock: Clock = stillClock()): AccessProfil
 
 /** Time stands still: weights are 1, and counts are whole numbers. */
 function stillClock(): Clock {
-  return { monotonicMs: () => 0, wallMs: () => 0, after: () => ({ cancel() {} }) };
+  return { monotonicMs: () => 0, bootMs: () => 0, wallMs: () => 0, after: () => ({ cancel() {} }) };
 }
 
 /** Runs with a clock that `wait` moves. */

@@ -1,5 +1,6 @@
 /** The control socket of a running export: others ask for cuts, and read that moment. */
 import { type Env, FerryError, type Listener, type Stream } from '../../core/index.ts';
+import { DeviceError } from '../../device/index.ts';
 import type { NbdServer } from '../../nbd/index.ts';
 import {
   type ChangedRange,
@@ -30,6 +31,8 @@ export type ControlOptions = {
   readonly roomBytesMax: number;
   /** Writes the profile of accesses, as it is now, beside the tracker's log. */
   readonly saveProfile: () => Promise<void>;
+  /** Another side writes the volume: writes are refused from now on. */
+  readonly refuse: (error: DeviceError) => void;
   /** Told about each conversation that ended badly; for logs. */
   readonly onTrouble: (what: string, error: unknown) => void;
 };
@@ -46,6 +49,7 @@ export type ControlOptions = {
  *   { ask: 'finish', snapshot, digest } the cursor moves to the cut; without snapshot it stays
  *   { ask: 'mark', consumer }           a cut, and at once the cursor of an NBD client there
  *   { ask: 'forget', consumer }
+ *   { ask: 'fence', message, hint }     writes are refused with that from now on
  *   { ask: 'profile' }                  the profile of accesses is in its file as it is now
  * An error is { error: code, message, hint }. A conversation that ends without `finish` has failed.
  */
@@ -151,6 +155,8 @@ class Conversation implements AsyncDisposable {
       case 'forget':
         await tracker.forget(textOf(message.consumer));
         return {};
+      case 'fence':
+        return this.#fence(textOf(message.message), textOf(message.hint));
       case 'profile':
         await this.#options.saveProfile();
         return {};
@@ -214,6 +220,11 @@ class Conversation implements AsyncDisposable {
       page.push([value.offsetBytes, value.lengthBytes, value.kind ?? 'data']);
     }
     return page;
+  }
+
+  #fence(message: string, hint: string): Message {
+    this.#options.refuse(new DeviceError('DEVICE_READ_ONLY', message, { hint }));
+    return {};
   }
 
   async #finish(holding: Holding | undefined): Promise<Message> {

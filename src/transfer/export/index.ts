@@ -10,6 +10,7 @@ export {
 export {
   exportOfFile,
   exportOfVolume,
+  fenceExport,
   forgetForNbd,
   markForNbd,
   type RunningExport,

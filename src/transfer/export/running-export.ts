@@ -1,5 +1,5 @@
 /** The other side of the control socket: asks a running export, as a source of changes. */
-import { type Env, EnvError, hasCode } from '../../core/index.ts';
+import { type Env, EnvError, type FerryError, hasCode } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   type CannotSayReason,
@@ -72,6 +72,15 @@ export async function markForNbd(
 /** The mark of that name is kept no longer. */
 export async function forgetForNbd(env: Env, running: RunningExport, name: string): Promise<void> {
   await askOnce(env, running, { ask: 'forget', consumer: `nbd:${name}` });
+}
+
+/** Another side writes the volume: the export refuses writes with that from now on. */
+export async function fenceExport(
+  env: Env,
+  running: RunningExport,
+  { message, hint }: Pick<FerryError, 'message' | 'hint'>,
+): Promise<void> {
+  await askOnce(env, running, { ask: 'fence', message, hint });
 }
 
 /** ENV_REFUSED if it has ended. */

@@ -1,7 +1,7 @@
 /** Puts a tracker in front of a source, and a control socket beside it. */
 import { dirname } from 'node:path';
 import type { Env } from '../../core/index.ts';
-import type { Device } from '../../device/index.ts';
+import { type Device, type Permit, WriteGate } from '../../device/index.ts';
 import {
   type Identity,
   ProfileKeeper,
@@ -24,6 +24,8 @@ export type TrackedExportOptions = {
   readonly roomBytesMax: number;
   /** Makes a directory, with all above it, for the owner alone. */
   readonly makeDirectory: (path: string) => Promise<void>;
+  /** While it says so, writes wait. */
+  readonly permit?: Permit;
   /** Marks cannot be kept any more: the device goes on, and is not tracked. */
   readonly onLost: (error: TrackError) => void;
   readonly onTrouble: (what: string, error: unknown) => void;
@@ -32,6 +34,8 @@ export type TrackedExportOptions = {
 /** Disposed after the last client is gone; flushes, and keeps the exact marks. */
 export interface TrackedExport extends AsyncDisposable {
   readonly device: TrackedDevice;
+  /** Through which all writes go: it closes, or refuses them. */
+  readonly gate: WriteGate;
   readonly tracker: Tracker;
   /** After a crash: so many regions count as changed as a whole. */
   readonly unsureRegions: number;
@@ -56,20 +60,23 @@ export async function trackedExport(
   const tracker = await Tracker.open(env, { directory, volume, sizeBytes, identify });
   let keeper: ProfileKeeper | undefined;
   try {
-    const { origin, roomBytesMax, onTrouble } = options;
+    const { origin, roomBytesMax, onTrouble, permit } = options;
     const kept = await ProfileKeeper.open(env, {
       ...{ directory, volume, sizeBytes, tracker },
       onTrouble: (error) => onTrouble('profile', error),
     });
     keeper = kept;
-    const device = tracked({ base, tracker, profile: kept.profile, onLost });
+    const gate = new WriteGate(base, permit);
+    const device = tracked({ base: gate, tracker, profile: kept.profile, onLost });
     const source = await identify();
     const control = await ControlServer.start(env, {
       ...{ path, device, source, origin, directory, roomBytesMax, onTrouble },
       saveProfile: () => kept.save(),
+      refuse: (error) => gate.refuse(error),
     });
     return {
       device,
+      gate,
       tracker,
       unsureRegions: tracker.unsureRegions,
       whyNotVouched: whyNotVouched(source?.kind),

@@ -5,11 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Extent, nodeEnv } from '../../core/index.ts';
-import { type Device, memory } from '../../device/index.ts';
+import { type Device, memory, WriteGate } from '../../device/index.ts';
 import { memoryStore } from '../../objects/index.ts';
 import { Repository, type Snapshot } from '../../store/index.ts';
 import { mount, type Store } from './index.ts';
-import { WriteGate } from './write-gate.ts';
 
 const env = nodeEnv();
 const SIZE = 1024 * 1024;

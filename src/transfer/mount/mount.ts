@@ -1,9 +1,8 @@
 /** Mounts a snapshot: read-only as it is, or with a local layer that takes the writes. */
 import type { Env, Extent } from '../../core/index.ts';
-import { type Device, type KeptLayer, openKeptLayer } from '../../device/index.ts';
+import { type Device, type KeptLayer, openKeptLayer, WriteGate } from '../../device/index.ts';
 import type { Repository, Snapshot } from '../../store/index.ts';
 import { TransferError } from '../errors.ts';
-import { WriteGate } from './write-gate.ts';
 
 export type MountOptions = {
   /** Where writes go; without it the mount is read-only. Made if absent. */

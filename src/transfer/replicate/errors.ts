@@ -32,6 +32,15 @@ export type ReplicateErrorCode =
   | 'REPLICATE_TAKEN_OVER'
   /** The provider could not do what was asked; `remoteCode` says why. */
   | 'REPLICATE_REFUSED'
+  /** Another side writes the volume, or may: this one must not. */
+  | 'REPLICATE_FENCED'
+  /** Its agent is not here: promoting it may lose what that has not sent. */
+  | 'REPLICATE_NO_CONTACT'
+  /** The volume is still written by its agent. */
+  | 'REPLICATE_NOT_PROMOTED'
+  /** A planned move did not come about; whoever wrote before writes on. */
+  | 'REPLICATE_NOT_MOVED'
+  | 'REPLICATE_UNKNOWN_VOLUME'
   /** The session with the provider is over. */
   | 'REPLICATE_CLOSED'
   | 'REPLICATE_STATE';

@@ -1,5 +1,7 @@
 /** replicate: a volume kept present at a provider, by an agent; see README.md. */
 export { Agent, isPassing, type OpenSession } from './agent/agent.ts';
+export { AgentAuthority, type Standing } from './agent/agent-authority.ts';
+export { type BringBackReport, bringBack } from './agent/bring-back.ts';
 export { comparedSource } from './agent/compared-source.ts';
 export {
   type CutEpoch,
@@ -8,6 +10,8 @@ export {
   type KeepResult,
   keepReplica,
 } from './agent/keep.ts';
+export { Lease } from './agent/lease.ts';
+export { keepBranch, Mandate, type MandateOptions } from './agent/mandate.ts';
 export { Pace } from './agent/pace.ts';
 export type { RemoteVolume } from './agent/remote-volume.ts';
 export {
@@ -23,10 +27,14 @@ export { EPOCH_BYTES_DUE, PRE_IMAGE_BYTES_MAX } from './limits.ts';
 export type { Tally } from './provider/attempt.ts';
 export type { HeldView } from './provider/layers.ts';
 export { noPolicy, type Policy, type Quota, type Right } from './provider/policy.ts';
+export { checkNotOffered, openPromoted, type PromotedVolume } from './provider/promoted-volume.ts';
+export type { Promoted, PromoteOptions } from './provider/promotions.ts';
 export {
   Provider,
   type ProviderEvent,
   type ProviderOptions,
+  replicaFolder,
   type VolumeStatus,
 } from './provider/provider.ts';
-export { type MakeSnapshot, Replica, type ReplicaOptions } from './provider/replica.ts';
+export { Replica } from './provider/replica.ts';
+export type { MakeSnapshot, ReplicaOptions } from './provider/replica-options.ts';

@@ -51,6 +51,24 @@ export const EPOCH_BYTES_DUE = 256 * MIB;
 /** What blocks held before is kept for patches: two seconds at 20 MB/s, and half as much again. */
 export const PRE_IMAGE_BYTES_MAX = 64 * MIB;
 
+/** A planned move reads the whole volume once for its digest. */
+export const MOVE_TIMEOUT_MS = 60 * 60 * 1000;
+
+/** A promotion waits for so many leases: two clocks do not run quite alike. */
+export const LEASE_MARGIN = 1.1;
+
+/** Ranges of a change set that are held at a time; with more of them all is compared. */
+export const CHANGED_RANGES_MAX = 1_000_000;
+
+/** Chunks of which one request asks the hashes while a volume is brought back: 8 MiB. */
+export const HASHES_PER_ASK = 128;
+
+/** Requests for hashes and content that are open at the same time. */
+export const READS_IN_FLIGHT = 16;
+
+/** Ranges of a change set that one one answer holds: 16 KiB at most. */
+export const CHANGES_PER_PAGE = 1_024;
+
 /** Requests that one session may have open. */
 export const REQUESTS_MAX = 64;
 

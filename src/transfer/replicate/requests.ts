@@ -1,9 +1,13 @@
 /** Requests and their answers: JSON in METADATA, beside the facts that they are about. */
 import { FerryError, isHex, SHA256_BYTES } from '../../core/index.ts';
 import {
+  type ChangedRun,
+  changesFact,
+  changesOf,
   decodeMetadata,
   encodeMetadata,
   FACT_BLOCKS,
+  FACT_CHANGES,
   FACT_GEOMETRY,
   FACT_NAME,
   FACT_REQUEST,
@@ -19,11 +23,17 @@ import { HOPS_MAX, REQUEST_BYTES_MAX } from './limits.ts';
 
 /** Of the agent. `request` is its choice; the answer repeats it. */
 export type Request =
-  /**
-   * With FACT_NAME and FACT_GEOMETRY: opens a volume under the message's number. `via`: the
-   * providers by which it has come, by their fingerprints, the nearest one last.
-   */
-  | { readonly request: number; readonly ask: 'open'; readonly via?: readonly string[] }
+  /** With FACT_NAME and FACT_GEOMETRY: opens a volume under the message's number. */
+  | {
+      readonly request: number;
+      readonly ask: 'open';
+      /** Under which the agent writes, or wrote. */
+      readonly authority: number;
+      /** The agent stops when it was not answered for so long; 0: it does not. */
+      readonly leaseMs: number;
+      /** The providers by which it has come, by their fingerprints, the nearest one last. */
+      readonly via?: readonly string[];
+    }
   /** The hashes of chunks of OFFER_BYTES in an epoch that is the present one. */
   | {
       readonly request: number;
@@ -33,7 +43,25 @@ export type Request =
       readonly count: number;
     }
   /** A snapshot of the present epoch. */
-  | { readonly request: number; readonly ask: 'snapshot' };
+  | { readonly request: number; readonly ask: 'snapshot' }
+  /** The agent is there: no promotion without it before its lease has run out. */
+  | { readonly request: number; readonly ask: 'lease' }
+  /** Of a promoted volume: it stops, and what is there is read by `hashes` and READ. */
+  | { readonly request: number; readonly ask: 'reverse' }
+  /** What was written to it since it was promoted, from there on: FACT_CHANGES. */
+  | { readonly request: number; readonly ask: 'changes'; readonly offsetBytes: number }
+  /** It is offered: AUTHORITY_PREPARE follows. */
+  | { readonly request: number; readonly ask: 'offer' }
+  /** Of the provider, without an answer: that the agent should offer its volume. */
+  | { readonly request: number; readonly ask: 'move' };
+
+/** Fields that are whole numbers, for each of them. */
+const NUMBERS: Readonly<Record<Request['ask'], readonly string[]>> = {
+  open: ['authority', 'leaseMs'],
+  hashes: ['epoch', 'offsetBytes', 'count'],
+  changes: ['offsetBytes'],
+  ...{ snapshot: [], lease: [], reverse: [], offer: [], move: [] },
+};
 
 export type Refusal = { readonly code: string; readonly message: string; readonly hint: string };
 
@@ -43,6 +71,10 @@ export type OpenAnswer = {
   readonly seenEpoch: number;
   /** Nothing was ever sent: all of it is zero. */
   readonly isEmpty: boolean;
+  /** Under which it is written there, or by its agent. */
+  readonly authority: number;
+  /** The provider writes, since this epoch. */
+  readonly promotedEpoch?: number;
   /** As the EPOCH_CUT of that epoch had it. */
   readonly mark?: string;
 };
@@ -51,6 +83,15 @@ export type SnapshotAnswer = {
   readonly snapshot: string;
   readonly digest: string;
   readonly storedBytes: number;
+};
+
+export type ReverseAnswer = {
+  readonly authority: number;
+  /** The last one that both sides had, and the one that what is there will be. */
+  readonly epoch: number;
+  readonly nextEpoch: number;
+  readonly digest: string;
+  readonly snapshot: string;
 };
 
 export type Answer = {
@@ -66,6 +107,7 @@ export type Told = {
   readonly name: string | undefined;
   readonly geometry: Geometry | undefined;
   readonly hashes: Uint8Array | undefined;
+  readonly changes: readonly ChangedRun[] | undefined;
 };
 
 export type TellOptions = {
@@ -74,14 +116,17 @@ export type TellOptions = {
   readonly name?: string;
   readonly geometry?: Geometry;
   readonly hashes?: Uint8Array;
+  readonly changes?: readonly ChangedRun[];
 };
 
-export function encodeTold({ volume, json, name, geometry, hashes }: TellOptions): Uint8Array {
+export function encodeTold({ volume, json, ...more }: TellOptions): Uint8Array {
   const bytes = new TextEncoder().encode(JSON.stringify(json));
   const facts: Fact[] = [{ tag: FACT_REQUEST, bytes }];
+  const { name, geometry, hashes, changes } = more;
   if (name !== undefined) facts.push(nameFact(name));
   if (geometry !== undefined) facts.push(geometryFact(geometry));
   if (hashes !== undefined) facts.push({ tag: FACT_BLOCKS, bytes: hashes });
+  if (changes !== undefined) facts.push(changesFact(changes));
   return encodeMetadata({ volume, epoch: 0, facts });
 }
 
@@ -95,12 +140,14 @@ export function decodeTold(body: Uint8Array): Told {
   }
   const name = find(FACT_NAME);
   const geometry = find(FACT_GEOMETRY);
+  const changes = find(FACT_CHANGES);
   return {
     volume,
     json: jsonOf(request.bytes),
     name: name && nameOf(name),
     geometry: geometry && geometryOf(geometry),
     hashes: find(FACT_BLOCKS)?.bytes.slice(),
+    changes: changes && changesOf(changes),
   };
 }
 
@@ -127,14 +174,19 @@ function jsonOf(bytes: Uint8Array): Request | Answer {
   const { answer, request, ask } = value as Record<string, unknown>;
   if (Number.isSafeInteger(answer)) return value as Answer;
   if (!Number.isSafeInteger(request)) throw protocolBreach('a request has no number');
-  if (ask === 'snapshot') return { request, ask } as Request;
-  if (ask === 'open') return { request, ask, via: viaOf(value) } as Request;
-  const { epoch, offsetBytes, count } = value as Record<string, unknown>;
-  const isWhole = [epoch, offsetBytes, count].every(
-    (number) => Number.isSafeInteger(number) && (number as number) >= 0,
-  );
-  if (ask === 'hashes' && isWhole) return { request, ask, epoch, offsetBytes, count } as Request;
-  throw protocolBreach(`a request asks for ${JSON.stringify(ask)?.slice(0, 40)}`);
+  const fields = NUMBERS[ask as Request['ask']];
+  if (fields === undefined) {
+    throw protocolBreach(`a request asks for ${JSON.stringify(ask)?.slice(0, 40)}`);
+  }
+  const numbers = fields.map((field) => [field, numberOf(value, field)]);
+  const all = { request, ask, ...Object.fromEntries(numbers) };
+  return (ask === 'open' ? { ...all, via: viaOf(value) } : all) as Request;
+}
+
+function numberOf(value: object, field: string): number {
+  const number = (value as Record<string, unknown>)[field];
+  if (Number.isSafeInteger(number) && (number as number) >= 0) return number as number;
+  throw protocolBreach(`a request whose ${field} is no number`);
 }
 
 function viaOf({ via = [] }: { readonly via?: unknown }): readonly string[] {

@@ -1,16 +1,29 @@
 /** Agent: the side that sends, over one session; requests, offers, room, the end of it. */
 import { FerryError } from '../../../core/index.ts';
 import {
+  AUTHORITY_ABORT,
+  AUTHORITY_COMMIT,
+  AUTHORITY_PREPARE,
+  BLOCK_DATA,
+  type BlockData,
+  decodeAuthorityAbort,
+  decodeAuthorityCommit,
+  decodeAuthorityPrepare,
+  decodeBlockData,
   decodeNeed,
   type ErrorMessage,
   encodeOffer,
+  encodeRead,
   type Incoming,
   METADATA,
   NEED,
   type Need,
   OFFER,
+  PRIORITY_BACKGROUND,
   PRIORITY_CONTROL,
   PRIORITY_DIRTY,
+  READ,
+  type Read,
   type SendOptions,
   type Session,
   type SessionHandlers,
@@ -37,6 +50,7 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   #session: Session | undefined;
   readonly #requests = new Map<number, PromiseWithResolvers<Told>>();
   readonly #offers = new Map<number, PromiseWithResolvers<Need>>();
+  readonly #reads = new Map<number, PromiseWithResolvers<BlockData>>();
   #count = 0;
   #opened = 0;
   #room: PromiseWithResolvers<void> | undefined;
@@ -57,20 +71,21 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   }
 
   /** The replica of a volume; REPLICATE_REFUSED says why not. */
-  async open(name: string, sizeBytes: number, via?: readonly string[]): Promise<RemoteVolume> {
+  async open(
+    name: string,
+    sizeBytes: number,
+    { authority = 1, leaseMs = 0, via }: Claim = {},
+  ): Promise<RemoteVolume> {
     this.#opened += 1; // Before anything is waited for: several may be opened at once.
     const number = this.#opened;
     const geometry = { sizeBytes, blockBytes: 4096, chunkBytes: 65_536 };
-    const { json } = await this.ask(
-      { ask: 'open', ...(via && { via }) },
-      { volume: number, name, geometry },
-    );
-    const { replica, epoch, seenEpoch, isEmpty, mark } = json as unknown as OpenAnswer;
-    const numbers = [epoch, seenEpoch].every((value) => Number.isSafeInteger(value));
-    if (typeof replica !== 'string' || !numbers)
+    const request = { ask: 'open', authority, leaseMs, ...(via && { via }) } as const;
+    const { json } = await this.ask(request, { volume: number, name, geometry });
+    const known = json as unknown as OpenAnswer;
+    const numbers = [known.epoch, known.seenEpoch, known.authority, known.promotedEpoch ?? 0];
+    if (typeof known.replica !== 'string' || !numbers.every((value) => Number.isSafeInteger(value)))
       throw protocolBreach('an answer that says nothing');
-    const known = { replica, epoch, seenEpoch, isEmpty, ...(typeof mark === 'string' && { mark }) };
-    const volume = new RemoteVolume(this, { number, name, sizeBytes }, known);
+    const volume = new RemoteVolume(this, { number, name, sizeBytes, authority }, known);
     this.#volumes.add(volume);
     return volume;
   }
@@ -100,6 +115,18 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     return (index) => (wanted[index >> 3]! & (1 << (index & 7))) !== 0;
   }
 
+  /** What a promoted volume holds; whoever asks verifies it. */
+  async read(range: Pick<Read, 'volume' | 'offsetBytes' | 'lengthBytes'>): Promise<BlockData> {
+    this.#count += 1;
+    const request = this.#count;
+    const waiting = Promise.withResolvers<BlockData>();
+    this.#reads.set(request, waiting);
+    const priority = PRIORITY_BACKGROUND;
+    const parts = [encodeRead({ ...range, request, epoch: 0, priority })];
+    await this.send({ type: READ, parts, priority });
+    return await this.orOver(waiting.promise);
+  }
+
   /** Settles when it is queued. */
   async send(options: SendOptions): Promise<void> {
     while (!this.session.send(options)) {
@@ -117,7 +144,17 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     try {
       if (message.type === METADATA) this.#onTold(decodeTold(message.body));
       else if (message.type === NEED) this.#onNeed(decodeNeed(message.body));
-      else throw protocolBreach(`an agent takes no messages of type ${message.type}`);
+      else if (message.type === BLOCK_DATA) this.#onData(decodeBlockData(message.body));
+      else if (message.type === AUTHORITY_PREPARE) {
+        const prepare = decodeAuthorityPrepare(message.body);
+        this.#volume(prepare.volume).onPrepare(prepare);
+      } else if (message.type === AUTHORITY_COMMIT) {
+        const commit = decodeAuthorityCommit(message.body);
+        this.#volume(commit.volume).onMoved(commit);
+      } else if (message.type === AUTHORITY_ABORT) {
+        const abort = decodeAuthorityAbort(message.body);
+        this.#volume(abort.volume).onMoved(abort);
+      } else throw protocolBreach(`an agent takes no messages of type ${message.type}`);
       message.done();
     } catch (error) {
       this.session.fail(error);
@@ -143,6 +180,10 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   }
 
   #onTold({ json, ...told }: Told): void {
+    if (json.ask === 'move') {
+      this.#volume(told.volume).wishMove();
+      return;
+    }
     if (json.ask !== undefined) throw protocolBreach('a provider that asks');
     const waiting = this.#requests.get(json.answer);
     if (waiting === undefined) throw protocolBreach(`answer ${json.answer} without its request`);
@@ -150,6 +191,20 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     const { refusal } = json as Answer;
     if (refusal === undefined) waiting.resolve({ json, ...told });
     else waiting.reject(refused(String(refusal.code), refusal.message, refusal.hint));
+  }
+
+  #volume(number: number): RemoteVolume {
+    for (const volume of this.#volumes) if (volume.facts.number === number) return volume;
+    throw protocolBreach(`volume ${number} was not opened`);
+  }
+
+  #onData(data: BlockData): void {
+    const waiting = this.#reads.get(data.request);
+    if (waiting === undefined) throw protocolBreach(`data for read ${data.request}`);
+    this.#reads.delete(data.request);
+    // Views of memory that is used again.
+    const entries = data.entries.map((entry) => ({ ...entry, hash: entry.hash?.slice() }));
+    waiting.resolve({ ...data, entries, frame: data.frame.slice() });
   }
 
   #onNeed(need: Need): void {
@@ -160,6 +215,16 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     waiting.resolve({ ...need, wanted: need.wanted.slice() });
   }
 }
+
+/** As what an agent comes. */
+export type Claim = {
+  /** Under which it writes; 1 if nobody else ever did. */
+  readonly authority?: number;
+  /** It stops when it was not answered for so long; 0: it does not. */
+  readonly leaseMs?: number;
+  /** The providers by which the volume has come, the nearest one last. */
+  readonly via?: readonly string[];
+};
 
 function refused(code: string, text: string, hint = 'See what the provider says.'): ReplicateError {
   const message = `the provider refuses: ${text} (${code})`;
@@ -175,6 +240,8 @@ function closed(): ReplicateError {
 /** Codes of the other side that trying again may mend. */
 const PASSING = new Set([
   ...['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT', 'REPLICATE_BASE', 'REPLICATE_CLOSED'],
+  // At the next opening the provider says who writes.
+  'REPLICATE_FENCED',
   ...['REPLICATE_JOURNAL_FAILED', 'WIRE_BUSY', 'WIRE_SESSION_UNKNOWN', 'WIRE_TIMEOUT'],
   ...['ENV_NO_SPACE', 'OBJECT_NO_SPACE', 'STORE_BUSY'],
 ]);

@@ -5,6 +5,7 @@ import type { Held } from '../cursor.ts';
 import type { ReplicateError } from '../errors.ts';
 import type { SnapshotAnswer } from '../requests.ts';
 import { type Agent, isPassing } from './agent.ts';
+import type { Mandate } from './mandate.ts';
 import { Pace } from './pace.ts';
 import type { RemoteVolume } from './remote-volume.ts';
 import type { EpochReport, EpochRequest } from './send-epoch.ts';
@@ -35,6 +36,8 @@ export type KeepOptions = {
   readonly intervalMs?: number;
   /** Who asks for epochs beside the interval, or for the end. */
   readonly pace?: Pace;
+  /** As what it writes; without it, as the only one who ever did. */
+  readonly mandate?: Mandate;
   /** Without success for so long: the last failure is thrown. For ever, if absent. */
   readonly giveUpMs?: number;
   /** Whether it may succeed later; by default what a link or a busy provider does. */
@@ -105,14 +108,18 @@ export async function keepReplica(
 
 /** Over one session. */
 async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<KeepResult> {
-  const { name, source, intervalMs, pace, signal, connect } = life;
+  const { name, source, intervalMs, pace, signal, connect, mandate } = life;
   await using agent = await connect();
   const stop = () => agent.session.end('interrupted');
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    const volume = await agent.open(name, source.sizeBytes);
+    const volume = await agent.open(name, source.sizeBytes, mandate?.claim);
+    await mandate?.opened(volume, source);
+    volume.onMoveWished = () => pace.hurry();
     life.onConnected?.(agent);
     for (;;) {
+      if (volume.isMoveWished)
+        await mandate?.handOver(volume, () => sendRest(volume, life, clock.monotonicMs()));
       const isLast = pace.isEnding;
       const cutMs = clock.monotonicMs();
       const report = await sendOne(volume, life, cutMs);
@@ -130,6 +137,13 @@ async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<Keep
   } finally {
     signal?.removeEventListener('abort', stop);
   }
+}
+
+/** Once nothing writes any more. */
+async function sendRest(volume: RemoteVolume, life: Life, nowMs: number): Promise<void> {
+  const { source } = life;
+  do await sendOne(volume, life, nowMs);
+  while (source.isUnchanged?.(volume.held) === false);
 }
 
 async function sendOne(

@@ -1,9 +1,18 @@
 /** A volume at the provider, as its agent sees it. */
 import { SHA256_BYTES } from '../../../core/index.ts';
 import {
+  AUTHORITY_ABORT,
+  AUTHORITY_COMMIT,
+  AUTHORITY_PREPARE,
+  type AuthorityAbort,
+  type AuthorityCommit,
+  type AuthorityPrepare,
   EPOCH_COMMIT,
   EPOCH_CUT,
   type EpochCommit,
+  encodeAuthorityAbort,
+  encodeAuthorityCommit,
+  encodeAuthorityPrepare,
   encodeEpochCommit,
   encodeEpochCut,
   PRIORITY_DIRTY,
@@ -19,6 +28,8 @@ export type VolumeFacts = {
   readonly number: number;
   readonly name: string;
   readonly sizeBytes: number;
+  /** Under which its epochs are written. */
+  readonly authority: number;
 };
 
 export class RemoteVolume {
@@ -31,6 +42,14 @@ export class RemoteVolume {
   isEmpty: boolean;
   /** Of the cut that it is. */
   #mark: string | undefined;
+  /** Under which it is written there, or by its agent; since when the provider does. */
+  readonly known: Pick<OpenAnswer, 'authority' | 'promotedEpoch'>;
+  /** The provider would take the volume over. */
+  isMoveWished = false;
+  /** Told when that begins. */
+  onMoveWished: (() => void) | undefined;
+  #moved = Promise.withResolvers<AuthorityCommit | AuthorityAbort>();
+  #prepared = Promise.withResolvers<AuthorityPrepare>();
   #seen: number;
   #wasInterrupted: boolean;
   #failure = Promise.withResolvers<never>();
@@ -38,14 +57,15 @@ export class RemoteVolume {
   constructor(
     agent: Agent,
     facts: VolumeFacts,
-    { replica, epoch, seenEpoch, isEmpty, mark }: OpenAnswer,
+    { replica, epoch, seenEpoch, isEmpty, mark, ...known }: OpenAnswer,
   ) {
+    this.known = known;
     this.#agent = agent;
     this.facts = facts;
     this.replica = replica;
     this.epoch = epoch;
     this.isEmpty = isEmpty;
-    this.#mark = mark;
+    this.#mark = typeof mark === 'string' ? mark : undefined;
     this.#seen = seenEpoch;
     this.#wasInterrupted = seenEpoch > epoch;
     this.#failure.promise.catch(() => undefined); // Told to whoever sends an epoch.
@@ -76,7 +96,7 @@ export class RemoteVolume {
     this.#seen = Math.max(this.#seen, this.epoch) + 1;
     const epoch = this.#seen;
     const cut = {
-      ...{ volume: number, epoch, base: this.epoch, authority: 1, group: 0 },
+      ...{ volume: number, epoch, base: this.epoch, authority: this.facts.authority, group: 0 },
       ...{ wallMs: request.wallMs, changedBytes: request.changedBytes ?? 0, mark: request.mark },
       mark: request.mark,
     };
@@ -124,14 +144,59 @@ export class RemoteVolume {
     return { snapshot, digest, storedBytes };
   }
 
-  async #commit(commit: EpochCommit): Promise<void> {
+  wishMove(): void {
+    this.isMoveWished = true;
+    this.onMoveWished?.();
+  }
+
+  onMoved(answer: AuthorityCommit | AuthorityAbort): void {
+    this.#moved.resolve(answer);
+  }
+
+  onPrepare(prepare: AuthorityPrepare): void {
+    this.#prepared.resolve(prepare);
+  }
+
+  /** This side has stopped; settles when the provider has taken over, or has not. */
+  async offer(digest: Uint8Array): Promise<AuthorityCommit | AuthorityAbort> {
+    const { number, authority } = this.facts;
+    this.isMoveWished = false;
+    this.#moved = Promise.withResolvers();
+    const body = encodeAuthorityPrepare({ volume: number, authority, epoch: this.epoch, digest });
+    await this.#send(AUTHORITY_PREPARE, body);
+    return await this.#agent.orOver(this.#moved.promise);
+  }
+
+  /** Has the provider, which has stopped, offer what it wrote. */
+  async askForOffer(): Promise<AuthorityPrepare> {
+    this.#prepared = Promise.withResolvers();
+    await this.#agent.ask({ ask: 'offer' }, { volume: this.facts.number });
+    return await this.#agent.orOver(this.#prepared.promise);
+  }
+
+  /** Tells the provider that this side writes from now on; settles when it knows. */
+  async taken(commit: Omit<AuthorityCommit, 'volume'>): Promise<void> {
+    const body = encodeAuthorityCommit({ ...commit, volume: this.facts.number });
+    await this.#acknowledged(AUTHORITY_COMMIT, body);
+  }
+
+  /** This side does not take it. */
+  async notTaken(authority: number, reason: string): Promise<void> {
+    const body = encodeAuthorityAbort({ volume: this.facts.number, authority, reason });
+    await this.#acknowledged(AUTHORITY_ABORT, body);
+  }
+
+  #commit(commit: EpochCommit): Promise<void> {
+    return this.#acknowledged(EPOCH_COMMIT, encodeEpochCommit(commit));
+  }
+
+  async #acknowledged(type: number, body: Uint8Array): Promise<void> {
     const acknowledged = Promise.withResolvers<void>();
     await this.#agent.send({
-      ...{ type: EPOCH_COMMIT, parts: [encodeEpochCommit(commit)], priority: PRIORITY_DIRTY },
+      ...{ type, parts: [body], priority: PRIORITY_DIRTY },
       onAcknowledged: () => acknowledged.resolve(),
     });
-    const done = Promise.race([acknowledged.promise, this.#failure.promise]);
-    await this.#agent.orOver(done);
+    await this.#agent.orOver(Promise.race([acknowledged.promise, this.#failure.promise]));
   }
 
   #send(type: number, body: Uint8Array): Promise<void> {

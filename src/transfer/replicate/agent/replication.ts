@@ -1,12 +1,13 @@
 /** Replication: a volume kept present at one provider in the background, for as long as it runs. */
-import { type Clock, type Env, FerryError } from '../../../core/index.ts';
+import { type Clock, type Env, FerryError, hasCode } from '../../../core/index.ts';
+import type { ReplicateError } from '../errors.ts';
 import type { Agent } from './agent.ts';
 import { type EpochSource, type KeepOptions, keepReplica } from './keep.ts';
 import { Pace } from './pace.ts';
 
 export type ReplicationOptions = Pick<
   KeepOptions,
-  'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mayPass'
+  'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mayPass' | 'mandate'
 > & {
   readonly source: EpochSource & { readonly pendingBytes: number };
   readonly intervalMs: number;
@@ -118,7 +119,13 @@ export class Replication {
    * later, may be mended while the volume goes on being written.
    */
   #mayPass(error: unknown): boolean {
+    if (isFenced(error)) return false;
     if (this.#options.mayPass?.(error) === true) return true;
     return this.#agent !== undefined && error instanceof FerryError;
   }
+}
+
+/** Known here, and not only told by the other side, which is asked once more. */
+function isFenced(error: unknown): boolean {
+  return hasCode(error, 'REPLICATE_FENCED') && (error as ReplicateError).remoteCode === undefined;
 }

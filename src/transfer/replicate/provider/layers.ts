@@ -4,7 +4,7 @@ import { isZero } from '../../../codec/index.ts';
 import { type Env, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Repository, Snapshot } from '../../../store/index.ts';
-import type { EpochCommit } from '../../../wire/index.ts';
+import type { EpochCommit, EpochCut } from '../../../wire/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { Contents } from './contents.ts';
 import { Journal } from './journal.ts';
@@ -41,6 +41,7 @@ export type Frozen = {
   readonly epoch: number;
   readonly digest: Uint8Array | undefined;
   readonly mark: string | undefined;
+  readonly cutWallMs: number | undefined;
   readonly layers: readonly Layer[];
 };
 
@@ -70,6 +71,8 @@ export class Layers implements AsyncDisposable {
   digest: Uint8Array | undefined;
   /** Its agent's own name for this epoch. */
   mark: string | undefined;
+  /** When it was cut, on its agent's clock, for people. */
+  cutWallMs: number | undefined;
 
   private constructor(env: Env, options: LayersOptions, state: ReplicaState) {
     this.#env = env;
@@ -139,11 +142,12 @@ export class Layers implements AsyncDisposable {
   }
 
   /** The epoch, whose commit is durable, is the state from here on. */
-  apply(commit: EpochCommit, pieces: readonly Piece[], mark: string | undefined): void {
+  apply(commit: EpochCommit, pieces: readonly Piece[], cut: EpochCut): void {
     this.top.pieces = overlay(this.top.pieces, pieces);
     this.epoch = commit.epoch;
     this.digest = digestOf(commit);
-    this.mark = mark;
+    this.mark = cut.mark;
+    this.cutWallMs = cut.wallMs;
   }
 
   view(layers: readonly Layer[] = this.#layers): Viewed {
@@ -178,8 +182,8 @@ export class Layers implements AsyncDisposable {
 
   /** Puts a new journal behind the present ones, which nobody writes to any more. */
   async freeze(): Promise<Frozen> {
-    const { epoch, digest, mark } = this;
-    const frozen = { epoch, digest, mark, layers: [...this.#layers] };
+    const { epoch, digest, mark, cutWallMs } = this;
+    const frozen = { epoch, digest, mark, cutWallMs, layers: [...this.#layers] };
     const { journals } = this.#state;
     await this.#begin(this.sizeBytes, (number) => ({ journals: [...journals, number] }));
     return frozen;
@@ -195,10 +199,11 @@ export class Layers implements AsyncDisposable {
     const { epoch } = this;
     const replica = newId(this.#env);
     await this.#begin(sizeBytes, (number) => ({
-      ...{ sizeBytes, epoch, replica, mark: undefined, journals: [number] },
+      ...{ sizeBytes, epoch, replica, mark: undefined, cutWallMs: undefined, journals: [number] },
     }));
     this.digest = undefined;
     this.mark = undefined;
+    this.cutWallMs = undefined;
     await this.#drop(gone);
   }
 
@@ -221,14 +226,15 @@ export class Layers implements AsyncDisposable {
   }
 
   /** The snapshot stands for the frozen layers from here on. */
-  async settle(snapshot: Snapshot, { epoch, mark, layers: gone }: Frozen): Promise<void> {
+  async settle(snapshot: Snapshot, frozen: Frozen): Promise<void> {
+    const { epoch, mark, cutWallMs, layers: gone } = frozen;
     const { repository } = this.#options;
     const pin = await repository.pin([snapshot]);
     try {
       const base = await repository.device(snapshot);
       const isGone = (number: number) => gone.some((layer) => layer.number === number);
       const journals = this.#state.journals.filter((number) => !isGone(number));
-      await this.#save({ snapshot: snapshot.id, epoch, mark, journals });
+      await this.#save({ snapshot: snapshot.id, epoch, mark, cutWallMs, journals });
       this.#base = base;
     } catch (error) {
       await pin[Symbol.asyncDispose]();
@@ -250,6 +256,18 @@ export class Layers implements AsyncDisposable {
     }
   }
 
+  /** From here on the state is that snapshot, as if it had come as an epoch of that number. */
+  async moveOn(snapshot: Snapshot, epoch: number): Promise<void> {
+    const { layers } = await this.freeze();
+    const nothing = { digest: undefined, mark: undefined, cutWallMs: undefined };
+    await this.settle(snapshot, { ...nothing, epoch, layers });
+    this.epoch = epoch;
+    this.seen = Math.max(this.seen, epoch);
+    this.digest = undefined;
+    this.mark = undefined;
+    this.cutWallMs = undefined;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { journal } of this.#layers) await journal[Symbol.asyncDispose]();
     await this.#pin?.[Symbol.asyncDispose]();
@@ -267,7 +285,7 @@ export class Layers implements AsyncDisposable {
 
   async #load(): Promise<void> {
     const { volume, repository } = this.#options;
-    const { snapshot: id, epoch, mark, journals } = this.#state;
+    const { snapshot: id, epoch, mark, cutWallMs, journals } = this.#state;
     const snapshot = repository.snapshots(volume).find((one) => one.id === id);
     if (id !== null && snapshot === undefined) throw baseGone(volume, id);
     this.#pin = await repository.pin(snapshot === undefined ? [] : [snapshot]);
@@ -275,6 +293,7 @@ export class Layers implements AsyncDisposable {
     this.snapshot = snapshot;
     this.epoch = epoch;
     this.mark = mark;
+    this.cutWallMs = cutWallMs;
     this.seen = epoch;
     for (const number of journals) await this.#takeUp(number);
     // Once more: what an earlier life could not make durable can be read, and lost later.
@@ -293,7 +312,8 @@ export class Layers implements AsyncDisposable {
     if (replay.committed === undefined) return;
     this.epoch = replay.committed.epoch;
     this.digest = digestOf(replay.committed);
-    this.mark = replay.mark;
+    this.mark = replay.cut?.mark;
+    this.cutWallMs = replay.cut?.wallMs;
   }
 
   /** Files that a crash has left behind. */
@@ -301,7 +321,7 @@ export class Layers implements AsyncDisposable {
     const { directory } = this.#options;
     const own = new Set(this.#state.journals.map((number) => `journal-${number}`));
     for (const name of await this.#env.files.list(directory)) {
-      const isStrange = name.startsWith('journal-') || name.startsWith('replica.json.');
+      const isStrange = /^(journal-|(replica|authority)\.json\.)/.test(name);
       if (isStrange && !own.has(name)) await this.#env.files.remove(`${directory}/${name}`);
     }
   }
@@ -360,7 +380,7 @@ export function checkOwner(state: Identity, { volume, owner }: Identity): void {
   }
 }
 
-function baseGone(volume: string, id: string): ReplicateError {
+export function baseGone(volume: string, id: string): ReplicateError {
   const what = `${volume}@${id.slice(0, 8)}, on which the replica stands,`;
   return new ReplicateError('REPLICATE_BASE_GONE', `${what} was forgotten`, {
     hint: 'Move the folder of the replica away; it begins anew from the newest snapshot.',

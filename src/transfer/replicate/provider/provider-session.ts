@@ -1,7 +1,6 @@
 /** One agent's session at the provider: each message has its effect, or an error that is told. */
 
-import { isZero } from '../../../codec/index.ts';
-import { FerryError, SHA256_BYTES, sha256 } from '../../../core/index.ts';
+import { FerryError, SHA256_BYTES } from '../../../core/index.ts';
 import {
   BLOCK_DATA,
   BLOCK_REFERENCE,
@@ -18,30 +17,28 @@ import {
   NEED,
   OFFER,
   PRIORITY_CONTROL,
+  type SendOptions,
   type Session,
   type SessionHandlers,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
+import { EARLY_MESSAGES_MAX, SESSION_VOLUMES_MAX } from '../limits.ts';
 import {
-  EARLY_MESSAGES_MAX,
-  HASHES_PER_ANSWER,
-  OFFER_BYTES,
-  SESSION_VOLUMES_MAX,
-} from '../limits.ts';
-import {
-  type Answer,
   decodeTold,
   encodeTold,
   type Request,
   refusalOf,
+  type TellOptions,
   type Told,
   withoutPaths,
 } from '../requests.ts';
+import { AuthorityDesk } from './authority-desk.ts';
 import { checkMay } from './policy.ts';
 import type { Provider } from './provider.ts';
 import type { Replica } from './replica.ts';
+import { hashesIn } from './reversal.ts';
 
-type Answered = { readonly [field: string]: unknown; readonly hashes?: Uint8Array };
+type Answered = Pick<TellOptions, 'hashes' | 'changes'> & { readonly [field: string]: unknown };
 
 /** A volume that the session has open, under the agent's number. */
 type Bound = {
@@ -63,7 +60,8 @@ export class ProviderSession implements SessionHandlers {
   readonly #provider: Provider;
   readonly #session: Session;
   readonly #bound = new Map<number, Bound>();
-  readonly #waiting: Uint8Array[] = [];
+  readonly #desk: AuthorityDesk;
+  readonly #waiting: SendOptions[] = [];
   readonly #waitingNeeds: Uint8Array[] = [];
   readonly #stop = new AbortController();
   #working = 0;
@@ -74,10 +72,11 @@ export class ProviderSession implements SessionHandlers {
     this.#provider = provider;
     this.#session = session;
     this.agent = agent;
-  }
-
-  get isConnected(): boolean {
-    return this.#session.state === 'open';
+    this.#desk = new AuthorityDesk({
+      ...{ env: provider.env, promotions: provider.promotions },
+      replicaOf: (volume) => this.#boundOf(volume).replica,
+      send: (type, parts, priority) => this.#send({ type, parts, priority }),
+    });
   }
 
   /** When something of its agent came last, on the monotonic clock. */
@@ -102,7 +101,26 @@ export class ProviderSession implements SessionHandlers {
   onClosed(): void {
     this.#isOver = true;
     this.#stop.abort();
+    for (const { replica } of this.#bound.values()) this.#provider.promotions.ended(replica);
     this.#provider.ended(this);
+    void this.#settled();
+  }
+
+  get isConnected(): boolean {
+    return !this.#isOver && this.#session.state === 'open';
+  }
+
+  /** Has the agent stop, and offer the volume. */
+  wishMove(replica: Replica): void {
+    for (const [volume, bound] of this.#bound) {
+      if (bound.replica === replica) this.#desk.wishMove(volume);
+    }
+  }
+
+  /** The volume is written here from now on: the agent is told, and asked to come again. */
+  async fence(replica: Replica): Promise<void> {
+    this.#session.fail(replica.authority.fenced(replica.authority.state.authority - 1));
+    await this.#settled();
   }
 
   /** Another session of the agent takes the volume over; nothing more is done for this one. */
@@ -124,9 +142,11 @@ export class ProviderSession implements SessionHandlers {
   async #settled(): Promise<void> {
     this.#isOver = true;
     this.#stop.abort();
-    if (this.#working === 0) return;
-    this.#idle ??= Promise.withResolvers();
-    await this.#idle.promise;
+    if (this.#working > 0) {
+      this.#idle ??= Promise.withResolvers();
+      await this.#idle.promise;
+    }
+    await this.#desk[Symbol.asyncDispose]();
   }
 
   async #take(message: Incoming): Promise<void> {
@@ -149,6 +169,7 @@ export class ProviderSession implements SessionHandlers {
       await bound.replica.refer(references);
       await this.#taken(references.volume, message);
     } else if (message.type === EPOCH_COMMIT) return await this.#onCommit(message);
+    else if (await this.#desk.take(message.type, message.body)) message.done();
     else throw protocolBreach(`a provider takes no messages of type ${message.type}`);
   }
 
@@ -173,29 +194,43 @@ export class ProviderSession implements SessionHandlers {
     const { json } = told;
     if (json.ask === undefined) throw protocolBreach('an answer that nobody asked for');
     const { request } = json;
-    let answer: { json: Answer; hashes?: Uint8Array };
+    let answer: Pick<TellOptions, 'json' | 'hashes' | 'changes'>;
     try {
-      const { hashes, ...fields } = await this.#answer(told, json);
-      answer = { json: { answer: request, ...fields }, ...(hashes && { hashes }) };
+      const { hashes, changes, ...fields } = await this.#answer(told, json);
+      answer = {
+        json: { answer: request, ...fields },
+        ...(hashes && { hashes }),
+        ...(changes && { changes }),
+      };
     } catch (error) {
       answer = { json: { answer: request, refusal: refusalOf(error) } };
       this.#provider.tell({ event: 'failed', volume: told.name, error });
     }
-    this.#send(encodeTold({ volume: told.volume, ...answer }));
+    const parts = [encodeTold({ volume: told.volume, ...answer })];
+    this.#send({ type: METADATA, parts, priority: PRIORITY_CONTROL });
   }
 
   async #answer(told: Told, request: Request): Promise<Answered> {
-    if (request.ask === 'open') return { ...(await this.#open(told, request.via)) };
+    if (request.ask === 'open') return { ...(await this.#open(told, request)) };
     const { replica } = this.#boundOf(told.volume);
+    const answered: Answered | undefined = await this.#desk.answer(told.volume, request);
+    if (answered !== undefined) return answered;
     if (request.ask === 'snapshot') {
       const { id, digest, storedBytes } = await replica.assemble();
       return { ...{ snapshot: id, digest, storedBytes } };
     }
     checkMay(this.#provider.policy, this.agent, 'read', replica.volume);
+    if (request.ask !== 'hashes') throw protocolBreach(`a provider is asked for ${request.ask}`);
+    const { offsetBytes, count } = request;
+    const reversed = this.#desk.device(told.volume);
+    if (reversed !== undefined) return { hashes: await hashesIn(reversed, offsetBytes, count) };
     return { hashes: await hashesOf(replica, request) };
   }
 
-  async #open({ volume, name, geometry }: Told, via?: readonly string[]) {
+  async #open(
+    { volume, name, geometry }: Told,
+    { authority, leaseMs, via }: Extract<Request, { ask: 'open' }>,
+  ) {
     if (name === undefined || geometry === undefined) {
       throw protocolBreach('a volume is opened without name or geometry');
     }
@@ -206,9 +241,15 @@ export class ProviderSession implements SessionHandlers {
     }
     checkMay(this.#provider.policy, this.agent, 'write', name);
     const replica = await this.#provider.take(this, name, geometry.sizeBytes, via);
+    await replica.greet(authority);
+    await replica.authority.promiseLease(leaseMs);
     this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
     const { id, epoch, seenEpoch, mark } = replica;
-    return { replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty, ...(mark && { mark }) };
+    const { promotion, authority: own } = replica.authority.state;
+    return {
+      ...{ replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty, ...(mark && { mark }) },
+      ...{ authority: own, ...(promotion && { promotedEpoch: promotion.epoch }) },
+    };
   }
 
   async #onOffer(message: Incoming): Promise<void> {
@@ -315,22 +356,22 @@ export class ProviderSession implements SessionHandlers {
     }
   }
 
-  #send(body: Uint8Array): void {
-    this.#waiting.push(body);
+  #send(message: SendOptions): void {
+    this.#waiting.push(message);
     this.#flush();
   }
 
   /** Requests are few, and offers bounded by what the agent may send: so are their answers. */
   #flush(): void {
     if (this.#session.state === 'closed') return;
-    for (const [type, list] of [
-      [METADATA, this.#waiting],
-      [NEED, this.#waitingNeeds],
-    ] as const) {
-      for (let body = list[0]; body !== undefined; body = list[0]) {
-        if (!this.#session.send({ type, parts: [body], priority: PRIORITY_CONTROL })) return;
-        list.shift();
-      }
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (!this.#session.send(next)) return;
+      this.#waiting.shift();
+    }
+    for (let body = this.#waitingNeeds[0]; body !== undefined; body = this.#waitingNeeds[0]) {
+      const need = { type: NEED, parts: [body], priority: PRIORITY_CONTROL };
+      if (!this.#session.send(need)) return;
+      this.#waitingNeeds.shift();
     }
   }
 }
@@ -340,22 +381,13 @@ async function hashesOf(
   replica: Replica,
   { epoch, offsetBytes, count }: Extract<Request, { ask: 'hashes' }>,
 ): Promise<Uint8Array> {
-  if (count > HASHES_PER_ANSWER || offsetBytes % OFFER_BYTES !== 0) {
-    throw protocolBreach(`${count} hashes from ${offsetBytes} on are asked for`);
-  }
   if (replica.epoch !== epoch) {
     throw new ReplicateError('REPLICATE_BASE', `epoch ${epoch} is not the present one`, {
       hint: 'Compare again.',
     });
   }
   const { sizeBytes } = replica;
-  const hashes = new Uint8Array(count * SHA256_BYTES);
-  for (let at = 0; at < count; at += 1) {
-    const from = offsetBytes + at * OFFER_BYTES;
-    const lengthBytes = Math.min(OFFER_BYTES, sizeBytes - from);
-    if (lengthBytes <= 0) throw protocolBreach('hashes behind the end are asked for');
-    const bytes = await replica.read(from, lengthBytes);
-    if (!isZero(bytes)) hashes.set(sha256(bytes), at * SHA256_BYTES);
-  }
-  return hashes;
+  const read = async (target: Uint8Array, from: number) =>
+    target.set(await replica.read(from, target.byteLength));
+  return await hashesIn({ sizeBytes, read }, offsetBytes, count);
 }

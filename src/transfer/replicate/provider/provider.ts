@@ -7,8 +7,10 @@ import type { Tally } from './attempt.ts';
 import { checkLogical, checkStored, replicaStates, snapshotBytes } from './holdings.ts';
 import { checkOwner, type HeldView } from './layers.ts';
 import { noPolicy, type Policy } from './policy.ts';
+import { type Presence, type Promoted, type PromoteOptions, Promotions } from './promotions.ts';
 import { ProviderSession } from './provider-session.ts';
-import { type EpochEvent, type MakeSnapshot, Replica } from './replica.ts';
+import { Replica } from './replica.ts';
+import type { EpochEvent, MakeSnapshot } from './replica-options.ts';
 import { type ReplicaState, readReplicaState } from './replica-state.ts';
 
 export type ProviderEvent =
@@ -22,6 +24,12 @@ export type ProviderEvent =
       readonly changed: readonly Extent[];
     }
   | { readonly event: 'snapshot'; readonly volume: string; readonly snapshot: Snapshot }
+  | {
+      readonly event: 'promoted';
+      readonly volume: string;
+      readonly authority: number;
+      readonly isForced: boolean;
+    }
   | { readonly event: 'failed'; readonly volume: string | undefined; readonly error: unknown };
 
 export type ProviderOptions = {
@@ -67,12 +75,14 @@ type Held = {
   /** On the monotonic clock: since when an epoch is on its way, and when the agent was here. */
   behindSinceMs: number | undefined;
   seenMs: number;
+  wasSeen: boolean;
 };
 
 /** Between two looks at what the snapshots of an agent take. */
 const STORED_LOOK_MS = 5_000;
 
 export class Provider implements AsyncDisposable {
+  readonly promotions: Promotions;
   readonly #options: ProviderOptions;
   readonly policy: Policy;
   readonly #volumes = new Map<string, Held>();
@@ -87,6 +97,11 @@ export class Provider implements AsyncDisposable {
   constructor(options: ProviderOptions) {
     this.#options = options;
     this.policy = options.policy ?? noPolicy;
+    this.promotions = new Promotions(options.env);
+  }
+
+  get env(): Env {
+    return this.#options.env;
   }
 
   get repository(): Repository {
@@ -136,6 +151,7 @@ export class Provider implements AsyncDisposable {
     const held = this.#volumes.get(volume);
     if (held === undefined) throw closing();
     held.holder = session;
+    held.wasSeen = true;
     await replica.comeBy(via);
     this.#options.onEvent?.({ event: 'opened', volume, agent: session.agent });
     return replica;
@@ -188,6 +204,29 @@ export class Provider implements AsyncDisposable {
     return bytes;
   }
 
+  /** Has this side write what an agent wrote. REPLICATE_UNKNOWN_VOLUME; see `Promotions`. */
+  async promote(volume: string, options: PromoteOptions): Promise<Promoted> {
+    const replica = await this.known(volume);
+    if (replica === undefined) throw unknownVolume(volume);
+    const promoted = await this.promotions.promote(
+      replica,
+      () => this.#presenceOf(volume),
+      options,
+    );
+    const { authority, isForced } = promoted;
+    this.tell({ event: 'promoted', volume, authority, isForced });
+    return promoted;
+  }
+
+  #presenceOf(volume: string): Presence {
+    const held = this.#volumes.get(volume);
+    const holder = held?.holder;
+    if (holder?.isConnected === true) return { contact: holder, sinceContactMs: 0 };
+    const nowMs = this.#options.env.clock.monotonicMs();
+    const sinceContactMs = held?.wasSeen === true ? nowMs - lastSeenOf(held) : undefined;
+    return { contact: undefined, sinceContactMs };
+  }
+
   /** After a failure of its disk: whoever comes next opens it anew. */
   drop(volume: string): void {
     const held = this.#volumes.get(volume);
@@ -235,11 +274,13 @@ export class Provider implements AsyncDisposable {
     const seenMs = this.#options.env.clock.monotonicMs();
     const held: Held = {
       ...{ replica, opened: undefined, holder: undefined, behindSinceMs: undefined, seenMs },
+      wasSeen: false,
     };
     this.#volumes.set(volume, held);
     replica.then(
       (opened) => {
         held.opened = opened;
+        this.promotions.opened(opened);
       },
       () => {
         if (this.#volumes.get(volume) === held) this.#volumes.delete(volume);
@@ -250,12 +291,12 @@ export class Provider implements AsyncDisposable {
 
   #stateOf(volume: string): Promise<ReplicaState | undefined> {
     const { env, directory } = this.#options;
-    return readReplicaState(env, `${directory}/${folderOf(volume)}`);
+    return readReplicaState(env, `${directory}/${replicaFolder(volume)}`);
   }
 
   async #openReplica(owner: string, volume: string, sizeBytes: number): Promise<Replica> {
     const { env, directory, repository, journalBytesDue } = this.#options;
-    const own = `${directory}/${folderOf(volume)}`;
+    const own = `${directory}/${replicaFolder(volume)}`;
     await env.files.makeDirectory(own);
     await env.files.syncDirectory(directory);
     return await Replica.open(env, {
@@ -325,13 +366,19 @@ function lastSeenOf({ holder, seenMs }: Held): number {
 }
 
 /** A name of the agent's choice makes no path here. */
-function folderOf(volume: string): string {
+export function replicaFolder(volume: string): string {
   return toHex(sha256(new TextEncoder().encode(volume))).slice(0, 32);
 }
 
 function loop(volume: string): ReplicateError {
   return new ReplicateError('REPLICATE_LOOP', `${volume} has come by this provider already`, {
     hint: 'Nothing is wrong: it is here. Providers may forward to each other.',
+  });
+}
+
+function unknownVolume(volume: string): ReplicateError {
+  return new ReplicateError('REPLICATE_UNKNOWN_VOLUME', `no agent keeps ${volume} present here`, {
+    hint: 'See `ferry ls` for the volumes of the repository.',
   });
 }
 

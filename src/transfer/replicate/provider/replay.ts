@@ -6,6 +6,7 @@ import {
   decodeEpochCommit,
   decodeEpochCut,
   type EpochCommit,
+  type EpochCut,
 } from '../../../wire/index.ts';
 import { damagedJournal } from '../errors.ts';
 import { Attempt } from './attempt.ts';
@@ -34,7 +35,7 @@ export class Replay {
   /** The last epoch that is whole in it. */
   committed: EpochCommit | undefined;
   /** Of that epoch. */
-  mark: string | undefined;
+  cut: EpochCut | undefined;
   #attempt: Attempt | undefined;
 
   constructor(options: ReplayOptions) {
@@ -95,7 +96,7 @@ export class Replay {
     }
     this.pieces = overlay(this.pieces, attempt.pieces());
     this.committed = commit;
-    this.mark = attempt.cut.mark;
+    this.cut = attempt.cut;
     this.#attempt = undefined;
   }
 }

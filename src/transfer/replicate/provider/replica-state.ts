@@ -16,6 +16,8 @@ export type ReplicaState = {
   readonly mark?: string | undefined;
   /** Providers by which its epochs have come, the nearest one last. */
   readonly via?: readonly string[];
+  /** When it was cut, on its agent's clock, for people. */
+  readonly cutWallMs?: number | undefined;
   /** Numbers of files, oldest first; the last one is written to. */
   readonly journals: readonly number[];
 };

@@ -1,5 +1,5 @@
 /** Replica: a volume at the provider; always some epoch whole, over a snapshot and journals. */
-import { type Env, type Extent, type FileLock, hasCode, toHex } from '../../../core/index.ts';
+import { type Env, type FileLock, hasCode, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Snapshot } from '../../../store/index.ts';
 import {
@@ -13,54 +13,27 @@ import {
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { JOURNAL_BYTES_DUE, JOURNAL_PIECES_DUE } from '../limits.ts';
-import { Attempt, type Tally } from './attempt.ts';
+import { Attempt } from './attempt.ts';
+import { ChangingHands } from './changing-hands.ts';
 import * as record from './journal-record.ts';
-import {
-  type Frozen,
-  type HeldView,
-  Layers,
-  type LayersOptions,
-  piecesOf,
-  type Viewed,
-} from './layers.ts';
+import { type Frozen, type HeldView, Layers, piecesOf, type Viewed } from './layers.ts';
+import type { PromotedOptions } from './promoted-volume.ts';
+import { ReplicaAuthority } from './replica-authority.ts';
+import { closed, nothingThere, notTheAgents } from './replica-errors.ts';
+import type { MakeSnapshot, ReplicaOptions } from './replica-options.ts';
 import { originOf } from './replica-state.ts';
 import { prove } from './sections.ts';
 
-export type SnapshotWish = {
-  readonly volume: string;
-  readonly origin: string;
-  /** Of the content, if its agent said so: STORE_DIGEST if it is not, and nothing is committed. */
-  readonly expectedDigest: string | undefined;
-  /** The provider stops: what is stored so far is kept, and found again by the next try. */
-  readonly signal: AbortSignal;
-};
-
-/** Stores what a device holds as a snapshot of the volume, and answers with it. */
-export type MakeSnapshot = (
-  device: Device,
-  since: { readonly parent: Snapshot; readonly changed: readonly Extent[] } | undefined,
-  wish: SnapshotWish,
-) => Promise<Snapshot>;
-
-export type EpochEvent =
-  | { readonly event: 'begun'; readonly epoch: number }
-  | {
-      readonly event: 'committed';
-      readonly epoch: number;
-      readonly tally: Readonly<Tally>;
-      readonly changed: readonly Extent[];
-    };
-
-export type ReplicaOptions = LayersOptions & {
-  readonly makeSnapshot: MakeSnapshot;
-  /** Tests make it small. */
-  readonly journalBytesDue?: number | undefined;
-  readonly onEpoch?: (event: EpochEvent) => void;
-};
+type Parts = { lock: FileLock; authority: ReplicaAuthority; layers: Layers };
 
 export class Replica implements AsyncDisposable {
   readonly volume: string;
   readonly owner: string;
+  /** Who may write it. */
+  readonly authority: ReplicaAuthority;
+  readonly hands: ChangingHands;
+  /** Where it lies, for what a promotion writes. */
+  readonly place: PromotedOptions;
   readonly #options: ReplicaOptions;
   readonly #lock: FileLock;
   readonly #layers: Layers;
@@ -83,19 +56,24 @@ export class Replica implements AsyncDisposable {
       });
     }
     try {
-      return new Replica(options, lock, await Layers.open(env, options));
+      const authority = await ReplicaAuthority.open(env, directory, volume);
+      return new Replica(options, { lock, authority, layers: await Layers.open(env, options) });
     } catch (error) {
       await lock.release();
       throw error;
     }
   }
 
-  private constructor(options: ReplicaOptions, lock: FileLock, layers: Layers) {
+  private constructor(options: ReplicaOptions, { lock, authority, layers }: Parts) {
     this.volume = options.volume;
     this.owner = options.owner;
     this.#options = options;
     this.#lock = lock;
+    this.authority = authority;
     this.#layers = layers;
+    const { volume, repository, directory } = options;
+    this.place = { volume, repository, directory };
+    this.hands = new ChangingHands({ volume, repository, authority, layers });
   }
 
   /** Tells this replica from one of the same name that began anew. */
@@ -157,6 +135,11 @@ export class Replica implements AsyncDisposable {
     return this.#layers.snapshot;
   }
 
+  /** When the present epoch was cut, on its agent's clock; undefined if that is not known. */
+  get cutWallMs(): number | undefined {
+    return this.#layers.cutWallMs;
+  }
+
   get journalBytes(): number {
     return this.#layers.journalBytes;
   }
@@ -174,6 +157,8 @@ export class Replica implements AsyncDisposable {
   /** The agent's volume has another size: the next epoch has it too, and the agent compares. */
   async resize(sizeBytes: number): Promise<void> {
     while (sizeBytes !== this.sizeBytes) {
+      const { promotion, authority } = this.authority.state;
+      if (promotion !== undefined) throw this.authority.fenced(authority);
       await this.#inTurn(async () => {
         this.#attempt = undefined;
       });
@@ -194,9 +179,46 @@ export class Replica implements AsyncDisposable {
     return bytes;
   }
 
-  /** Begins an epoch; one that was on its way is given up. REPLICATE_BASE, REPLICATE_PROTOCOL. */
+  /**
+   * Its agent has begun a session: what an earlier one had begun to send will not come any more. An
+   * agent that was offered the volume must say itself that it did not take it: this may be old.
+   */
+  async greet(authority: number): Promise<void> {
+    await this.#inTurn(async () => {
+      this.#attempt = undefined;
+      await this.hands.greeted(authority);
+    });
+    this.#afterCommit(); // Whoever waits for a snapshot waits no longer for that epoch.
+  }
+
+  /** No agent writes it any more, but this side, over the snapshot that is answered. */
+  async promote(how: { readonly isForced: boolean; readonly wallMs: number }): Promise<Snapshot> {
+    await this.#inTurn(async () => {
+      if (this.isEmpty) throw nothingThere(this.volume);
+      this.#attempt = undefined;
+      await this.authority.promote({ ...how, epoch: this.epoch });
+    });
+    this.#afterCommit();
+    return this.hands.standing ?? (await this.hands.standOn(await this.assemble()));
+  }
+
+  /** The agent has taken what it was offered. */
+  giveBack(): Promise<void> {
+    return this.#inTurn(() => this.hands.giveBack());
+  }
+
+  /** Stores what was written since a promotion. */
+  store(device: Device, since: Parameters<MakeSnapshot>[1]): Promise<Snapshot> {
+    const { volume, owner } = this;
+    const origin = originOf(owner);
+    const wish = { volume, origin, expectedDigest: undefined, signal: this.#stop.signal };
+    return this.#options.makeSnapshot(device, since, wish);
+  }
+
+  /** Begins an epoch; one on its way is given up. REPLICATE_BASE, REPLICATE_FENCED. */
   begin(cut: EpochCut): Promise<void> {
     return this.#inTurn(async () => {
+      await this.authority.admit(cut.authority);
       if (cut.epoch <= this.#layers.seen) {
         throw protocolBreach(`epoch ${cut.epoch} begins after ${this.#layers.seen}`);
       }
@@ -262,7 +284,7 @@ export class Replica implements AsyncDisposable {
       const { journal } = this.#layers.top;
       journal.append(record.RECORD_COMMIT, [encodeEpochCommit(commit)]);
       await journal.durable();
-      this.#layers.apply(commit, pieces, attempt.cut.mark);
+      this.#layers.apply(commit, pieces, attempt.cut);
       this.#attempt = undefined;
       const { tally } = attempt;
       const { epoch } = commit;
@@ -373,18 +395,4 @@ export class Replica implements AsyncDisposable {
       await this.#lock.release();
     }
   }
-}
-
-function notTheAgents(volume: string, epoch: number, cause: unknown): ReplicateError {
-  const message = `epoch ${epoch} of ${volume} is not what its agent has: no snapshot is made`;
-  return new ReplicateError('REPLICATE_DIGEST', message, {
-    hint: 'Compare both sides anew (`ferry replicate --once`), and report this.',
-    cause,
-  });
-}
-
-function closed(volume: string): ReplicateError {
-  return new ReplicateError('REPLICATE_CLOSED', `the replica of ${volume} is being closed`, {
-    hint: 'Connect again.',
-  });
 }

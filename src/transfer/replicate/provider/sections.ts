@@ -1,11 +1,9 @@
 /** Sections: the plain bytes of a data message's records, verified, one after the other. */
 import {
-  CodecError,
   decodePatch,
   encodeFrame,
   FRAME_STORED_MAX,
   type Frame,
-  parseFrame,
   plainRecord,
   plainSection,
 } from '../../../codec/index.ts';
@@ -22,6 +20,7 @@ import {
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { SECTION_CACHE_BYTES } from '../limits.ts';
+import { checkLength, framed, plainOf, reading, wrongHash } from '../plain-data.ts';
 import { referenceOf } from '../references.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
@@ -94,39 +93,6 @@ function remade(data: BlockData, records: readonly Uint8Array[]): Proven {
   return { data: whole, parts: encodeBlockData(whole) };
 }
 
-function framed(data: BlockData, recordCount: number): Frame {
-  const frame = reading(() => parseFrame(data.frame));
-  if (frame.records.length !== recordCount) {
-    throw protocolBreach(`a frame of ${frame.records.length} records for ${recordCount} entries`);
-  }
-  return frame;
-}
-
-/** A frame that does not decode is as good as one with other content. */
-function reading<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof CodecError)) throw error;
-    throw new ReplicateError('REPLICATE_HASH', `a frame does not decode: ${error.message}`, {
-      hint: 'Nothing was applied; the agent sends it again.',
-      cause: error,
-    });
-  }
-}
-
-function checkLength({ lengthBytes, offsetBytes }: Entry, rawBytes: number): void {
-  if (lengthBytes === rawBytes) return;
-  throw protocolBreach(`a record of ${rawBytes} bytes for ${lengthBytes} at ${offsetBytes}`);
-}
-
-function wrongHash({ offsetBytes, lengthBytes }: Entry): ReplicateError {
-  const where = `${lengthBytes} bytes at ${offsetBytes}`;
-  return new ReplicateError('REPLICATE_HASH', `${where} do not have the hash that was sent`, {
-    hint: 'Nothing of it was applied; the agent sends it again.',
-  });
-}
-
 /** Decoded sections of journals, the newest ones kept. */
 export class SectionCache {
   readonly #sections = new ByteCache<string, Uint8Array>(SECTION_CACHE_BYTES);
@@ -136,19 +102,8 @@ export class SectionCache {
     const name = `${journal.path}:${place.atBytes}`;
     const known = this.#sections.get(name);
     if (known !== undefined) return known;
-    const section = sectionOf(decodeBlockData(await journal.read(place)));
+    const { section } = plainOf(decodeBlockData(await journal.read(place)));
     this.#sections.set(name, section, section.byteLength);
     return section;
   }
-}
-
-function sectionOf(data: BlockData): Uint8Array {
-  const entries = data.entries.filter(({ kind }) => hasRecord(kind));
-  const frame = framed(data, entries.length);
-  const section = reading(() => plainSection(frame)).slice();
-  for (const [index, { at, rawBytes }] of frame.records.entries()) {
-    const bytes = section.subarray(at, at + rawBytes);
-    if (!equalBytes(sha256(bytes), entries[index]!.hash!)) throw wrongHash(entries[index]!);
-  }
-  return section;
 }

@@ -1,0 +1,28 @@
+/** Goal: at most one side writes under each authority, and nothing that was written is lost. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { simulateAuthority } from './replicate-authority.suite.ts';
+
+const SEEDS = 10;
+const LEASE_SEEDS = 4;
+const LEASE_MS = 60;
+
+test('moves by plan and by force, cut off anywhere, leave one writer and lose nothing', async () => {
+  const total = { planned: 0, forced: 0, returned: 0, branches: 0, crashes: 0 };
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const outcome = await simulateAuthority(seed);
+    for (const key of ['planned', 'forced', 'returned', 'branches', 'crashes'] as const)
+      total[key] += outcome[key];
+  }
+  const { crashes, planned, ...others } = total;
+  assert.ok(crashes > 10 * SEEDS, `only ${crashes} power cuts, ${planned} planned moves`);
+  for (const [name, count] of Object.entries(others)) assert.ok(count > 2, `${name}: ${count}`);
+});
+
+test('with a lease the agent acknowledges nothing after the provider has begun to write', async () => {
+  let forced = 0;
+  for (let seed = 1; seed <= LEASE_SEEDS; seed += 1) {
+    forced += (await simulateAuthority(seed, { leaseMs: LEASE_MS })).forced;
+  }
+  assert.ok(forced > 0, `only ${forced} promotions by force`);
+});

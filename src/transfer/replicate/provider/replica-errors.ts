@@ -1,0 +1,23 @@
+/** What a replica refuses, in words. */
+import { ReplicateError } from '../errors.ts';
+
+export function nothingThere(volume: string): ReplicateError {
+  const message = `no epoch of ${volume} is whole here: there is nothing to promote`;
+  return new ReplicateError('REPLICATE_NOT_PROMOTED', message, {
+    hint: 'Wait for the end of the first synchronisation.',
+  });
+}
+
+export function notTheAgents(volume: string, epoch: number, cause: unknown): ReplicateError {
+  const message = `epoch ${epoch} of ${volume} is not what its agent has: no snapshot is made`;
+  return new ReplicateError('REPLICATE_DIGEST', message, {
+    hint: 'Compare both sides anew (`ferry replicate --once`), and report this.',
+    cause,
+  });
+}
+
+export function closed(volume: string): ReplicateError {
+  return new ReplicateError('REPLICATE_CLOSED', `the replica of ${volume} is being closed`, {
+    hint: 'Connect again.',
+  });
+}

@@ -1,0 +1,34 @@
+/** Goal: many moves between two writers under seeds; each planted defect in them is found. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
+import { plantedAuthority } from '../../src/transfer/replicate-authority-planted.suite.ts';
+
+const SEEDS = 100;
+const SEEDS_TO_FIND = 60;
+const LEASE_MS = 60;
+
+test('a hundred seeds leave one writer, and lose nothing; so do they with leases', async () => {
+  let planned = 0;
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    planned += (await simulateAuthority(seed)).planned;
+    planned += (await simulateAuthority(seed, { leaseMs: LEASE_MS })).planned;
+  }
+  assert.ok(planned > 5, `only ${planned} planned moves`);
+});
+
+for (const [name, plant] of Object.entries(plantedAuthority)) {
+  test(`the trials find a defect: ${name}`, async () => {
+    const { plant: begin, ...options } = plant;
+    const undo = begin();
+    try {
+      for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {
+        const found = await simulateAuthority(seed, options).catch((error: unknown) => error);
+        if (found instanceof Error) return;
+      }
+    } finally {
+      undo();
+    }
+    assert.fail(`not found under ${SEEDS_TO_FIND} seeds`);
+  });
+}
