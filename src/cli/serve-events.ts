@@ -10,7 +10,7 @@ export function tellEvent(output: Output, log: Log, event: ServerEvent): void {
     const { snapshot, tenant } = event;
     const size = formatSize(snapshot.changedBytes);
     const text = `${nameOf(tenant, snapshotName(snapshot))}: a snapshot, ${size} changed`;
-    log.info({ event: 'snapshot', tenant, ...snapshotFields(snapshot) }, text);
+    log.info({ event: 'snapshot', tenant, snapshot: snapshotFields(snapshot) }, text);
     if (output.options.json)
       output.status({ state: 'snapshot', ...snapshotFields(snapshot) }, text);
   } else if (event.event === 'failed') {

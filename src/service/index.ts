@@ -5,7 +5,7 @@ export { Counts, codeOf, nameOf } from './counts.ts';
 export { ServiceError, type ServiceErrorCode } from './errors.ts';
 export { Forwarder, type ForwardStatus } from './forwarder.ts';
 export { type Grant, parseWindow, WINDOW_FORM } from './grant.ts';
-export { jsonLog, LOG_LEVELS, type Log, type LogLevel, plainLog } from './log.ts';
+export { jsonLog, type Log, type LogLevel, plainLog } from './log.ts';
 export { metricsOf } from './metrics.ts';
 export { nodeIdentity } from './node-identity.ts';
 export { type Peer, PeerBook } from './peer-book.ts';

@@ -1,6 +1,6 @@
 /** The log of a daemon: what happened, for people as lines, for programs as JSON by pino. */
 
-export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** `fields` are what programs search for: names, numbers, codes; never secrets. */

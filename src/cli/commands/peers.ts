@@ -1,13 +1,7 @@
 /** `ferry peers`: who is known to this node, what they may do; and who is no longer known. */
 import { resolve } from 'node:path';
 import { toHex } from '../../core/index.ts';
-import {
-  type Grant,
-  type Peer,
-  parseWindow,
-  TENANT_NAME,
-  WINDOW_FORM,
-} from '../../service/index.ts';
+import { type Grant, type Peer, TENANT_NAME } from '../../service/index.ts';
 import { apiSockets, ask } from '../api-client.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
@@ -17,6 +11,7 @@ import { formatRate, formatSize } from '../sizes.ts';
 import type { Run, Values } from '../spec.ts';
 import type { peersSpec } from '../table/provider.ts';
 import { textTable } from '../text-table.ts';
+import { checkedWindow } from '../window.ts';
 
 type PeersValues = Values<typeof peersSpec>;
 
@@ -79,7 +74,7 @@ function changeOf(values: PeersValues): Change {
     ...given('rights', rights, () => rightsOf(rights!)),
     ...given('volumes', volumes, () => volumes!.split(',')),
     ...given('tenant', tenant, () => tenantOf(tenant!)),
-    ...given('window', window, () => windowOf(window!)),
+    ...given('window', window, () => checkedWindow(window!, 'ferry peers')),
     ...number('volumesMax', values.maxVolumes),
     ...number('logicalBytesMax', values.quota),
     ...number('storedBytesMax', values.quotaStored),
@@ -98,11 +93,6 @@ function rightsOf(written: string): ('read' | 'write')[] {
 function tenantOf(written: string): string {
   if (TENANT_NAME.test(written)) return written;
   throw usageError(`--tenant: '${written}' names no tenant`, 'ferry peers');
-}
-
-function windowOf(written: string): string {
-  if (parseWindow(written) !== undefined) return written;
-  throw usageError(`--window: expected ${WINDOW_FORM}, not '${written}'`, 'ferry peers');
 }
 
 function without(change: Change): Grant {

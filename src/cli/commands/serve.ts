@@ -20,8 +20,9 @@ import {
   startApi,
   type TenantOptions,
 } from '../../service/index.ts';
-import type { Repository } from '../../store/index.ts';
+import { isEmptyPolicy, type Repository } from '../../store/index.ts';
 import type { Context } from '../context.ts';
+import { usageError } from '../errors.ts';
 import { type Node, nodeOf } from '../node.ts';
 import { providerUri } from '../provider-address.ts';
 import { repositoryAt, repositoryOf, stateFolder, unlockSecond } from '../repository.ts';
@@ -32,12 +33,16 @@ import type { Run, Values } from '../spec.ts';
 import { stopped } from '../stopped.ts';
 import type { serveSpec } from '../table/provider.ts';
 import { serveTlsOf } from '../tls-credentials.ts';
+import { checkedWindow } from '../window.ts';
 
 type ServeValues = Values<typeof serveSpec>;
 
 export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const { env, output, signal } = context;
   const { listen, lane } = values;
+  if (values.snapshotEvery === undefined && !isEmptyPolicy(policyOf(values))) {
+    throw usageError('--keep-... forgets after each snapshot of --snapshot-every', 'ferry serve');
+  }
   const log = await logOf(context, values);
   const secured = await serveTlsOf(env.files, values, 'ferry serve');
   const node = await nodeOf(context);
@@ -138,7 +143,7 @@ function defaultsOf({ volumes, quota, quotaStored, rate, window }: ServeValues) 
     ...(quota !== undefined && { logicalBytesMax: quota }),
     ...(quotaStored !== undefined && { storedBytesMax: quotaStored }),
     ...(rate !== undefined && { bytesPerS: rate }),
-    ...(window !== undefined && { window }),
+    ...(window !== undefined && { window: checkedWindow(window, 'ferry serve') }),
   };
 }
 
