@@ -233,7 +233,7 @@ export class Moment implements Device {
     }
   }
 
-  /** What is kept is copied out of it; most writes are of one block, and each would make garbage. */
+  /** What is kept is copied out of it: most writes are of one block, and each made garbage. */
   #scratchOf(lengthBytes: number): Uint8Array {
     if (lengthBytes > BLOCK_BYTES) return new Uint8Array(lengthBytes);
     this.#scratch ??= new Uint8Array(BLOCK_BYTES);
