@@ -1,16 +1,15 @@
-# Days of work on a disk of its own; at the end of each it is unmounted, and the host looks at it.
+# Days of work on a disk of its own; at the end of each it is frozen, and the host looks at it.
 disk=/dev/$(grep -l ferry-data /sys/block/vd*/serial | cut -d/ -f4)
 [ -b "$disk" ] || fail 'there is no data disk'
 stty -F /dev/ttyS1 raw -echo
 exec 3<>/dev/ttyS1
 node=/app/node_modules/node/bin/node
-begin() { mount "$disk" /data; }
 end() {
-  umount /data
-  sync
+  fsfreeze -f /data
   echo "day $1" >&3
   read -r answer <&3
   [ "$answer" = go ] || fail "the host said $answer"
+  fsfreeze -u /data
 }
 database() { $node --no-warnings -e "
   const { DatabaseSync } = require('node:sqlite');
@@ -19,19 +18,18 @@ database() { $node --no-warnings -e "
   db.close();"; }
 
 mkdir -p /data
+mount "$disk" /data
 step files and a database
-begin
-cp -a /usr/bin /usr/share /data/
+cp -a /usr/share /data/
 database "
   db.exec('create table orders (id integer primary key, customer text, amount real, note text)');
   const add = db.prepare('insert into orders values (?, ?, ?, ?)');
   db.exec('begin');
-  for (let id = 0; id < 20000; id++) add.run(id, 'customer ' + id % 977, id * 1.25, 'x'.repeat(id % 200));
+  for (let id = 0; id < 8000; id++) add.run(id, 'customer ' + id % 977, id * 1.25, 'x'.repeat(id % 200));
   db.exec('commit');"
 end 0
 
 step packages
-begin
 mkdir -p /data/system/var/lib/dpkg/info /data/system/var/lib/dpkg/updates
 : >/data/system/var/lib/dpkg/status
 package() { # package NAME VERSION FOLDER
@@ -51,19 +49,19 @@ dpkg --root=/data/system -r perl >/dev/null
 end 1
 
 step database
-begin
 database "
   const change = db.prepare('update orders set amount = amount + 1 where id = ?');
-  for (let n = 0; n < 300; n++) change.run((n * 7919) % 20000);
+  for (let n = 0; n < 300; n++) change.run((n * 7919) % 8000);
   db.exec('begin');
   const add = db.prepare('insert into orders values (?, ?, ?, ?)');
-  for (let id = 20000; id < 21000; id++) add.run(id, 'customer ' + id % 977, id * 1.25, 'new');
+  for (let id = 8000; id < 8500; id++) add.run(id, 'customer ' + id % 977, id * 1.25, 'new');
   db.exec('commit');"
 end 2
 
 step deletes and trim
-begin
 rm -r /data/share /data/system/opt
 cp -a /usr/sbin /data/later
+sync
 fstrim /data
 end 3
+umount /data
