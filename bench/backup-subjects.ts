@@ -63,6 +63,19 @@ function blockferry(): Subject {
       FERRY_CACHE_DIR: join(place.directory, 'cache'),
     }),
   });
+  /** Code that has run before is kept compiled, as it is for the peers; elsewhere, another disk. */
+  const warmUp = (place: Workplace): Command[] => {
+    const elsewhere = { FERRY_REPO: join(place.directory, 'warm-up') };
+    const words = [
+      ['init'],
+      ['backup', ferry],
+      ['restore', 'ferry', join(place.directory, 'warm')],
+    ];
+    return words.map((each) => {
+      const { variables, ...rest } = command(place, ...each);
+      return { ...rest, variables: { ...variables, ...elsewhere } };
+    });
+  };
   return {
     name: 'blockferry',
     absent() {
@@ -73,7 +86,7 @@ function blockferry(): Subject {
       return missing.length === 0 ? undefined : `no ferry ${missing.join(', ')} yet`;
     },
     repository: repositoryOf,
-    init: (place) => [command(place, 'init')],
+    init: (place) => [command(place, 'init'), ...warmUp(place)],
     backup: (place) => command(place, 'backup', place.image, '--name', 'disk'),
     restore: (place) => command(place, 'restore', 'disk@latest', outputOf(place)),
     restored: outputOf,

@@ -80,7 +80,7 @@ type Result = { readonly bytes: Uint8Array; readonly memory: Uint8Array | undefi
 
 /** Kept by each thread from job to job. */
 const sectionMemory = new SpareMemory(FRAME_RAW_MAX);
-const chunkMemory = new SpareMemory(4 * FRAME_RAW_MAX);
+const chunkMemory = new SpareMemory(2 * FRAME_RAW_MAX);
 
 function sectionOf(frame: Frame): Section {
   const memory = sectionMemory.take(FRAME_RAW_MAX);

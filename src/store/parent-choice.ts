@@ -31,7 +31,7 @@ export type PlannedChoice = {
  * A plan that would need more memory gets no further choices: what parents themselves stand on is
  * known only when they are read.
  */
-const PLAN_HELD_MAX = 16 * 1024 * 1024;
+const PLAN_HELD_MAX = 8 * 1024 * 1024;
 
 /** Former versions end their chains one earlier: what resembles them may still stand on them. */
 const CHAIN_DEPTH_MAX = PATCH_DEPTH_MAX - 1;

@@ -3,7 +3,7 @@ import type { Location } from './chunk-index.ts';
 import { frameHeldBytes } from './frame-plan.ts';
 
 /** A job takes in no further frame for parents once they need this much memory. */
-const HELD_BYTES_TARGET = 3 * 1024 * 1024;
+const HELD_BYTES_TARGET = 2 * 1024 * 1024;
 
 /** What a frame takes that parents stand on; which ones those are, only reading them tells. */
 const FRAME_BELOW_BYTES = 200 * 1024;
