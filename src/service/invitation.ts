@@ -10,13 +10,16 @@ export type Invitation = {
   readonly secret: Uint8Array;
 };
 
+/** Without it some would begin with a dash, and be taken for an option. */
+const MARK = 'f';
+
 export function encodeInvitation({ fingerprint, secret }: Invitation): string {
   return encoded(Buffer.concat([fingerprint, secret]));
 }
 
 /** SERVICE_TOKEN. */
 export function decodeInvitation(text: string): Invitation {
-  const bytes = new Uint8Array(Buffer.from(text, 'base64url'));
+  const bytes = new Uint8Array(Buffer.from(text.slice(MARK.length), 'base64url'));
   if (bytes.byteLength !== SHA256_BYTES + PAIRING_TOKEN_BYTES || encoded(bytes) !== text) {
     throw new ServiceError('SERVICE_TOKEN', 'that is no pairing token, or not all of one', {
       hint: 'Copy the whole line that `ferry serve` prints.',
@@ -26,5 +29,5 @@ export function decodeInvitation(text: string): Invitation {
 }
 
 function encoded(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64url');
+  return MARK + Buffer.from(bytes).toString('base64url');
 }
