@@ -169,7 +169,7 @@ const sizeOrDefault = (help: string): OptionSpec<number | 'default' | undefined>
 
 export const peersSpec = {
   name: 'peers',
-  summary: 'list the nodes this one is paired with, change their rights, or revoke one',
+  summary: 'list who is paired with this node, change their rights, or revoke one',
   details: [
     'With PEER and options: changes what that agent may do at the provider that runs here; what is',
     "not said stays, 'default' goes back to what `ferry serve` says. It holds within seconds, for",
