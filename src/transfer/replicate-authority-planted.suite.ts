@@ -2,7 +2,6 @@
 import { WriteGate } from '../device/index.ts';
 import { RemoteVolume as Remote } from './replicate/agent/remote-volume.ts';
 import { AgentAuthority, Lease, type RemoteVolume } from './replicate/index.ts';
-import { Promotions } from './replicate/provider/promotions.ts';
 import { Replica } from './replicate/provider/replica.ts';
 import type { AuthorityOptions } from './replicate-authority.suite.ts';
 import { replaced, withoutSync } from './replicate-planted.suite.ts';
@@ -52,10 +51,6 @@ export const plantedAuthority: Readonly<Record<string, PlantedAuthority>> = {
       Object.defineProperty(Lease.prototype, 'isValid', { ...original, get: () => true });
       return () => void Object.defineProperty(Lease.prototype, 'isValid', original);
     },
-  },
-  'the provider forgets when it has answered the agent last': {
-    leaseMs: LEASE_MS,
-    plant: () => replaced(Promotions.prototype, 'renew', () => undefined),
   },
   'the last snapshot is promoted instead of the last epoch': {
     plant: () => {

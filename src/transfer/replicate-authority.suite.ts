@@ -159,6 +159,7 @@ class AuthorityRun {
     const { promotion } = await readAuthority(env, REPLICA_FOLDER);
     for (let count = draws.below(4); promotion !== undefined && count > 0; count -= 1) {
       await this.#writeAtProvider();
+      this.#writeAtAgent();
     }
     if (!draws.chance(promotion === undefined ? 0.03 : 0.5)) return;
     await this.#reverse(draws.chance(0.4) ? draws.below(60) : Infinity);
@@ -166,7 +167,7 @@ class AuthorityRun {
 
   /** Without faults: the volume ends at the agent, and both sides are equal. */
   async #settle(): Promise<void> {
-    const deadlineMs = this.#world.nowMs + 900_000;
+    const deadlineMs = this.#world.nowMs + 60_000;
     this.#restartProvider();
     this.#restartAgent();
     for (;;) {

