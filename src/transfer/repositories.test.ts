@@ -1,6 +1,6 @@
 /** Goal: a repository in S3 works as one in a directory, with few requests, one writer at most. */
 import assert from 'node:assert/strict';
-import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -220,4 +220,10 @@ test('init does not touch a repository that is there, whatever the server can do
       await using repository = await openRepository(env, LOCATION, options);
       assert.equal(repository.superblock.repositoryId, repositoryId);
     }
+  }));
+
+test('init leaves nothing unfinished and no lock behind', () =>
+  inFolder(async (folder) => {
+    await initRepository(env, join(folder, 'repo'), {});
+    assert.deepEqual(await readdir(join(folder, 'repo/tmp')), []);
   }));

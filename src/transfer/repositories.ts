@@ -67,12 +67,12 @@ export async function initRepository(
 ): Promise<Superblock> {
   if (!isS3Location(location)) {
     await using objects = await directoryAt(env, location, true);
-    return Repository.init(env, objects, options);
+    return await Repository.init(env, objects, options);
   }
   await using objects = s3At(env, location, options);
   const { putIfAbsent } = await objects.probe();
   if (!putIfAbsent) objects.putWithoutConditions();
-  return Repository.init(env, objects, { ...options, singleWriter: !putIfAbsent });
+  return await Repository.init(env, objects, { ...options, singleWriter: !putIfAbsent });
 }
 
 /**

@@ -196,8 +196,8 @@ export const plantedDefects: readonly Planted[] = [
     edits: [
       {
         file: 'src/codec/jobs.ts',
-        find: 'if (matches(bytes, id, plan.checksums[step]!)) return;',
-        put: 'void matches;\n  if (id.byteLength > 0) return;',
+        find: 'if (both ? matches(bytes, id, plan.checksums[step]!) : hasId(bytes, id)) return;',
+        put: 'void [both, matches, hasId];\n  if (id.byteLength > 0) return;',
       },
       {
         file: 'src/codec/frame.ts',
