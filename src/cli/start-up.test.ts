@@ -74,3 +74,9 @@ test('what only looks at a repository loads nothing that reads disks or talks to
     [],
   );
 });
+
+test('a question to an NBD server loads what it needs to ask, and nothing of repositories', () => {
+  const files = [...loadedBy(join(root, 'cli/commands/nbd.ts'))];
+  const layers = new Set(files.map((path) => relative(root, path).split('/')[0]));
+  assert.deepEqual([...layers].sort(), ['cli', 'core', 'device', 'nbd']);
+});

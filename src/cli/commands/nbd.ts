@@ -1,8 +1,5 @@
 /** `ferry nbd`: what an NBD server says about an export; marks for its clients. */
 import { connect, list, type NbdDevice, parseUri } from '../../nbd/index.ts';
-import { TrackError } from '../../track/index.ts';
-import { forgetForNbd, markForNbd } from '../../transfer/export/index.ts';
-import { runningOf } from '../backup-source.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import type { Fields } from '../output.ts';
@@ -14,7 +11,11 @@ import type { nbdSpec } from '../table/nbd.ts';
 const options = { readOnly: true, reconnectTimeoutMs: 0, connectTimeoutMs: 10_000 } as const;
 
 export const run: Run<typeof nbdSpec> = async (context, { action, uri, as, map, list: isList }) => {
-  if (action !== 'info') return mark(context, action, uri, as);
+  if (action !== 'info') {
+    // It needs far more code than a question to a server does.
+    const { mark } = await import('../nbd-marks.ts');
+    return await mark(context, action, uri, as);
+  }
   if (isList && map !== undefined)
     throw usageError('--list and --map exclude each other', 'ferry nbd');
   if (map !== undefined) await printMap(context, uri, map);
@@ -24,29 +25,6 @@ export const run: Run<typeof nbdSpec> = async (context, { action, uri, as, map, 
     print(context, parseUri(uri).exportName, device, 'summary');
   }
 };
-
-/** Of a volume that is being exported. */
-async function mark(
-  context: Context,
-  action: 'mark' | 'forget',
-  volume: string,
-  name: string,
-): Promise<void> {
-  const { env, output } = context;
-  const running = await runningOf(context, volume);
-  if (running === undefined) {
-    throw new TrackError('TRACK_SOURCE', `no export of ${volume} runs on this host`, {
-      hint: 'Start it with `ferry export SOURCE --name VOL`.',
-    });
-  }
-  if (action === 'forget') {
-    await forgetForNbd(env, running, name);
-    output.summary({ volume: running.volume, name }, `${running.volume}: ${name} is forgotten`);
-    return;
-  }
-  const { epoch, context: told } = await markForNbd(env, running, name);
-  output.summary({ volume: running.volume, name, epoch, context: told }, told);
-}
 
 async function printAll(context: Context, uri: string): Promise<void> {
   const { env, output, signal } = context;
