@@ -2,7 +2,8 @@
 import { checkNotOffered, openPromoted, replicaFolder } from '../transfer/replicate/index.ts';
 import type { Context } from './context.ts';
 import { usageError } from './errors.ts';
-import { repositoryOf, snapshotName, stateFolder } from './repository.ts';
+import { replicasOf } from './replicas.ts';
+import { repositoryOf, snapshotName } from './repository.ts';
 import { serveUntilStopped } from './serving.ts';
 import { formatSize } from './sizes.ts';
 import type { Values } from './spec.ts';
@@ -28,8 +29,7 @@ export async function exportPromoted(
   }
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using repository = await repositoryOf(context);
-  const folder = stateFolder(context, `replicas/${repository.superblock.repositoryId}`);
-  const directory = `${folder.directory}/${replicaFolder(volume)}`;
+  const directory = `${replicasOf(context, repository).directory}/${replicaFolder(volume)}`;
   await using promoted = await openPromoted(env, { repository, directory, volume });
   const { device, snapshot, authority } = promoted;
   if (!readOnly) checkNotOffered(volume, authority);

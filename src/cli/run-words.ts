@@ -1,10 +1,10 @@
 /** One command line from its words to its exit status, whatever happens in it. */
-import { createRequire } from 'node:module';
 import { parseCommandLine } from './command-line.ts';
 import { showError } from './errors.ts';
 import { exitStatus } from './exit-codes.ts';
 import { runCommand, type World } from './run-command.ts';
 import { commandGroups } from './table/index.ts';
+import { ferryVersion } from './version.ts';
 
 /** How failures are shown where the command line itself may be at fault. */
 export function shownBy(words: readonly string[]): { json: boolean; verbose: boolean } {
@@ -16,8 +16,7 @@ export function shownBy(words: readonly string[]): { json: boolean; verbose: boo
 export async function runWords(words: readonly string[], world: World): Promise<number> {
   const { terminal } = world;
   try {
-    const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
-    const found = parseCommandLine(commandGroups, words, version);
+    const found = parseCommandLine(commandGroups, words, ferryVersion());
     if (!('text' in found)) return await runCommand(found, world);
     (found.status === exitStatus.done ? terminal.write : terminal.writeError)(found.text);
     return found.status;

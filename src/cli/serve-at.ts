@@ -1,10 +1,9 @@
 /** Serves over NBD at the address of `--listen`, or on a socket in the state directory. */
-import { resolve } from 'node:path';
 import { type Address, type Env, hasCode } from '../core/index.ts';
 import { usageError } from './errors.ts';
 import { fitsSocket } from './listen.ts';
 import type { Settings } from './settings.ts';
-import { makeStateDirectory } from './state-directory.ts';
+import { makeStateDirectory, socketsOf } from './state-directory.ts';
 
 /** Servers of one name at the same time. */
 const SOCKETS_MAX = 100;
@@ -20,7 +19,7 @@ export async function serveAt<Server>(
   serve: (address: Address) => Promise<Server>,
 ): Promise<Server> {
   if (address !== undefined) return serve(address);
-  const directory = resolve(settings.stateDirectory, 'sockets');
+  const directory = socketsOf(settings);
   await makeStateDirectory(env.files, directory);
   const stem = name.replace(/[^A-Za-z0-9._-]+/g, '-').slice(0, SOCKET_NAME_MAX);
   for (let number = 1; ; number++) {

@@ -13,6 +13,7 @@ import type { Context } from './context.ts';
 import type { Fields, State } from './output.ts';
 import { serveAt } from './serve-at.ts';
 import { formatSize } from './sizes.ts';
+import { stopped } from './stopped.ts';
 
 export type Serving = {
   readonly device: Device;
@@ -79,13 +80,6 @@ async function begin(
   const { count, ...source } = threads;
   const exports = [{ name, description, readOnly, ...source }];
   return serveOnThreads(env, { ...options, threads: count, exports });
-}
-
-function stopped(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
 
 function stateOf({ connectionCount }: NbdServer, uri: string, more: State | undefined): State {

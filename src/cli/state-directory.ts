@@ -1,9 +1,15 @@
 /** What this node keeps for itself lies in a directory that nobody else may look into. */
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type Files, hasCode } from '../core/index.ts';
+import type { Settings } from './settings.ts';
 
 /** Group and others get nothing: layers hold the content of disks. */
 const OWNER_ONLY = 0o077;
+
+/** Where servers without an address listen, and the API of each `ferry serve`. */
+export function socketsOf({ stateDirectory }: Settings): string {
+  return resolve(stateDirectory, 'sockets');
+}
 
 /** Makes `path`, an absolute one, with all that is missing above it. */
 export async function makeStateDirectory(files: Files, path: string): Promise<void> {

@@ -1,5 +1,4 @@
 /** `ferry peers`: who is known to this node, what they may do; and who is no longer known. */
-import { resolve } from 'node:path';
 import { toHex } from '../../core/index.ts';
 import { type Grant, type Peer, TENANT_NAME } from '../../service/index.ts';
 import { apiSockets, ask } from '../api-client.ts';
@@ -9,6 +8,7 @@ import { nodeOf } from '../node.ts';
 import { formatTime } from '../repository.ts';
 import { formatRate, formatSize } from '../sizes.ts';
 import type { Run, Values } from '../spec.ts';
+import { socketsOf } from '../state-directory.ts';
 import type { peersSpec } from '../table/provider.ts';
 import { textTable } from '../text-table.ts';
 import { checkedWindow } from '../window.ts';
@@ -48,7 +48,7 @@ export const run: Run<typeof peersSpec> = async (context: Context, values) => {
 /** Another token, from the provider that runs here. */
 async function inviteAgent(context: Context, { tenant }: PeersValues): Promise<void> {
   const { env, output, settings } = context;
-  const directory = resolve(settings.stateDirectory, 'sockets');
+  const directory = socketsOf(settings);
   const [path = `${directory}/serve.sock`] = await apiSockets(env.files, directory);
   const body = tenant === undefined ? {} : { tenant };
   const asked = { method: 'POST', path: '/v1/invitations', body } as const;

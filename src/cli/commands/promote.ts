@@ -1,5 +1,4 @@
 /** `ferry promote`: the provider writes a volume that an agent wrote. */
-import { resolve } from 'node:path';
 import { codecPool } from '../../codec/index.ts';
 import { hasCode } from '../../core/index.ts';
 import { FIRST_TENANT, tenantOf } from '../../service/index.ts';
@@ -7,15 +6,11 @@ import type { Promoted, PromoteOptions } from '../../transfer/replicate/index.ts
 import { apiSockets, ask } from '../api-client.ts';
 import type { Context } from '../context.ts';
 import { CliError } from '../errors.ts';
-import {
-  formatTime,
-  repositoryOf,
-  snapshotFields,
-  snapshotName,
-  stateFolder,
-} from '../repository.ts';
+import { tenantPlace } from '../replicas.ts';
+import { formatTime, repositoryOf, snapshotFields, snapshotName } from '../repository.ts';
 import { formatDuration, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
+import { socketsOf } from '../state-directory.ts';
 import type { promoteSpec } from '../table/provider.ts';
 
 /** A planned move reads the whole volume; a lease may have to run out. */
@@ -39,8 +34,7 @@ async function askRunning(
   { volume, tenant }: { readonly volume: string; readonly tenant: string },
   body: PromoteOptions,
 ): Promise<Promoted | undefined> {
-  const directory = resolve(settings.stateDirectory, 'sockets');
-  for (const path of await apiSockets(env.files, directory)) {
+  for (const path of await apiSockets(env.files, socketsOf(settings))) {
     const query = tenant === FIRST_TENANT ? '' : `?tenant=${encodeURIComponent(tenant)}`;
     const asked = { path: `/v1/volumes/${encodeURIComponent(volume)}/promote${query}`, body };
     const address = { kind: 'unix', path } as const;
@@ -67,13 +61,8 @@ async function promoteHere(
     });
   }
   await using repository = await repositoryOf(context);
-  const { directory, makeDirectory } = stateFolder(
-    context,
-    `replicas/${repository.superblock.repositoryId}`,
-  );
-  await makeDirectory();
   await using pool = codecPool(env, env.workers.parallelism);
-  const place = { name: FIRST_TENANT, repository, directory, pool };
+  const place = await tenantPlace(context, FIRST_TENANT, repository, pool);
   const { provider } = tenantOf(env, place, {});
   await using _provider = provider;
   return await provider.promote(volume, options);

@@ -1,5 +1,4 @@
 /** `ferry serve`: the provider. */
-import { createRequire } from 'node:module';
 import { type CodecPool, codecPool } from '../../codec/index.ts';
 import { type Address, messageOf, toHex } from '../../core/index.ts';
 import { formatUri, serve as serveNbd } from '../../nbd/index.ts';
@@ -20,12 +19,13 @@ import {
   startApi,
   type TenantOptions,
 } from '../../service/index.ts';
-import { isEmptyPolicy, type Repository } from '../../store/index.ts';
+import { isEmptyPolicy } from '../../store/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import { type Node, nodeOf } from '../node.ts';
 import { providerUri } from '../provider-address.ts';
-import { repositoryAt, repositoryOf, stateFolder, unlockSecond } from '../repository.ts';
+import { tenantPlace } from '../replicas.ts';
+import { repositoryAt, repositoryOf, unlockSecond } from '../repository.ts';
 import { policyOf } from '../retention-policy.ts';
 import { serveAt } from '../serve-at.ts';
 import { tellEvent } from '../serve-events.ts';
@@ -33,6 +33,7 @@ import type { Run, Values } from '../spec.ts';
 import { stopped } from '../stopped.ts';
 import type { serveSpec } from '../table/provider.ts';
 import { serveTlsOf } from '../tls-credentials.ts';
+import { ferryVersion } from '../version.ts';
 import { checkedWindow } from '../window.ts';
 
 type ServeValues = Values<typeof serveSpec>;
@@ -69,7 +70,7 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const { address } = server;
   if (address.kind !== 'tcp') return;
   const uri = providerUri(address);
-  const observed = { env, server, counts, version: versionOf(), uri, sinceMs, forwarders };
+  const observed = { env, server, counts, version: ferryVersion(), uri, sinceMs, forwarders };
   forwarders.push(...(await forwardersOf(context, values, { server, node, log })));
   const places = await serveOthers(context, values, { observed, log, secured }, open);
   isPaired = () => {
@@ -117,24 +118,13 @@ async function tenantsOf(
   open: AsyncDisposableStack,
 ): Promise<TenantOptions[]> {
   const first = open.use(await repositoryOf(context));
-  const tenants = [await tenantOf(context, FIRST_TENANT, first, pool)];
+  const tenants = [await tenantPlace(context, FIRST_TENANT, first, pool)];
   for (const { name, location } of tenant) {
     const unlock = unlockSecond(context, location);
     const repository = open.use(await repositoryAt(context, location, unlock));
-    tenants.push(await tenantOf(context, name, repository, pool));
+    tenants.push(await tenantPlace(context, name, repository, pool));
   }
   return tenants;
-}
-
-async function tenantOf(
-  context: Context,
-  name: string,
-  repository: Repository,
-  pool: CodecPool,
-): Promise<TenantOptions> {
-  const folder = stateFolder(context, `replicas/${repository.superblock.repositoryId}`);
-  await folder.makeDirectory();
-  return { name, repository, pool, directory: folder.directory };
 }
 
 function defaultsOf({ volumes, quota, quotaStored, rate, window }: ServeValues) {
@@ -216,9 +206,4 @@ function httpUri(address: Address): string {
   if (address.kind === 'unix') return `unix:${address.path}`;
   const { host, port } = address;
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-}
-
-function versionOf(): string {
-  const { version } = createRequire(import.meta.url)('../../../package.json');
-  return version as string;
 }

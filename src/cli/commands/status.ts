@@ -1,5 +1,4 @@
 /** `ferry status`: what the providers that run here, or one elsewhere, do at this moment. */
-import { resolve } from 'node:path';
 import { type Address, hasCode } from '../../core/index.ts';
 import { nameOf, type Status } from '../../service/index.ts';
 import { apiSockets, ask } from '../api-client.ts';
@@ -7,6 +6,7 @@ import type { Context } from '../context.ts';
 import { CliError } from '../errors.ts';
 import { formatDuration, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
+import { socketsOf } from '../state-directory.ts';
 import type { statusSpec } from '../table/provider.ts';
 import { textTable } from '../text-table.ts';
 
@@ -27,7 +27,7 @@ function statusAt(address: Address): Promise<Status> {
 
 /** Of every provider with this state directory. */
 async function running({ env, settings }: Context): Promise<Status[]> {
-  const directory = resolve(settings.stateDirectory, 'sockets');
+  const directory = socketsOf(settings);
   const found: Status[] = [];
   for (const path of await apiSockets(env.files, directory)) {
     // One that was killed leaves its socket behind.
