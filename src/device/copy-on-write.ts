@@ -20,8 +20,8 @@ import { COPY_BLOCK_BYTES, RUNS_IN_FLIGHT_MAX } from './limits.ts';
 export interface CopyOnWrite extends Device {
   /** Bytes of the blocks that lie in the layer. */
   changedBytes(): number;
-  /** The blocks that lie in the layer, merged, ascending, clipped to the size. */
-  changedExtents(): Generator<Extent>;
+  /** The blocks from there on that lie in the layer, merged, ascending, clipped to the size. */
+  changedExtents(fromBytes?: number): Generator<Extent>;
 }
 
 /** Remembers durably which blocks lie in the layer; without it the process takes them along. */
@@ -158,8 +158,9 @@ class CopyOnWriteDevice implements CopyOnWrite {
     return blocks * COPY_BLOCK_BYTES - (tailChanged ? COPY_BLOCK_BYTES - tail : 0);
   }
 
-  *changedExtents(): Generator<Extent> {
-    for (let block = this.#bitmap.nextSet(0); block < this.#bitmap.size; ) {
+  *changedExtents(fromBytes = 0): Generator<Extent> {
+    const first = Math.min(this.#bitmap.size, Math.ceil(fromBytes / COPY_BLOCK_BYTES));
+    for (let block = this.#bitmap.nextSet(first); block < this.#bitmap.size; ) {
       const end = this.#bitmap.nextClear(block);
       const offsetBytes = block * COPY_BLOCK_BYTES;
       const endBytes = Math.min(end * COPY_BLOCK_BYTES, this.sizeBytes);

@@ -58,13 +58,13 @@ export async function bringBack(
   if (!authority.mayBeOverwritten) throw authority.refusal();
   const { json } = await volume.agent.ask({ ask: 'reverse' }, { volume: number });
   const answer = json as unknown as ReverseAnswer;
-  const { epoch, nextEpoch, digest, snapshot } = answer;
+  const { nextEpoch, digest, snapshot } = answer;
   const theirs = await changedThere(volume);
-  const all = own === 'all' || theirs === 'all';
+  const ours = own === 'all' ? 'all' : new ExtentSet(own);
+  const all = ours === 'all' || theirs === 'all';
   const wanted = new ExtentSet(all ? [{ offsetBytes: 0, lengthBytes: device.sizeBytes }] : theirs);
-  if (own !== 'all')
-    for (const { offsetBytes, lengthBytes } of own) wanted.add(offsetBytes, lengthBytes);
-  const puller = new Puller(volume, device, epoch);
+  if (ours !== 'all') wanted.addAll(ours);
+  const puller = new Puller(volume, device);
   let doneBytes = 0;
   for await (const bytes of mapOrdered(parts(wanted), READS_IN_FLIGHT, (part) =>
     puller.pull(part),
@@ -86,7 +86,7 @@ export async function bringBack(
   return {
     ...{ authority: prepare.authority + 1, epoch: nextEpoch, snapshot, digest },
     theirBytes: theirs === 'all' ? device.sizeBytes : theirs.totalBytes,
-    ownBytes: own === 'all' ? device.sizeBytes : new ExtentSet(own).totalBytes,
+    ownBytes: ours === 'all' ? device.sizeBytes : ours.totalBytes,
     ...puller.counts,
   };
 }
@@ -99,7 +99,7 @@ async function changedThere({ agent, facts }: RemoteVolume): Promise<ExtentSet |
     if (changes === undefined) throw protocolBreach('an answer without changes');
     const last = changes.at(-1);
     if (last === undefined) return changed;
-    for (const run of changes) changed.add(run.offsetBytes, run.lengthBytes);
+    changed.addAll(changes);
     if (changed.count > CHANGED_RANGES_MAX) return 'all';
     const end = last.offsetBytes + last.lengthBytes;
     if (end <= offsetBytes) throw protocolBreach('changes that do not ascend');
@@ -133,12 +133,10 @@ class Puller {
   readonly counts = { sameBytes: 0, fetchedBytes: 0 };
   readonly #volume: RemoteVolume;
   readonly #device: Device;
-  readonly #epoch: number;
 
-  constructor(volume: RemoteVolume, device: Device, epoch: number) {
+  constructor(volume: RemoteVolume, device: Device) {
     this.#volume = volume;
     this.#device = device;
-    this.#epoch = epoch;
   }
 
   async pull({ isWhole, ...part }: Part): Promise<number> {
@@ -154,11 +152,8 @@ class Puller {
 
   /** Those chunks whose hashes differ; what is all zero there is made so here at once. */
   async #different({ offsetBytes, lengthBytes }: Extent): Promise<ExtentSet> {
-    const { agent, facts } = this.#volume;
     const count = lengthBytes / OFFER_BYTES;
-    const request = { ask: 'hashes', epoch: this.#epoch, offsetBytes, count } as const;
-    const { hashes } = await agent.ask(request, { volume: facts.number });
-    if (hashes?.byteLength !== count * SHA256_BYTES) throw protocolBreach('hashes are missing');
+    const hashes = await this.#volume.hashes(offsetBytes, count);
     const different = new ExtentSet();
     const bytes = new Uint8Array(OFFER_BYTES);
     for (let index = 0; index < count; index += 1) {

@@ -98,7 +98,6 @@ export class RemoteVolume {
     const cut = {
       ...{ volume: number, epoch, base: this.epoch, authority: this.facts.authority, group: 0 },
       ...{ wallMs: request.wallMs, changedBytes: request.changedBytes ?? 0, mark: request.mark },
-      mark: request.mark,
     };
     await this.#send(EPOCH_CUT, encodeEpochCut(cut));
     const stop = new AbortController();

@@ -1,13 +1,13 @@
 /** Sends an epoch's content: zero test, hashes, offers, then references, patches and data. */
+import { encodePatch, type FrameInput, isZero } from '../../../codec/index.ts';
 import {
-  type Compression,
-  encodeFrame,
-  encodePatch,
-  FRAME_STORED_MAX,
-  type FrameInput,
-  isZero,
-} from '../../../codec/index.ts';
-import { type Extent, equalBytes, mapOrdered, SHA256_BYTES, sha256 } from '../../../core/index.ts';
+  type Extent,
+  ExtentSet,
+  equalBytes,
+  mapOrdered,
+  SHA256_BYTES,
+  sha256,
+} from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import {
   BLOCK_DATA,
@@ -22,12 +22,13 @@ import {
   PRIORITY_DIRTY,
   type Reference,
 } from '../../../wire/index.ts';
+import { frameOf } from '../frames.ts';
 import { OFFER_BYTES, OFFER_FROM_BYTES, WINDOWS_IN_FLIGHT } from '../limits.ts';
 import { referenceOf } from '../references.ts';
 import { DigestBuilder } from './digest-builder.ts';
 import type { RemoteVolume } from './remote-volume.ts';
 import { WindowMemory } from './window-memory.ts';
-import { bytesOf, changedWindows, comparedWindows, joined, type Window } from './windows.ts';
+import { bytesOf, changedWindows, comparedWindows, type Window } from './windows.ts';
 
 export type EpochRequest = {
   /** The volume as it was at the cut: read once, and not after the epoch has ended. */
@@ -59,9 +60,6 @@ export type EpochReport = {
   /** Of the volume; zeroes if not all of it was read. */
   readonly digest: Uint8Array;
 };
-
-/** New and incompressible data must not wait for the codec. */
-const COMPRESSION: Compression = { algorithm: 'zstd', level: 1 };
 
 /** A patch is taken if it has at most this share of the bytes it stands for. */
 const PATCH_SHARE_MAX = 0.5;
@@ -174,7 +172,7 @@ class EpochSender {
   async #read({ extents }: Window, bytes: Uint8Array): Promise<void> {
     const { device } = this.#request;
     let at = 0;
-    for (const { offsetBytes, lengthBytes } of joined(extents)) {
+    for (const { offsetBytes, lengthBytes } of new ExtentSet(extents)) {
       await device.read(bytes.subarray(at, at + lengthBytes), offsetBytes);
       at += lengthBytes;
     }
@@ -237,14 +235,6 @@ function looksAlike(old: Uint8Array, bytes: Uint8Array): boolean {
     if (equalBytes(old.subarray(at, end), bytes.subarray(at, end))) return true;
   }
   return false;
-}
-
-let frameMemory = new Uint8Array(0);
-
-function frameOf(inputs: readonly FrameInput[]): Uint8Array {
-  if (inputs.length === 0) return new Uint8Array(0);
-  if (frameMemory.byteLength === 0) frameMemory = new Uint8Array(FRAME_STORED_MAX);
-  return frameMemory.slice(0, encodeFrame(inputs, COMPRESSION, frameMemory));
 }
 
 function entryOf(

@@ -48,20 +48,6 @@ export function bytesOf({ extents }: Window): number {
   return extents.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
 }
 
-/** Neighbours in one. */
-export function* joined(extents: readonly Extent[]): Generator<Extent> {
-  let run: Extent | undefined;
-  for (const { offsetBytes, lengthBytes } of extents) {
-    if (run !== undefined && run.offsetBytes + run.lengthBytes === offsetBytes) {
-      run = { offsetBytes: run.offsetBytes, lengthBytes: run.lengthBytes + lengthBytes };
-    } else {
-      if (run !== undefined) yield run;
-      run = { offsetBytes, lengthBytes };
-    }
-  }
-  if (run !== undefined) yield run;
-}
-
 function* chunksOf(from: number, to: number): Generator<Extent> {
   for (let at = from; at < to; ) {
     const end = Math.min(to, (Math.floor(at / OFFER_BYTES) + 1) * OFFER_BYTES);

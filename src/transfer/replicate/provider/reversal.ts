@@ -1,5 +1,5 @@
 /** Reversal: a promoted volume that has stopped, and is brought back to its agent. */
-import { encodeFrame, FRAME_STORED_MAX, isZero } from '../../../codec/index.ts';
+import { type FrameInput, isZero } from '../../../codec/index.ts';
 import { type Env, type Extent, fromHex, SHA256_BYTES, sha256 } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Snapshot } from '../../../store/index.ts';
@@ -12,12 +12,11 @@ import {
   type Read,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
+import { frameOf } from '../frames.ts';
 import { CHANGES_PER_PAGE, HASHES_PER_ANSWER, OFFER_BYTES } from '../limits.ts';
 import type { ReverseAnswer } from '../requests.ts';
 import { openPromoted, type PromotedVolume } from './promoted-volume.ts';
 import type { Replica } from './replica.ts';
-
-const compression = { algorithm: 'zstd', level: 1 } as const;
 
 export class Reversal implements AsyncDisposable {
   readonly #replica: Replica;
@@ -63,8 +62,7 @@ export class Reversal implements AsyncDisposable {
   /** A page of what was written since the promotion, from `offsetBytes` on; empty at the end. */
   changes(offsetBytes: number): Extent[] {
     const page: Extent[] = [];
-    for (const extent of this.#promoted.device.changedExtents()) {
-      if (extent.offsetBytes < offsetBytes) continue;
+    for (const extent of this.#promoted.device.changedExtents(offsetBytes)) {
       page.push(extent);
       if (page.length === CHANGES_PER_PAGE) break;
     }
@@ -77,7 +75,7 @@ export class Reversal implements AsyncDisposable {
     const bytes = new Uint8Array(lengthBytes);
     await device.read(bytes, offsetBytes);
     const entries: Entry[] = [];
-    const inputs: { readonly kind: 'plain'; readonly bytes: Uint8Array }[] = [];
+    const inputs: FrameInput[] = [];
     for (let at = 0; at < lengthBytes; ) {
       const end = Math.min(lengthBytes, at + OFFER_BYTES - ((offsetBytes + at) % OFFER_BYTES));
       const part = bytes.subarray(at, end);
@@ -91,9 +89,7 @@ export class Reversal implements AsyncDisposable {
       if (!isEmpty) inputs.push({ kind: 'plain', bytes: part });
       at = end;
     }
-    const target = new Uint8Array(inputs.length === 0 ? 0 : FRAME_STORED_MAX);
-    const frameBytes = inputs.length === 0 ? 0 : encodeFrame(inputs, compression, target);
-    return { volume, epoch, request, entries, frame: target.slice(0, frameBytes) };
+    return { volume, epoch, request, entries, frame: frameOf(inputs) };
   }
 
   /** Durably offered: whatever the agent answers, and whenever, is true afterwards. */

@@ -1,12 +1,5 @@
 /** Sections: the plain bytes of a data message's records, verified, one after the other. */
-import {
-  decodePatch,
-  encodeFrame,
-  FRAME_STORED_MAX,
-  type Frame,
-  plainRecord,
-  plainSection,
-} from '../../../codec/index.ts';
+import { decodePatch, type Frame, plainRecord, plainSection } from '../../../codec/index.ts';
 import { equalBytes, sha256 } from '../../../core/index.ts';
 import { ByteCache } from '../../../store/index.ts';
 import {
@@ -19,6 +12,7 @@ import {
   KIND_PATCH,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
+import { frameOf } from '../frames.ts';
 import { SECTION_CACHE_BYTES } from '../limits.ts';
 import { checkLength, framed, plainOf, reading, wrongHash } from '../plain-data.ts';
 import { referenceOf } from '../references.ts';
@@ -82,10 +76,7 @@ async function patched(
 }
 
 function remade(data: BlockData, records: readonly Uint8Array[]): Proven {
-  const target = new Uint8Array(FRAME_STORED_MAX);
-  const inputs = records.map((bytes) => ({ kind: 'plain', bytes }) as const);
-  const compression = { algorithm: 'zstd', level: 1 } as const;
-  const frame = target.slice(0, encodeFrame(inputs, compression, target));
+  const frame = frameOf(records.map((bytes) => ({ kind: 'plain', bytes })));
   const entries = data.entries.map((entry) =>
     hasRecord(entry.kind) ? { ...entry, kind: KIND_DATA } : entry,
   );
