@@ -36,14 +36,19 @@ export type Layer = {
   pieces: readonly Piece[];
 };
 
-/** Journals that are to become a snapshot, and the epoch that they end with. */
-export type Frozen = {
+/** What is known of an epoch. */
+export type Known = {
   readonly epoch: number;
-  readonly digest: Uint8Array | undefined;
-  readonly mark: string | undefined;
-  readonly cutWallMs: number | undefined;
-  readonly layers: readonly Layer[];
+  /** Of the volume in it, if its agent said so. */
+  readonly digest?: Uint8Array | undefined;
+  /** Its agent's own name for it. */
+  readonly mark?: string | undefined;
+  /** When it was cut, on its agent's clock, for people. */
+  readonly cutWallMs?: number | undefined;
 };
+
+/** Journals that are to become a snapshot, and the epoch that they end with. */
+export type Frozen = { readonly known: Known; readonly layers: readonly Layer[] };
 
 /** A device, for as long as this is not disposed. */
 export type Viewed = { readonly device: Device; [Symbol.dispose](): void };
@@ -64,15 +69,10 @@ export class Layers implements AsyncDisposable {
   #layers: Layer[] = [];
   /** Below the journals. */
   snapshot: Snapshot | undefined;
-  epoch = 0;
+  /** Of the present epoch. */
+  known: Known = { epoch: 0 };
   /** The highest number that an epoch had here. */
   seen = 0;
-  /** Of the volume in this epoch, if its agent said so. */
-  digest: Uint8Array | undefined;
-  /** Its agent's own name for this epoch. */
-  mark: string | undefined;
-  /** When it was cut, on its agent's clock, for people. */
-  cutWallMs: number | undefined;
 
   private constructor(env: Env, options: LayersOptions, state: ReplicaState) {
     this.#env = env;
@@ -99,6 +99,10 @@ export class Layers implements AsyncDisposable {
 
   get id(): string {
     return this.#state.replica;
+  }
+
+  get epoch(): number {
+    return this.known.epoch;
   }
 
   /** What is written to. */
@@ -144,10 +148,7 @@ export class Layers implements AsyncDisposable {
   /** The epoch, whose commit is durable, is the state from here on. */
   apply(commit: EpochCommit, pieces: readonly Piece[], cut: EpochCut): void {
     this.top.pieces = overlay(this.top.pieces, pieces);
-    this.epoch = commit.epoch;
-    this.digest = digestOf(commit);
-    this.mark = cut.mark;
-    this.cutWallMs = cut.wallMs;
+    this.known = knownOf(commit, cut);
   }
 
   view(layers: readonly Layer[] = this.#layers): Viewed {
@@ -182,8 +183,7 @@ export class Layers implements AsyncDisposable {
 
   /** Puts a new journal behind the present ones, which nobody writes to any more. */
   async freeze(): Promise<Frozen> {
-    const { epoch, digest, mark, cutWallMs } = this;
-    const frozen = { epoch, digest, mark, cutWallMs, layers: [...this.#layers] };
+    const frozen = { known: this.known, layers: [...this.#layers] };
     const { journals } = this.#state;
     await this.#begin(this.sizeBytes, (number) => ({ journals: [...journals, number] }));
     return frozen;
@@ -201,9 +201,7 @@ export class Layers implements AsyncDisposable {
     await this.#begin(sizeBytes, (number) => ({
       ...{ sizeBytes, epoch, replica, mark: undefined, cutWallMs: undefined, journals: [number] },
     }));
-    this.digest = undefined;
-    this.mark = undefined;
-    this.cutWallMs = undefined;
+    this.known = { epoch };
     await this.#drop(gone);
   }
 
@@ -226,8 +224,8 @@ export class Layers implements AsyncDisposable {
   }
 
   /** The snapshot stands for the frozen layers from here on. */
-  async settle(snapshot: Snapshot, frozen: Frozen): Promise<void> {
-    const { epoch, mark, cutWallMs, layers: gone } = frozen;
+  async settle(snapshot: Snapshot, { known, layers: gone }: Frozen): Promise<void> {
+    const { epoch, mark, cutWallMs } = known;
     const { repository } = this.#options;
     const pin = await repository.pin([snapshot]);
     try {
@@ -259,13 +257,10 @@ export class Layers implements AsyncDisposable {
   /** From here on the state is that snapshot, as if it had come as an epoch of that number. */
   async moveOn(snapshot: Snapshot, epoch: number): Promise<void> {
     const { layers } = await this.freeze();
-    const nothing = { digest: undefined, mark: undefined, cutWallMs: undefined };
-    await this.settle(snapshot, { ...nothing, epoch, layers });
-    this.epoch = epoch;
+    const known = { epoch };
+    await this.settle(snapshot, { known, layers });
+    this.known = known;
     this.seen = Math.max(this.seen, epoch);
-    this.digest = undefined;
-    this.mark = undefined;
-    this.cutWallMs = undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -291,9 +286,7 @@ export class Layers implements AsyncDisposable {
     this.#pin = await repository.pin(snapshot === undefined ? [] : [snapshot]);
     if (snapshot !== undefined) this.#base = await repository.device(snapshot);
     this.snapshot = snapshot;
-    this.epoch = epoch;
-    this.mark = mark;
-    this.cutWallMs = cutWallMs;
+    this.known = { epoch, mark, cutWallMs };
     this.seen = epoch;
     for (const number of journals) await this.#takeUp(number);
     // Once more: what an earlier life could not make durable can be read, and lost later.
@@ -309,11 +302,7 @@ export class Layers implements AsyncDisposable {
     const journal = await replay.open(this.#env, volume);
     this.#layers.push({ number, journal, pieces: replay.pieces });
     this.seen = Math.max(this.seen, replay.seen);
-    if (replay.committed === undefined) return;
-    this.epoch = replay.committed.epoch;
-    this.digest = digestOf(replay.committed);
-    this.mark = replay.cut?.mark;
-    this.cutWallMs = replay.cut?.wallMs;
+    if (replay.last !== undefined) this.known = knownOf(replay.last.commit, replay.last.cut);
   }
 
   /** Files that a crash has left behind. */
@@ -364,9 +353,9 @@ function pathOf(directory: string, number: number): string {
   return `${directory}/journal-${number}`;
 }
 
-/** Undefined if its agent does not keep one. */
-function digestOf({ digest }: EpochCommit): Uint8Array | undefined {
-  return isZero(digest) ? undefined : digest;
+/** Without a digest if its agent does not keep one. */
+function knownOf({ epoch, digest }: EpochCommit, { mark, wallMs }: EpochCut): Known {
+  return { epoch, digest: isZero(digest) ? undefined : digest, mark, cutWallMs: wallMs };
 }
 
 type Identity = Pick<ReplicaState, 'volume' | 'owner'>;

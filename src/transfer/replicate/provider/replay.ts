@@ -33,9 +33,7 @@ export class Replay {
   /** The highest epoch that began in it. */
   seen = 0;
   /** The last epoch that is whole in it. */
-  committed: EpochCommit | undefined;
-  /** Of that epoch. */
-  cut: EpochCut | undefined;
+  last: { readonly commit: EpochCommit; readonly cut: EpochCut } | undefined;
   #attempt: Attempt | undefined;
 
   constructor(options: ReplayOptions) {
@@ -95,8 +93,7 @@ export class Replay {
       throw damagedJournal(this.#options.path, `epoch ${commit.epoch} is not whole in it`);
     }
     this.pieces = overlay(this.pieces, attempt.pieces());
-    this.committed = commit;
-    this.cut = attempt.cut;
+    this.last = { commit, cut: attempt.cut };
     this.#attempt = undefined;
   }
 }

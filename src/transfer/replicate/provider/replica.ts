@@ -122,12 +122,12 @@ export class Replica implements AsyncDisposable {
 
   /** The volume digest of the present epoch, if its agent said so. */
   get digest(): Uint8Array | undefined {
-    return this.#layers.digest;
+    return this.#layers.known.digest;
   }
 
   /** The agent's own name for the present epoch. */
   get mark(): string | undefined {
-    return this.#layers.mark;
+    return this.#layers.known.mark;
   }
 
   /** Of the newest snapshot that was made of it. */
@@ -137,7 +137,7 @@ export class Replica implements AsyncDisposable {
 
   /** When the present epoch was cut, on its agent's clock; undefined if that is not known. */
   get cutWallMs(): number | undefined {
-    return this.#layers.cutWallMs;
+    return this.#layers.known.cutWallMs;
   }
 
   get journalBytes(): number {
@@ -376,11 +376,12 @@ export class Replica implements AsyncDisposable {
     // What a resize added or took away is no change that an epoch has told.
     const isSameSize = parent?.sizeBytes === view.device.sizeBytes;
     const since = isSameSize ? { parent, changed: piecesOf(frozen.layers) } : undefined;
-    const expectedDigest = frozen.digest && toHex(frozen.digest);
+    const { digest, epoch } = frozen.known;
+    const expectedDigest = digest && toHex(digest);
     const wish = { volume, origin: originOf(owner), expectedDigest, signal: this.#stop.signal };
     const making = this.#options.makeSnapshot(view.device, since, wish);
     const snapshot = await making.catch((error: unknown) => {
-      throw hasCode(error, 'STORE_DIGEST') ? notTheAgents(volume, frozen.epoch, error) : error;
+      throw hasCode(error, 'STORE_DIGEST') ? notTheAgents(volume, epoch, error) : error;
     });
     await this.#inTurn(() => this.#layers.settle(snapshot, frozen));
     return snapshot;
