@@ -1,6 +1,7 @@
 /** Whether this node may write a volume, and under which authority; durable. */
 import {
   type Env,
+  Gate,
   readStateFile,
   replaceStateFile,
   type StateFolder,
@@ -43,7 +44,7 @@ export class AgentAuthority {
   readonly #env: Env;
   readonly #folder: StateFolder;
   #standing: Standing;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Gate({ limit: 1 });
 
   /** REPLICATE_STATE. */
   static async open(env: Env, folder: StateFolder, volume: string): Promise<AgentAuthority> {
@@ -140,12 +141,10 @@ export class AgentAuthority {
 
   /** One after the other: several providers may have something to say. */
   #change(decide: (standing: Standing) => Standing | undefined): Promise<void> {
-    const mine = this.#last.then(async () => {
+    return this.#turn.run(async () => {
       const next = decide(this.#standing);
       if (next !== undefined) await this.#save(next);
     });
-    this.#last = mine.catch(() => undefined); // Told to whoever asked for it.
-    return mine;
   }
 
   async #save(standing: Standing): Promise<void> {

@@ -1,5 +1,5 @@
 /** Mandate: as what an agent writes; it stops, hands over, is fenced, keeps what it wrote. */
-import { type Clock, FerryError, messageOf } from '../../../core/index.ts';
+import { type Clock, FerryError, messageOf, pause } from '../../../core/index.ts';
 import { DeviceError, type WriteGate } from '../../../device/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { type Claim, isPassing } from './agent.ts';
@@ -112,9 +112,7 @@ export class Mandate {
         const sentMs = clock.bootMs();
         await agent.ask({ ask: 'lease' }, { volume: facts.number });
         lease.heard(sentMs);
-        const { promise, resolve } = Promise.withResolvers<void>();
-        clock.after(lease.leaseMs / LEASE_PARTS, resolve);
-        await agent.orOver(promise);
+        await agent.orOver(pause({ clock }, lease.leaseMs / LEASE_PARTS, undefined));
       }
     } catch (error) {
       if (!(error instanceof FerryError)) throw error;

@@ -1,9 +1,10 @@
 /** Promotions: the provider begins to write what agents wrote, planned or by force. */
-import { type Env, messageOf } from '../../../core/index.ts';
+import { type Env, messageOf, pause } from '../../../core/index.ts';
 import type { Snapshot } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { LEASE_MARGIN, MOVE_TIMEOUT_MS } from '../limits.ts';
 import { withoutPaths } from '../requests.ts';
+import { checkNotOffered } from './promoted-volume.ts';
 import type { Replica } from './replica.ts';
 
 export type PromoteOptions = {
@@ -41,6 +42,9 @@ export type Presence = {
   readonly sinceContactMs: number | undefined;
 };
 
+/** A timer stands still while the host sleeps, and a lease does not. */
+const LOOK_MS = 500;
+
 type Lease = { heardMs: number; isEnding: boolean };
 
 export class Promotions {
@@ -70,12 +74,6 @@ export class Promotions {
     return lease;
   }
 
-  /** What a promotion without the agent would lose. */
-  lossOf(replica: Replica, { sinceContactMs }: Presence): Loss {
-    const { epoch, cutWallMs, missingBytes } = replica;
-    return { epoch, cutWallMs, sinceContactMs, missingBytes };
-  }
-
   /** REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer. */
   async promote(
     replica: Replica,
@@ -84,10 +82,10 @@ export class Promotions {
   ): Promise<Promoted> {
     const { isForced, signal } = options;
     const { promotion, offer } = replica.authority.state;
-    const loss = this.lossOf(replica, presence());
+    const loss = lossOf(replica, presence());
+    if (!isForced) checkNotOffered(replica.volume, replica.authority.state);
     let snapshot: Snapshot;
-    if (promotion !== undefined && (offer === undefined || !isForced)) {
-      if (offer !== undefined) throw undecided(replica.volume);
+    if (promotion !== undefined && offer === undefined) {
       snapshot = await replica.promote({ isForced, wallMs: this.#env.clock.wallMs() });
     } else if (isForced) snapshot = await this.#force(replica, presence, options);
     else {
@@ -176,11 +174,14 @@ export class Promotions {
     const { clock } = this.#env;
     for (let leftMs = bootMs - clock.bootMs(); leftMs > 0; leftMs = bootMs - clock.bootMs()) {
       signal?.throwIfAborted();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      clock.after(Math.min(leftMs, 500), resolve, { keepsProcess: true });
-      await promise;
+      await pause(this.#env, Math.min(leftMs, LOOK_MS), signal, { keepsProcess: true });
     }
   }
+}
+
+/** What a promotion without the agent would lose. */
+function lossOf({ epoch, cutWallMs, missingBytes }: Replica, { sinceContactMs }: Presence): Loss {
+  return { epoch, cutWallMs, sinceContactMs, missingBytes };
 }
 
 function noContact(volume: string): ReplicateError {
@@ -192,12 +193,5 @@ function noContact(volume: string): ReplicateError {
 function notMoved(volume: string, why: string): ReplicateError {
   return new ReplicateError('REPLICATE_NOT_MOVED', `${volume} was not moved: ${why}`, {
     hint: 'Its agent goes on as before; try again, or promote it with --force.',
-  });
-}
-
-function undecided(volume: string): ReplicateError {
-  const message = `${volume} was offered to its agent, which has not said whether it took it`;
-  return new ReplicateError('REPLICATE_FENCED', message, {
-    hint: 'Let it connect once (`ferry replicate --reverse`); --force promotes without it.',
   });
 }

@@ -1,5 +1,5 @@
 /** Who may write a replica, and under which authority: durable, and asked before every epoch. */
-import { type Env, readStateFile, replaceStateFile } from '../../../core/index.ts';
+import { type Env, Gate, readStateFile, replaceStateFile } from '../../../core/index.ts';
 import { ReplicateError } from '../errors.ts';
 
 /** What a promotion left: the provider writes from here on. */
@@ -36,14 +36,14 @@ export type AuthorityState = {
 const NAME = 'authority.json';
 const BYTES_MAX = 16 * 1024;
 /** Before anybody else ever wrote. */
-export const FIRST_AUTHORITY = 1;
+const FIRST_AUTHORITY = 1;
 
 export class ReplicaAuthority {
   readonly #env: Env;
   readonly #directory: string;
   readonly #volume: string;
   #state: AuthorityState;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Gate({ limit: 1 });
 
   static async open(env: Env, directory: string, volume: string): Promise<ReplicaAuthority> {
     const state = await readAuthority(env, directory);
@@ -133,12 +133,10 @@ export class ReplicaAuthority {
 
   /** One after the other: what one decides stands on what the one before has made durable. */
   #change(decide: (state: AuthorityState) => Partial<AuthorityState> | undefined): Promise<void> {
-    const mine = this.#last.then(async () => {
+    return this.#turn.run(async () => {
       const change = decide(this.#state);
       if (change !== undefined) await this.#save({ ...this.#state, ...change });
     });
-    this.#last = mine.catch(() => undefined); // Told to whoever asked for it.
-    return mine;
   }
 
   async #save(state: AuthorityState): Promise<void> {
