@@ -3,7 +3,7 @@ import { tooMuch } from './errors.ts';
 import { Fields } from './fields.ts';
 import { BLOCK_COMMIT, BLOCK_DESCRIPTOR, BLOCK_REVOKE, type Jbd2 } from './jbd2.ts';
 import { LOG_READ_BYTES, LOGGED_BLOCKS_MAX } from './limits.ts';
-import { readBytes } from './read-bytes.ts';
+import { readInto } from './read-bytes.ts';
 
 /** A commit block, and what tells it from one of another history. */
 export type Commit = { readonly sequence: number; readonly at: number; readonly bytes: Uint8Array };
@@ -20,19 +20,26 @@ export type Walk = {
   readonly last: Commit | undefined;
 };
 
-/** The commit with that number, wherever it lies; undefined if it is not there any more. */
-export async function findCommit(log: Jbd2, sequence: number): Promise<Commit | undefined> {
-  const { head, first } = log.super;
+/** The commit with the first of these numbers that is there, wherever it lies. */
+export async function findCommit(
+  log: Jbd2,
+  ...sequences: readonly number[]
+): Promise<Commit | undefined> {
+  const { head, first, end } = log.super;
+  const found = new Map<number, Commit>();
   if (head !== 0) {
-    const found = await commitAt(log, log.after(head, log.super.end - first - 1), sequence);
-    if (found !== undefined) return found;
+    const at = log.after(head, end - first - 1);
+    const newest = commitOf(log, await log.read(at), at);
+    if (newest !== undefined) found.set(newest.sequence, newest);
   }
-  for await (const { at, fields } of blocksOf(log)) {
-    if (fields.u32(4) !== BLOCK_COMMIT || fields.u32(8) !== sequence) continue;
-    const found = commitOf(log, fields, at, sequence);
-    if (found !== undefined) return found;
+  if (!found.has(sequences[0]!)) {
+    for await (const { at, fields } of commitsOf(log, sequences)) {
+      const commit = commitOf(log, fields, at);
+      if (commit !== undefined && !found.has(commit.sequence)) found.set(commit.sequence, commit);
+      if (commit?.sequence === sequences[0]) break;
+    }
   }
-  return undefined;
+  return sequences.map((sequence) => found.get(sequence)).find((commit) => commit !== undefined);
 }
 
 export async function commitAt(
@@ -40,29 +47,37 @@ export async function commitAt(
   at: number,
   sequence: number,
 ): Promise<Commit | undefined> {
-  return commitOf(log, await log.read(at), at, sequence);
+  const commit = commitOf(log, await log.read(at), at);
+  return commit?.sequence === sequence ? commit : undefined;
 }
 
-function commitOf(log: Jbd2, fields: Fields, at: number, sequence: number): Commit | undefined {
+function commitOf(log: Jbd2, fields: Fields, at: number): Commit | undefined {
   const control = log.control(fields);
-  if (control?.type !== BLOCK_COMMIT || control.sequence !== sequence) return undefined;
-  return { sequence, at, bytes: fields.bytes.slice() };
+  if (control?.type !== BLOCK_COMMIT) return undefined;
+  return { sequence: control.sequence, at, bytes: fields.bytes.slice() };
 }
 
-/** All blocks of the log, ascending, read in large pieces. */
-async function* blocksOf(log: Jbd2): AsyncGenerator<{ at: number; fields: Fields }> {
+/** Blocks that may be those commits, ascending; read in large pieces, each into the same memory. */
+async function* commitsOf(
+  log: Jbd2,
+  sequences: readonly number[],
+): AsyncGenerator<{ at: number; fields: Fields }> {
   const { first, end, blockBytes } = log.super;
+  const blocksMax = Math.min(end - first, LOG_READ_BYTES / blockBytes);
+  const memory = new Uint8Array(blocksMax * blockBytes);
   for (let at = first; at < end; ) {
     const { block, runLeft } = log.place(at);
-    const count = Math.min(end - at, runLeft, LOG_READ_BYTES / blockBytes);
-    const range = { offsetBytes: block * blockBytes, lengthBytes: count * blockBytes };
-    const bytes = await readBytes(log.fs.device, { ...range, what: 'the journal' });
+    const count = Math.min(end - at, runLeft, blocksMax);
+    const piece = memory.subarray(0, count * blockBytes);
+    const range = { offsetBytes: block * blockBytes, lengthBytes: piece.length };
+    await readInto(log.fs.device, piece, { ...range, what: 'the journal' });
+    const fields = new Fields(piece, 'the journal', 'big');
     for (let index = 0; index < count; index++) {
-      const part = bytes.subarray(index * blockBytes, (index + 1) * blockBytes);
-      yield {
-        at: at + index,
-        fields: new Fields(part, `block ${at + index} of the journal`, 'big'),
-      };
+      const from = index * blockBytes;
+      if (fields.u32(from + 4) !== BLOCK_COMMIT) continue;
+      if (!sequences.includes(fields.u32(from + 8))) continue;
+      const what = `block ${at + index} of the journal`;
+      yield { at: at + index, fields: new Fields(fields.take(from, blockBytes), what, 'big') };
     }
     at += count;
   }

@@ -56,8 +56,11 @@ export function parseExt4Facts(value: unknown): Ext4Facts | undefined {
 
 export type Settled = { readonly facts: Ext4Facts; readonly log: Jbd2 };
 
-/** Why not: it is in use, was not unmounted, or has no journal that could be read. */
-export async function settledFacts(fs: Ext4): Promise<Settled | Forgotten> {
+/**
+ * Why not: it is in use, was not unmounted, or has no journal that could be read. With what is
+ * `known` of it the last transaction is looked for where it was; only elsewhere in the whole log.
+ */
+export async function settledFacts(fs: Ext4, known?: Ext4Facts): Promise<Settled | Forgotten> {
   const { needsRecovery, isClean, inodeBytes, checksums } = fs.super;
   const { name } = fs.device;
   if (checksums === undefined) {
@@ -74,7 +77,7 @@ export async function settledFacts(fs: Ext4): Promise<Settled | Forgotten> {
     return { reason: 'untold', why: `${name} is mounted, or was not unmounted` };
   }
   const { sequence } = log.super;
-  const last = await lastCommit(log);
+  const last = await lastCommit(log, known);
   if (last === undefined && sequence !== 1) {
     const why = `the journal of ${name} does not have its last transaction any more`;
     return { reason: 'wrapped', why };
@@ -91,11 +94,13 @@ export async function settledFacts(fs: Ext4): Promise<Settled | Forgotten> {
 }
 
 /** A kernel that unmounts leaves out one number; one that freezes does not. */
-async function lastCommit(log: Jbd2): Promise<Commit | undefined> {
+async function lastCommit(log: Jbd2, known: Ext4Facts | undefined): Promise<Commit | undefined> {
   const { sequence } = log.super;
-  return (
-    (await findCommit(log, (sequence - 1) >>> 0)) ?? (await findCommit(log, (sequence - 2) >>> 0))
-  );
+  if (known?.last !== undefined && known.sequence === sequence) {
+    const kept = await commitAt(log, known.last.at, known.last.sequence);
+    if (kept !== undefined) return kept;
+  }
+  return findCommit(log, (sequence - 1) >>> 0, (sequence - 2) >>> 0);
 }
 
 function digestOf({ bytes }: Commit): string {

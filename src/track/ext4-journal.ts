@@ -116,9 +116,9 @@ function refused({ reason, why }: { reason: CannotSayReason; why: string }, fini
   return cannotSay('journal', reason, why, finish && { finish });
 }
 
-function settledAt(device: Device, place: Extent): Promise<Settled | Forgotten> {
+function settledAt(device: Device, place: Extent, known?: Ext4Facts): Promise<Settled | Forgotten> {
   return attempted<Settled | Forgotten>(async () =>
-    settledFacts(await openExt4(part(device, place))),
+    settledFacts(await openExt4(part(device, place)), known),
   );
 }
 
@@ -132,7 +132,7 @@ function finisher(
     if (outcome.kind !== 'committed') return;
     const systems: Kept[] = [];
     for (const { offsetBytes, lengthBytes, facts } of settled) {
-      const again = await settledAt(device, { offsetBytes, lengthBytes });
+      const again = await settledAt(device, { offsetBytes, lengthBytes }, facts);
       if (!('facts' in again) || !isSame(again.facts, facts)) return;
       systems.push({ offsetBytes, lengthBytes, facts });
     }
