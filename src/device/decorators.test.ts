@@ -116,6 +116,18 @@ test('a gate that refuses answers those who wait, and all that come later', asyn
   await gate.read(new Uint8Array(1), 0);
 });
 
+test('all who close a gate during a write hear that it has settled', async () => {
+  const base = memory('base', 100);
+  const slow = Promise.withResolvers<void>();
+  base.write = () => slow.promise;
+  const gate = new WriteGate(base);
+  const written = gate.write(Uint8Array.of(1), 0, 0);
+  const closed = [gate.close(), gate.close()];
+  slow.resolve();
+  await Promise.all([written, ...closed]);
+  gate.open();
+});
+
 test('what was done is acknowledged only once that may be', async () => {
   let wait: PromiseWithResolvers<void> | undefined;
   const base = memory('base', 100);

@@ -14,7 +14,7 @@ export class WriteGate implements Device {
   #isClosed = false;
   #refusal: DeviceError | undefined;
   readonly #waiting: (() => void)[] = [];
-  #settled: (() => void) | undefined;
+  #settled: PromiseWithResolvers<void> | undefined;
   /** Of calls that change something, let in so far. */
   changes = 0;
 
@@ -50,9 +50,8 @@ export class WriteGate implements Device {
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#writing === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#settled = resolve;
-    });
+    this.#settled ??= Promise.withResolvers();
+    await this.#settled.promise;
   }
 
   /** Lets those who wait in, in their order. Their number is bounded by the server's requests. */
@@ -123,7 +122,9 @@ export class WriteGate implements Device {
     this.#writing++;
     return answer.finally(() => {
       this.#writing--;
-      if (this.#writing === 0) this.#settled?.();
+      if (this.#writing > 0) return;
+      this.#settled?.resolve();
+      this.#settled = undefined;
     });
   }
 
