@@ -14,6 +14,7 @@ import type { FrameBuilder, NewChunk } from './frame-builder.ts';
 import type { FramePlan } from './frame-plan.ts';
 import { type Parents, type PlannedChoice, planChain } from './parent-choice.ts';
 import { ParentFrames } from './parent-frames.ts';
+import { PLAN_HELD_TARGET } from './plan-source.ts';
 import type { SimilarIndex } from './similar-index.ts';
 
 /** Plain bytes of a group: what a job for a thread is worth. */
@@ -24,9 +25,6 @@ const PARKED_MAX = 4;
 
 /** Groups that are looked up while the next ones come. */
 const MATCHING_MAX = 1;
-
-/** A job takes in no further chunk once the frames of its parents need this much memory. */
-const PLAN_HELD_TARGET = 4 * 1024 * 1024;
 
 type Waiting = Omit<NewChunk, 'bytes'> & {
   readonly at: number;
@@ -273,5 +271,5 @@ function nameOf(id: Uint8Array): string {
 
 function hasRoom(group: Group, lengthBytes: number, parent: Location | undefined): boolean {
   if (group.usedBytes + lengthBytes > group.memory.byteLength) return false;
-  return parent === undefined || group.parentFrames.hasRoomFor([parent]);
+  return parent === undefined || group.parentFrames.hasRoomFor(parent);
 }

@@ -26,16 +26,13 @@ import { HELD_FRAMES_BYTES, PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './lim
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { type Parents, type PatchParents, type PlannedChoice, planAll } from './parent-choice.ts';
-import { type OpenPlan, PlanSource } from './plan-source.ts';
+import { type OpenPlan, PLAN_HELD_TARGET, PlanSource } from './plan-source.ts';
 import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
 import type { TreeRecord } from './tree-record.ts';
 
 /** A chunk that will probably become a patch fills a frame's target only this much. */
 const PATCH_WEIGHT = 1 / 8;
-
-/** A frame takes no further patch once what its parents stand on needs this much memory. */
-const PLAN_HELD_TARGET = 4 * 1024 * 1024;
 
 /** A chunk that is to be stored; its bytes are borrowed for the call. */
 export type NewChunk = {

@@ -12,13 +12,9 @@ export class ParentFrames {
   readonly #names = new Set<string>();
   #heldBytes = 0;
 
-  hasRoomFor(parents: readonly Location[]): boolean {
-    if (this.#names.size === 0) return true;
-    let heldBytes = this.#heldBytes;
-    for (const parent of parents) {
-      if (!this.#names.has(nameOf(parent))) heldBytes += heldBytesOf(parent);
-    }
-    return heldBytes <= HELD_BYTES_TARGET || heldBytes === this.#heldBytes;
+  hasRoomFor(parent: Location): boolean {
+    if (this.#names.size === 0 || this.#names.has(nameOf(parent))) return true;
+    return this.#heldBytes + heldBytesOf(parent) <= HELD_BYTES_TARGET;
   }
 
   add(parent: Location): void {

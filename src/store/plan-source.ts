@@ -6,6 +6,9 @@ import type { SealedObjects } from './sealer.ts';
 /** Parents' frames of one job; what a job of patches needs, kept for the next. */
 const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
 
+/** A job takes in no further chunk once what its parents stand on needs this much memory. */
+export const PLAN_HELD_TARGET = 4 * 1024 * 1024;
+
 /** A plan and the memory it reads into, to be given back once its job is done. */
 export type OpenPlan = { readonly plan: FramePlan; readonly arena: Arena };
 
