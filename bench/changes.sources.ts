@@ -6,10 +6,10 @@ import { nodeEnv } from '../src/core/index.ts';
 import { connect } from '../src/nbd/index.ts';
 import { Qmp } from '../src/track/qmp.ts';
 import { type Running, run, runOk, start } from '../test/interop/processes.ts';
+import { startExport } from './exports.ts';
 import { isInstalled } from './processes.ts';
 
 const env = nodeEnv();
-export const ferry = join(import.meta.dirname, '../bin/ferry');
 const MIB = 2 ** 20;
 const BLOCK_BYTES = 4096;
 const XFS_BYTES = 6 * 2 ** 30;
@@ -101,9 +101,7 @@ async function copied(folder: string, { before }: Day): Promise<string> {
 async function beginTracker(folder: string, day: Day): Promise<Volume> {
   const image = await copied(folder, day);
   const socket = join(folder, 'vm.sock');
-  const words = [ferry, 'export', image, '--name', 'vm', '--listen', `unix:${socket}`];
-  const server = start(process.execPath, words, { env: environmentOf(folder) });
-  await server.socket(socket);
+  const server = await startExport({ image, name: 'vm', socket }, environmentOf(folder));
   return {
     words: ['vm', '--changes', 'tracker'],
     change: (changes) => throughNbd(changes, day, `nbd+unix:///?socket=${socket}`),

@@ -9,10 +9,10 @@ import {
   changesBetween,
   type Day,
   environmentOf,
-  ferry,
   type Source,
   sources,
 } from './changes.sources.ts';
+import { ferry } from './exports.ts';
 import type { Bench, BenchOptions } from './main.ts';
 import { interleave, type Report } from './report.ts';
 

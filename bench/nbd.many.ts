@@ -1,10 +1,10 @@
 /** Ten thousand idle and two hundred busy connections to one `ferry export`. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeEnv, type Stream } from '../src/core/index.ts';
 import { connect, type NbdDevice } from '../src/nbd/index.ts';
 import { start } from '../test/interop/processes.ts';
 import type { BenchOptions } from './main.ts';
+import { residentBytes } from './processes.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 
 const IDLE = 10_000;
@@ -105,9 +105,4 @@ async function times(count: number, act: () => Promise<void>): Promise<void> {
     const group = Math.min(DIALS_AT_ONCE, count - done);
     await Promise.all(Array.from({ length: group }, act));
   }
-}
-
-function residentBytes(id: number): number {
-  const status = readFileSync(`/proc/${id}/status`, 'latin1');
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
 }

@@ -1,12 +1,13 @@
 /** TLS with a pre-shared key: what nbdcopy moves, beside nbdkit, and ten thousand connections. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeEnv } from '../src/core/index.ts';
 import { connect, type NbdDevice, readCredentials } from '../src/nbd/index.ts';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
 import type { BenchOptions } from './main.ts';
+import { residentBytes } from './processes.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
 
 const VOLUME_BYTES = 512 * 1024 * 1024;
@@ -128,9 +129,4 @@ async function slowestAnswer(devices: readonly NbdDevice[]): Promise<number> {
   const startMs = performance.now();
   await Promise.all(devices.map(async (device) => device.read(new Uint8Array(512), 4096)));
   return performance.now() - startMs;
-}
-
-function residentBytes(id: number): number {
-  const status = readFileSync(`/proc/${id}/status`, 'latin1');
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
 }

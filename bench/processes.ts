@@ -22,6 +22,8 @@ const PEAK_INTERVAL_MS = 20;
 /** Looking for new processes of the group means reading all of /proc. */
 const GROUP_INTERVAL_MS = 200;
 const OUTPUT_CHARACTERS_MAX = 20_000;
+/** Of the counts of processor time in /proc. */
+const TICKS_PER_SECOND = 100;
 
 export const PEAK_NOTE =
   'peak memory: the largest VmHWM of any one process of the command, read every 20 ms';
@@ -95,8 +97,28 @@ function watchGroup(leaderId: number): { stop(): number } {
 }
 
 function peakOf(id: number): number {
-  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readProc(`${id}/status`))?.[1];
+  return memoryIn(readProc(`${id}/status`), 'VmHWM');
+}
+
+/** The largest resident set of a process until now. */
+export function peakBytes(id: number): number {
+  return memoryIn(readFileSync(`/proc/${id}/status`, 'utf8'), 'VmHWM');
+}
+
+export function residentBytes(id: number): number {
+  return memoryIn(readFileSync(`/proc/${id}/status`, 'utf8'), 'VmRSS');
+}
+
+function memoryIn(status: string, field: 'VmHWM' | 'VmRSS'): number {
+  const kilobytes = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1];
   return Number(kilobytes ?? 0) * 1024;
+}
+
+/** Processor time of a process and its threads until now. */
+export function processorSeconds(id: number): number {
+  // Fields after the name, which is in parentheses: the 12th and 13th are in user and system.
+  const fields = readFileSync(`/proc/${id}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 function membersOf(groupId: number): number[] {

@@ -8,14 +8,11 @@ import { openFile } from '../src/device/index.ts';
 import { connectProvider, nodeIdentity, PeerBook } from '../src/service/index.ts';
 import { comparedSource, keepReplica } from '../src/transfer/replicate/index.ts';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
-import {
-  peakBytes,
-  portOf,
-  processorSeconds,
-  ReplicationPlace,
-} from '../test/interop/replication-place.ts';
+import { portOf, ReplicationPlace } from '../test/interop/replication-place.ts';
 import { findTool } from '../test/interop/tools.ts';
+import { fioWrites } from './fio.ts';
 import type { Bench, BenchOptions } from './main.ts';
+import { peakBytes, processorSeconds } from './processes.ts';
 import { wireBytes } from './replicate.wire.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 
@@ -75,7 +72,7 @@ async function initial(report: Report, folder: string): Promise<void> {
   report.add({
     ...memory,
     metric: 'peak of the provider',
-    value: peakBytes(place.provider!) / 1e6,
+    value: peakBytes(place.provider!.pid) / 1e6,
   });
   await place.end();
 }
@@ -128,21 +125,22 @@ async function steady(
   const replicated = exported('--to', place.uri);
   await replicated.socket(socket);
   await writer(fio, folder, socket, 5);
-  const before = processorSeconds(replicated) + processorSeconds(place.provider!);
+  const taken = () => processorSeconds(replicated.pid) + processorSeconds(place.provider!.pid);
+  const before = taken();
   const on = await writer(fio, folder, socket, seconds);
-  const worked = processorSeconds(replicated) + processorSeconds(place.provider!) - before;
+  const worked = taken() - before;
   const epochs = replicated.stdout.split('\n').filter((line) => line.includes('"state":"epoch"'));
   const lags = epochs.map((line) => Number(JSON.parse(line).lagSeconds)).slice(5);
-  const peaks = { agent: peakBytes(replicated), provider: peakBytes(place.provider!) };
+  const peaks = { agent: peakBytes(replicated.pid), provider: peakBytes(place.provider!.pid) };
   replicated.kill('SIGINT');
   await replicated.finished();
   await place.end();
   const alone = exported();
   await alone.socket(socket);
   await writer(fio, folder, socket, 5);
-  const beforeAlone = processorSeconds(alone);
+  const beforeAlone = processorSeconds(alone.pid);
   const free = await writer(fio, folder, socket, seconds);
-  const own = processorSeconds(alone) - beforeAlone;
+  const own = processorSeconds(alone.pid) - beforeAlone;
   const load = burning(Math.max(0, worked - own) / seconds);
   const off = await writer(fio, folder, socket, seconds);
   await load[Symbol.asyncDispose]();
@@ -186,18 +184,15 @@ async function writer(
   socket: string,
   seconds: number,
 ): Promise<Latency> {
-  const words = [
-    ...['--name=writer', '--ioengine=nbd', `--uri=nbd+unix:///v?socket=${socket}`],
-    ...['--rw=randwrite', '--bs=4096', '--iodepth=4', `--size=${VOLUME_BYTES}`],
-    ...[`--rate=${RATE_BYTES}`, '--refill_buffers', '--time_based', `--runtime=${seconds}`],
-    '--output-format=json',
-  ];
-  const { stdout } = await runOk(fio, words, { cwd: folder, timeoutMs: (seconds + 60) * 1000 });
-  const { clat_ns } = JSON.parse(stdout.slice(stdout.indexOf('{'))).jobs[0].write;
+  const uri = `nbd+unix:///v?socket=${socket}`;
+  const { clat_ns } = await fioWrites({ fio, folder, uri, timeoutMs: (seconds + 60) * 1000 }, [
+    ...['--iodepth=4', `--size=${VOLUME_BYTES}`, `--rate=${RATE_BYTES}`, '--refill_buffers'],
+    ...['--time_based', `--runtime=${seconds}`],
+  ]);
   const { percentile, max } = clat_ns;
   return {
-    medianUs: percentile['50.000000'] / 1e3,
-    p99Us: percentile['99.000000'] / 1e3,
+    medianUs: percentile['50.000000']! / 1e3,
+    p99Us: percentile['99.000000']! / 1e3,
     longestMs: max / 1e6,
   };
 }

@@ -1,17 +1,17 @@
 /** What tracking costs under fio: two exports over files in the page cache, in turn. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Running, runOk, start } from '../test/interop/processes.ts';
+import { type Running, runOk } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
+import { startExport } from './exports.ts';
+import { fioWrites } from './fio.ts';
 import type { BenchOptions } from './main.ts';
+import { processorSeconds } from './processes.ts';
 import { median, OWN_SUBJECT, type Report } from './report.ts';
 
 /** What fio writes: 128 regions, all of which stay warm. */
 const FIO_BYTES = 512 * 2 ** 20;
 const PAIRS = 10;
 const CASE = 'fio: 4 KiB random writes, depth 16';
-/** Of the counts of processor time in /proc. */
-const TICKS_PER_SECOND = 100;
 
 export async function withFio(
   report: Report,
@@ -22,8 +22,13 @@ export async function withFio(
   const fio = findTool('fio');
   if (fio === undefined) return report.absent('fio', 'not installed; Debian: fio');
   const exports: Running[] = [];
+  const env = { ...process.env, FERRY_STATE_DIR: join(folder, 'fio-state') };
   for (const name of ['untracked', 'tracked']) {
-    exports.push(await startExport(folder, join(folder, `${name}.img`), name));
+    const image = join(folder, `${name}.img`);
+    await runOk('truncate', ['-s', `${FIO_BYTES}`, image]);
+    const more = name === 'tracked' ? [] : ['--untracked'];
+    const place = { image, name, socket: join(folder, `${name}.sock`) };
+    exports.push(await startExport(place, env, more));
   }
   const ask = async (name: string, runtime: number) => {
     const server = exports[name === 'tracked' ? 1 : 0]!;
@@ -63,35 +68,9 @@ export async function withFio(
   );
 }
 
-async function startExport(folder: string, image: string, name: string): Promise<Running> {
-  await runOk('truncate', ['-s', `${FIO_BYTES}`, image]);
-  const socket = join(folder, `${name}.sock`);
-  const ferry = join(import.meta.dirname, '../bin/ferry');
-  const words = [ferry, 'export', image, '--name', name, '--listen', `unix:${socket}`];
-  const server = start(process.execPath, name === 'tracked' ? words : [...words, '--untracked'], {
-    env: { ...process.env, FERRY_STATE_DIR: join(folder, 'fio-state') },
-  });
-  await server.socket(socket);
-  return server;
-}
-
 async function runFio(fio: string, folder: string, name: string, more: readonly string[]) {
   const socket = join(folder, `${name}.sock`);
-  const { stdout } = await runOk(
-    fio,
-    [
-      ...['--name=bench', '--ioengine=nbd', `--uri=nbd+unix:///?socket=${socket}`],
-      ...['--rw=randwrite', '--bs=4096', '--iodepth=16', `--size=${FIO_BYTES}`],
-      ...['--norandommap', '--output-format=json', ...more],
-    ],
-    { cwd: folder, timeoutMs: 120_000 },
-  );
-  return JSON.parse(stdout.slice(stdout.indexOf('{'))).jobs[0].write;
-}
-
-/** Of a process and its threads until now. */
-function processorSeconds(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  const uri = `nbd+unix:///?socket=${socket}`;
+  const words = ['--iodepth=16', `--size=${FIO_BYTES}`, '--norandommap', ...more];
+  return fioWrites({ fio, folder, uri, timeoutMs: 120_000 }, words);
 }

@@ -2,6 +2,7 @@
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
+import { ferry, startExport } from './exports.ts';
 import type { BenchOptions } from './main.ts';
 import { median, OWN_SUBJECT, type Report } from './report.ts';
 import { BLOCK_BYTES, type Window, whyNoMoment } from './tracker.numbers.ts';
@@ -10,7 +11,6 @@ const VOLUME_BYTES = 512 * 2 ** 20;
 const WRITER_BYTES_PER_SECOND = 50e6;
 const CASE = 'moment: 50 MB/s of random 4 KiB writes';
 const CONTROL = 'control';
-const ferry = join(import.meta.dirname, '../bin/ferry');
 
 type Place = {
   readonly folder: string;
@@ -31,12 +31,8 @@ export async function underWriter(
   copyFileSync(place.image, join(folder, 'copy.img'));
   for (const name of ['vm', 'copy']) await run(place, name, 'init');
   const socket = join(folder, 'vm.sock');
-  await using server = start(
-    process.execPath,
-    [ferry, 'export', place.image, '--name', 'vm', '--listen', `unix:${socket}`],
-    { env },
-  );
-  await server.socket(socket);
+  const exported = { image: place.image, name: 'vm', socket };
+  await using server = await startExport(exported, env);
   await run(place, 'vm', 'backup', 'vm');
   await run(place, 'copy', 'backup', join(folder, 'copy.img'), '--name', 'copy');
   const uri = `nbd+unix:///?socket=${socket}`;

@@ -1,5 +1,5 @@
 /** A provider and an agent's state on this machine, and a link between them that can be cut. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Running, runOk, start } from './processes.ts';
@@ -110,15 +110,4 @@ export class CountingProxy {
 
 export function portOf(uri: string): number {
   return Number(new URL(uri.replace('ferry:', 'http:')).port);
-}
-
-/** Seconds of processor time that a process has taken. */
-export function processorSeconds({ pid }: Running): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-export function peakBytes({ pid }: Running): number {
-  const text = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmHWM:\s+(\d+)/.exec(text)?.[1]) * 1024;
 }
