@@ -102,3 +102,18 @@ test('a lost machine: promoted by force, written there, fenced, and brought back
   expected.set(noise(4096, 6), MIB);
   assert.ok(expected.equals(await readFile(image)));
 });
+
+test('a fence that replicate meets holds for the export of that name', async () => {
+  await using here = await place();
+  await here.ok('init');
+  await writeImage(here.path('disk.img'), SIZE, { 0: noise(MIB, 1) });
+  const { child, uri, token } = await startProvider(here);
+  await using _serving = child;
+  await here.ok('pair', uri, token);
+  const words = ['replicate', 'disk.img', '--name', 'vm', '--to', uri, '--once'];
+  await here.json(0, ...words);
+  await provider(here, 0, 'promote', 'vm', '--force');
+  assert.equal((await here.failure(13, ...words)).code, 'REPLICATE_FENCED');
+  const exported = await here.failure(13, 'export', 'disk.img', '--name', 'vm');
+  assert.equal(exported.code, 'REPLICATE_FENCED');
+});

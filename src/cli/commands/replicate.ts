@@ -2,7 +2,7 @@
 import { messageOf } from '../../core/index.ts';
 import { connectProvider } from '../../service/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
-import { fenceExport } from '../../transfer/export/index.ts';
+import { fenceExport, type RunningExport } from '../../transfer/export/index.ts';
 import {
   comparedSource,
   type EpochReport,
@@ -50,7 +50,7 @@ export const run: Run<typeof replicateSpec> = async (context: Context, values) =
   await using from = await openBackupSource(context, source, noOptions);
   const name = values.name ?? from.volume;
   checkVolumeName(name);
-  const mandate = await mandateOf(context, from);
+  const mandate = await mandateOf(context, from.running, name);
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('comparing', from.device.sizeBytes);
   let result: KeepResult;
@@ -78,9 +78,14 @@ export const run: Run<typeof replicateSpec> = async (context: Context, values) =
 };
 
 /** REPLICATE_FENCED if the volume is written elsewhere; its running export then hears of it. */
-async function mandateOf(context: Context, { volume, running }: BackupSource): Promise<Mandate> {
+async function mandateOf(
+  context: Context,
+  running: RunningExport | undefined,
+  name: string,
+): Promise<Mandate> {
   const { env } = context;
-  const authority = await authorityOf(context, volume);
+  // What may be fenced are the writers: those of the export, or of an export by this name to come.
+  const authority = await authorityOf(context, running?.volume ?? name);
   const { clock } = env;
   return new Mandate({
     ...{ clock, authority },
