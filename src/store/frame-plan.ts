@@ -15,7 +15,7 @@ import {
 import { SHA256_BYTES, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore, type RangeUse } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { missingObject, StoreError } from './errors.ts';
+import { damagedObject, missingObject, StoreError } from './errors.ts';
 import { packKey } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
 
@@ -24,6 +24,12 @@ const RECORD_OVERHEAD_BYTES = 256;
 
 /** What a frame costs however small it is. */
 const FRAME_OVERHEAD_BYTES = 4096;
+
+/** What all that one chunk stands on may come to; writers stay below a quarter of it. */
+export const STANDS_ON_BYTES_MAX = 128 * 1024 * 1024;
+
+/** What may still be added for one chunk's sake. */
+type Room = { bytes: number };
 
 /** Memory that a frame of a plan needs, as stored and parsed; it is decompressed one at a time. */
 export function frameHeldBytes(table: PackTable, frame: number): number {
@@ -99,6 +105,8 @@ export class FramePlan {
   readonly #parsed = new Map<number, Frame>();
   /** Per step: the frames that decoding it touches. */
   readonly #touched: Set<number>[] = [];
+  /** Per step: its result and those that it stands on; what is shared counts each time. */
+  readonly #standsOnBytes: number[] = [];
   /** Per step: whether others stand on it, or are to. */
   readonly #isParent: boolean[] = [];
   /** What decoding the plan needs beside what is put out: frames, and results that are parents. */
@@ -121,8 +129,12 @@ export class FramePlan {
   }
 
   /** As `add`, for a dictionary: the result is kept while the plan is decoded. */
-  async addParent(location: Location): Promise<number> {
-    const step = await this.add(location);
+  addParent(location: Location): Promise<number> {
+    return this.#addParent(location, { bytes: STANDS_ON_BYTES_MAX });
+  }
+
+  async #addParent(location: Location, room: Room): Promise<number> {
+    const step = await this.#add(location, room);
     if (this.#isParent[step] !== true) {
       this.#isParent[step] = true;
       this.heldBytes += location.table.rawBytes[location.ordinal]!;
@@ -130,19 +142,31 @@ export class FramePlan {
     return step;
   }
 
-  /** Adds what it takes to decode the record at `location`; returns the number of its step. */
-  async add(location: Location): Promise<number> {
+  /**
+   * Adds what it takes to decode the record at `location`; returns the number of its step.
+   * STORE_DAMAGED if that is more than any writer lets a patch stand on.
+   */
+  add(location: Location): Promise<number> {
+    return this.#add(location, { bytes: STANDS_ON_BYTES_MAX });
+  }
+
+  async #add(location: Location, room: Room): Promise<number> {
     const name = `${location.pack}:${location.ordinal}`;
     const known = this.#stepNumbers.get(name);
     if (known !== undefined) return known;
     const { table, ordinal } = location;
+    room.bytes -= table.rawBytes[ordinal]!;
+    if (room.bytes < 0) {
+      const what = `a patch stands on more than ${STANDS_ON_BYTES_MAX} bytes of other chunks`;
+      throw damagedObject(packKey(location.packId), what);
+    }
     const frameNumber = table.frameOf(ordinal);
     const frame = await this.#frame(location, frameNumber);
     const record = ordinal - table.frameFirst[frameNumber]!;
     const parents: number[] = [];
     if (table.depths[ordinal] !== 0) {
       for (const parent of await this.#parents(location, frame, record)) {
-        parents.push(await this.addParent(parent));
+        parents.push(await this.#addParent(parent, room));
       }
     }
     const again = this.#stepNumbers.get(name); // Another call may have been faster.
@@ -151,6 +175,8 @@ export class FramePlan {
     this.#stepNumbers.set(name, step);
     this.#steps.push({ frame, record, parents });
     this.#touched.push(new Set([frame, ...parents.flatMap((at) => [...this.#touched[at]!])]));
+    const below = parents.reduce((sum, at) => sum + this.#standsOnBytes[at]!, 0);
+    this.#standsOnBytes.push(table.rawBytes[ordinal]! + below);
     this.#locations.push(location);
     this.#ids.push(table.id(ordinal));
     this.#checksums.push(table.checksums[ordinal]!);
@@ -170,6 +196,11 @@ export class FramePlan {
   /** How many frames it takes to decode all of these steps. */
   framesTouched(steps: readonly number[]): number {
     return new Set(steps.flatMap((step) => [...this.#touched[step]!])).size;
+  }
+
+  /** What a patch against these steps stands on, at most. */
+  standsOnBytes(steps: readonly number[]): number {
+    return steps.reduce((sum, step) => sum + this.#standsOnBytes[step]!, 0);
   }
 
   /** The copies that serve as parents, in the order in which the patch names them. */

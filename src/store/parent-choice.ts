@@ -7,7 +7,7 @@ import {
 } from '../codec/index.ts';
 import { FerryError } from '../core/index.ts';
 import type { Location } from './chunk-index.ts';
-import type { FramePlan } from './frame-plan.ts';
+import { type FramePlan, STANDS_ON_BYTES_MAX } from './frame-plan.ts';
 import { RECORD_CHUNK } from './pack-table.ts';
 
 /** Chunks that together are a dictionary. */
@@ -35,6 +35,9 @@ const PLAN_HELD_MAX = 8 * 1024 * 1024;
 
 /** Former versions end their chains one earlier: what resembles them may still stand on them. */
 const CHAIN_DEPTH_MAX = PATCH_DEPTH_MAX - 1;
+
+/** Parents may later be read from other copies, which stand on other chunks. */
+const NEW_STANDS_ON_MAX = STANDS_ON_BYTES_MAX / 4;
 
 export function mayBeParent({ table, ordinal }: Location): boolean {
   return (
@@ -112,7 +115,9 @@ function plannedChoice(
   if (!parents.every(mayBeParent)) return undefined;
   const depth = Math.max(...parents.map(({ table, ordinal }) => table.depths[ordinal]!));
   const touched = plan.framesTouched(steps) + 1;
-  if (touched > FRAMES_TOUCHED_MAX) return undefined;
+  if (touched > FRAMES_TOUCHED_MAX || plan.standsOnBytes(steps) > NEW_STANDS_ON_MAX) {
+    return undefined;
+  }
   const references = parents.map(({ table, ordinal }) =>
     referenceOf(table.id(ordinal), table.checksums[ordinal]!),
   );
