@@ -11,6 +11,7 @@ import { indexChange, type Merge, mergeIfNeeded } from './index-maintenance.ts';
 import type { CommitLog } from './log.ts';
 import type { LogState } from './log-state.ts';
 import { checkSession, storeCondemnedAgain } from './reliance.ts';
+import type { Relied } from './relied.ts';
 import type { SealedObjects } from './sealer.ts';
 import type { Session } from './session.ts';
 import {
@@ -79,6 +80,8 @@ export class BackupSession implements AsyncDisposable {
   #generation: number;
   /** The last merge of the index that was prepared, and for what. */
   #merge: { readonly packs: number; readonly merge: Merge | undefined } | undefined;
+  /** Packs were condemned that go only once nothing here relies on them. */
+  #isWaitedFor = false;
   #committed = false;
 
   private constructor(
@@ -133,6 +136,8 @@ export class BackupSession implements AsyncDisposable {
       pool: options.pool,
       signing: objects.sealer.chunkSigning,
       patches,
+      wantsRest: () => this.#isWaitedFor,
+      rested: (relied) => this.#moveOn(relied),
     });
   }
 
@@ -162,7 +167,32 @@ export class BackupSession implements AsyncDisposable {
     const before = log.state.generation;
     await log.catchUp();
     checkSession(log.state, this.#session, this.#session.packs);
-    if (log.state.generation !== before) await sync();
+    if (log.state.generation === before) return;
+    await sync();
+    const since = Math.max(...log.state.condemned.values());
+    this.#isWaitedFor = since > this.#session.generation;
+  }
+
+  /**
+   * Moves the session on to the newest generation. Everything taken in so far is stored, so what of
+   * it lies only in condemned packs is known, and is stored again. What it shares with its parent
+   * lies elsewhere too as long as the log has that.
+   */
+  async #moveOn(relied: Relied): Promise<void> {
+    const { objects, index, reader, log, sync } = this.#parts;
+    this.#isWaitedFor = false;
+    await log.catchUp();
+    const { generation, snapshots } = log.state;
+    checkSession(log.state, this.#session, this.#session.packs);
+    const { parent } = this.#options;
+    if (parent !== undefined && !snapshots.has(parent.id)) return;
+    await sync();
+    await storeCondemnedAgain({
+      ...{ objects, index, reader, builder: this.#builder },
+      needed: await relied.condemned(),
+      packs: this.#added(),
+    });
+    await this.#session.moveTo(generation);
   }
 
   /** Makes the snapshot part of the log. The whole volume must have been put. */
@@ -222,7 +252,7 @@ export class BackupSession implements AsyncDisposable {
       index,
       reader,
       builder: this.#builder,
-      tree: treeOf(snapshot),
+      needed: treeOf(snapshot),
       packs: this.#added(),
     });
     this.#generation = generation;

@@ -1,5 +1,10 @@
 /** A batch: what is read of the volume at a time, and what a thread finds out about it. */
-import { DIGEST_ENTRY_BYTES, samplesPerChunk } from '../codec/index.ts';
+import {
+  type CodecPool,
+  DIGEST_ENTRY_BYTES,
+  type Signing,
+  samplesPerChunk,
+} from '../codec/index.ts';
 import { CANONICAL_BYTES } from './volume-digest.ts';
 
 /** What one batch carries; a hand-off to a thread pays from about here. */
@@ -26,6 +31,33 @@ export function newBatch(chunkBytes: number, withSamples: boolean): Batch {
     canonical: new SharedArrayBuffer((BATCH_BYTES / CANONICAL_BYTES) * DIGEST_ENTRY_BYTES),
     samples: new SharedArrayBuffer(chunks * sampleBytes),
   };
+}
+
+/**
+ * Has a thread take what a batch's chunks are known by; canonical hashes, for the volume digest,
+ * apart only where ids are something else.
+ */
+export async function digestBatch(
+  pool: CodecPool,
+  batch: Batch,
+  lengthBytes: number,
+  { chunkBytes, signing }: { chunkBytes: number; signing: Signing | undefined },
+): Promise<void> {
+  const range = (memory: SharedArrayBuffer, length = memory.byteLength) => {
+    return { memory, at: 0, lengthBytes: length };
+  };
+  const data = range(batch.memory, lengthBytes);
+  const canonical = range(batch.canonical);
+  const digests = range(batch.digests);
+  const samples = batch.samples.byteLength > 0 ? range(batch.samples) : undefined;
+  const own = { kind: 'digest', data, chunkBytes, digests, signing, samples } as const;
+  if (chunkBytes === CANONICAL_BYTES) {
+    await pool.run<'digest'>({ ...own, hashes: signing === undefined ? undefined : canonical });
+    return;
+  }
+  await pool.run<'digest'>(own);
+  const job = { kind: 'digest', data, chunkBytes: CANONICAL_BYTES, digests: canonical } as const;
+  await pool.run<'digest'>(job);
 }
 
 /** A view of the samples of the chunk at `offset` of the batch; empty where none are taken. */

@@ -52,6 +52,11 @@ export class Reach {
     await this.#node(tree, treeHeight(tree.geometry), tree.root);
   }
 
+  /** Marks a chunk, and what it stands on. */
+  async chunk(id: Uint8Array): Promise<void> {
+    await this.#need(id, RECORD_CHUNK);
+  }
+
   /**
    * Marks what the patches of a pack stand on, whether they are needed or not: whoever finds one
    * may rely on it. Answers with what a patch lacks that nobody needs.

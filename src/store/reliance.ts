@@ -1,6 +1,6 @@
 /**
- * Makes a snapshot that is about to be committed independent of what garbage collection condemned
- * while it was being made: what it needs of that is stored again. docs/internals/
+ * Makes a snapshot that is being made, or about to be committed, independent of what garbage
+ * collection condemned meanwhile: what it needs of that is stored again. docs/internals/
  * garbage-collection.md says why this is enough.
  */
 import { hasCode, toHex } from '../core/index.ts';
@@ -45,7 +45,8 @@ export type Relying = {
   readonly index: ChunkIndex;
   readonly reader: TreeReader;
   readonly builder: FrameBuilder;
-  readonly tree: Tree;
+  /** Its manifest, or of one that is not closed yet, chunks that it may name. */
+  readonly needed: Tree | readonly Uint8Array[];
   /** Not committed yet: their patches may stand on anything. */
   readonly packs: readonly string[];
 };
@@ -55,7 +56,7 @@ export type Relying = {
  * into a new pack of the builder. STORE_FENCED if something is gone already.
  */
 export async function storeCondemnedAgain(relying: Relying): Promise<void> {
-  const { objects, index, reader, builder, tree, packs } = relying;
+  const { objects, index, reader, builder, needed, packs } = relying;
   const condemned: Location[] = [];
   const reach = new Reach({
     index,
@@ -64,7 +65,8 @@ export async function storeCondemnedAgain(relying: Relying): Promise<void> {
     onCondemned: (found) => condemned.push(found),
   });
   try {
-    await reach.tree(tree);
+    if ('geometry' in needed) await reach.tree(needed);
+    else for (const id of needed) await reach.chunk(id);
     for (const pack of packs) {
       const lacking = await reach.pack(pack);
       if (lacking !== undefined) throw lacking;

@@ -37,7 +37,7 @@ const PACKS_PER_OBJECT = 64;
 /** A writer's own session: immutable objects, each naming the packs since the last full one. */
 export class Session implements AsyncDisposable {
   readonly writer: string;
-  readonly generation: number;
+  #generation: number;
   readonly #env: Env;
   readonly #objects: SealedObjects;
   readonly #volume: string;
@@ -65,7 +65,11 @@ export class Session implements AsyncDisposable {
     this.#objects = objects;
     this.#volume = volume;
     this.#pin = pin;
-    this.generation = generation;
+    this.#generation = generation;
+  }
+
+  get generation(): number {
+    return this.#generation;
   }
 
   /** Announces a writer. Whoever collects garbage sees it before it relies on anything. */
@@ -94,6 +98,13 @@ export class Session implements AsyncDisposable {
     await this.#put();
   }
 
+  /** From now on the writer relies on nothing that had been condemned by then. */
+  async moveTo(generation: number): Promise<void> {
+    this.#generation = generation;
+    this.#beats++;
+    await this.#put();
+  }
+
   /** Names packs of another writer that are taken up. */
   async addAll(packs: readonly string[]): Promise<void> {
     for (const [at, pack] of packs.entries()) {
@@ -117,7 +128,7 @@ export class Session implements AsyncDisposable {
     const state = {
       writer: this.writer,
       volume: this.#volume,
-      generation: this.generation,
+      generation: this.#generation,
       locked: this.#lock !== undefined,
       packs: this.packs.slice(first),
       ...(this.#pin !== undefined && {
@@ -219,17 +230,18 @@ export async function findSessions(
   objects: SealedObjects,
   folder: SessionFolder = 'sessions/',
 ): Promise<FoundSession[]> {
-  const found = new Map<string, { keys: string[]; state: SessionState & { packs: string[] } }>();
+  const found = new Map<string, FoundSession>();
   for await (const { key } of objects.list(folder)) {
     try {
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
       const value = unsealJsonObject(objects.sealer, 'session', key, bytes);
       const state = parse(objects.sealer, key, new JsonFields(value, key));
-      const session = found.get(state.writer) ?? { keys: [], state: { ...state, packs: [] } };
-      found.set(state.writer, session);
-      session.keys.push(key);
-      const known = new Set(session.state.packs);
-      session.state.packs.push(...state.packs.filter((pack) => !known.has(pack)));
+      const before = found.get(state.writer) ?? { keys: [], state: { ...state, packs: [] } };
+      // Only the newest object knows how far the writer has moved on.
+      const isNewest = before.keys.every((other) => other < key);
+      const packs = [...new Set([...before.state.packs, ...state.packs])];
+      const keys = [...before.keys, key];
+      found.set(state.writer, { keys, state: { ...(isNewest ? state : before.state), packs } });
     } catch (error) {
       if (!(error instanceof StoreError || hasCode(error, 'OBJECT_NOT_FOUND'))) throw error;
     }

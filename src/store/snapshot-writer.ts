@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing, signer } from '../codec/index.ts';
 import { equalBytes } from '../core/index.ts';
-import { type Batch, newBatch, samplesOf } from './batch.ts';
+import { type Batch, digestBatch, newBatch, samplesOf } from './batch.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { ChunkStage } from './chunk-stage.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
@@ -14,6 +14,7 @@ import { checkKept, type KnownChunks, takeKnown } from './known-chunks.ts';
 import { fitted, holeLeaf, Leaf, PIECE_CHUNK, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 import { LEAF_BYTES } from './limits.ts';
 import { fillHashes, type OpenLeaf } from './open-leaf.ts';
+import { Relied } from './relied.ts';
 import { SimilarIndex } from './similar-index.ts';
 import { Slots } from './slots.ts';
 import type { Child, Tree, TreeReader } from './tree-reader.ts';
@@ -43,6 +44,9 @@ export type SnapshotWriterOptions = {
   readonly signing: Signing | undefined;
   /** What is new may be stored as patches against chunks that it resembles. */
   readonly patches: boolean;
+  /** Whether it is to rest: with all that was taken in stored, it then waits for `rested`. */
+  wantsRest(): boolean;
+  rested(relied: Relied): Promise<void>;
 };
 
 type Item =
@@ -65,6 +69,7 @@ export class SnapshotWriter {
   readonly batchCount: number;
   /** There only if what is new may resemble what was there before. */
   readonly #stage: ChunkStage | undefined;
+  readonly #relied: Relied;
   #open: OpenLeaf | undefined;
   #next = 0;
   #tail: Promise<void> = Promise.resolve();
@@ -75,6 +80,7 @@ export class SnapshotWriter {
   constructor(options: SnapshotWriterOptions) {
     this.#options = options;
     this.#idOf = signer(options.signing).idOf;
+    this.#relied = new Relied(options.index);
     const { chunkBytes, sizeBytes } = options.geometry;
     const { builder, pool, index, parent, patches } = options;
     if (patches && parent !== undefined) {
@@ -108,7 +114,9 @@ export class SnapshotWriter {
 
   /** The first `lengthBytes` of the batch are the content at `offsetBytes`. Chunk-aligned. */
   putData(batch: Batch, offsetBytes: number, lengthBytes: number): void {
-    const ready = this.#digest(batch, lengthBytes);
+    const { pool, signing, geometry } = this.#options;
+    const { chunkBytes } = geometry;
+    const ready = digestBatch(pool, batch, lengthBytes, { chunkBytes, signing });
     ready.catch(() => undefined); // Seen again in order.
     this.#put({ kind: 'data', batch, offsetBytes, lengthBytes, ready });
   }
@@ -148,6 +156,10 @@ export class SnapshotWriter {
   /** Stores what was put, though the volume is not whole: for the next run to find. */
   async keepStored(): Promise<void> {
     await this.settled();
+    await this.#sealAll();
+  }
+
+  async #sealAll(): Promise<void> {
     await this.#stage?.finish();
     await this.#options.builder.finish();
   }
@@ -156,28 +168,6 @@ export class SnapshotWriter {
   async stopped(): Promise<void> {
     await this.settled().catch(() => undefined);
     await this.#stage?.stopped();
-  }
-
-  async #digest(batch: Batch, lengthBytes: number): Promise<void> {
-    const { pool, geometry, signing } = this.#options;
-    const data = { memory: batch.memory, at: 0, lengthBytes };
-    const range = (memory: SharedArrayBuffer) => ({
-      memory,
-      at: 0,
-      lengthBytes: memory.byteLength,
-    });
-    const { chunkBytes } = geometry;
-    const digests = range(batch.digests);
-    const canonical = range(batch.canonical);
-    const samples = this.#stage && range(batch.samples);
-    const own = { kind: 'digest', data, chunkBytes, digests, signing, samples } as const;
-    if (chunkBytes === CANONICAL_BYTES) {
-      await pool.run<'digest'>({ ...own, hashes: this.hasPlainIds ? undefined : canonical });
-      return;
-    }
-    await pool.run<'digest'>(own);
-    const job = { kind: 'digest', data, chunkBytes: CANONICAL_BYTES, digests: canonical } as const;
-    await pool.run<'digest'>(job);
   }
 
   #put(item: Item): void {
@@ -206,6 +196,10 @@ export class SnapshotWriter {
   }
 
   async #take(item: Item): Promise<void> {
+    if (this.#options.wantsRest()) {
+      await this.#sealAll();
+      await this.#options.rested(this.#relied);
+    }
     if (item.kind === 'data') await item.ready;
     const end = item.offsetBytes + item.lengthBytes;
     for (let offset = item.offsetBytes; offset < end; ) {
@@ -374,7 +368,9 @@ export class SnapshotWriter {
 
   /** What is condemned will soon be gone. */
   #reliable(found: Location | undefined): Location | undefined {
-    return found !== undefined && this.#options.index.isCondemned(found.pack) ? undefined : found;
+    if (found === undefined || this.#options.index.isCondemned(found.pack)) return undefined;
+    this.#relied.add(found);
+    return found;
   }
 
   async #closeLeaf(open: OpenLeaf): Promise<void> {

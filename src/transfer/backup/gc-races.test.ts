@@ -131,6 +131,47 @@ test('a backup under way stores again what was condemned, and nothing needs to b
   await noneLeftOver(shared.inner);
 });
 
+// With a parent much waits until it is known what it resembles.
+for (const [volume, freshBytes] of [
+  ['disk', 10_000_000],
+  ['other', 6_000_000],
+] as const) {
+  test(`a long backup of ${volume} moves on: what was condemned beside it goes before it ends`, async () => {
+    const { objects, expected } = await filled(6);
+    const shared = sharedStore('shared');
+    await fill(shared.inner, await dump(objects));
+    // What only a forgotten snapshot has, then enough for several packs.
+    const bytes = Buffer.concat([[...expected.values()].at(0)!, noise(freshBytes, 99)]);
+    const process = shared.start();
+    const repository = await open(env, process.objects);
+    process.stopAtPut('sessions/');
+    const result = backUp(env, repository, bytes, { volume, packTargetBytes: 500_000 });
+    result.catch(() => undefined); // Looked at when it has gone on.
+    while (!process.isStopped) await turn();
+    process.resume();
+    process.stopAtPut('sessions/'); // Of its first pack.
+    while (!process.isStopped) await turn();
+    await forget(shared.inner, expected, [...expected.keys()].slice(0, 5));
+    const first = await gc(shared.start().objects);
+    assert.equal(first.waitingFor.length, 1);
+    assert(first.condemnedPacks > 1 && first.droppedPacks === 0);
+    process.resume();
+    process.stopAtPut('log/');
+    while (!process.isStopped) await turn();
+    const second = await gc(shared.start().objects);
+    assert.deepEqual(second.waitingFor, []);
+    assert.equal(second.droppedPacks, first.condemnedPacks);
+    await verifyAll(env, shared.inner, expected);
+    process.resume();
+    const { snapshot } = await result;
+    expected.set(snapshot.id, bytes);
+    await verifyAll(env, shared.inner, expected);
+    await gc(shared.start().objects);
+    await verifyAll(env, shared.inner, expected);
+    await noneLeftOver(shared.inner);
+  });
+}
+
 test('a backup that stores nothing of its own, overtaken unseen, refuses as well', async () => {
   const { objects, expected } = await filled(2);
   const shared = sharedStore('shared');
