@@ -15,6 +15,8 @@ type Accepting = {
 
 export class SimulatedNet {
   readonly datagrams = new SimulatedDatagrams();
+  /** Of connections from now on: how much longer everything takes on its way. */
+  farMs = 0;
   readonly #listeners = new Map<string, Accepting>();
   readonly #breaks: number[] = [];
   #nextPort = FIRST_FREE_PORT;
@@ -70,6 +72,7 @@ export class SimulatedNet {
         server: accepting.process,
         name: `${name}#${++this.#connectionCount}`,
         breaksAfterBytes: this.#breaks.shift() ?? Number.POSITIVE_INFINITY,
+        farMs: this.farMs,
       });
       accepting.process.schedule(CONNECT_MS, `accept ${name}`, () => {
         accepting.onStream(connection.serverEnd);

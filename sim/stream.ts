@@ -17,16 +17,20 @@ type ConnectionOptions = {
   readonly server: SimulatedProcess;
   readonly name: string;
   readonly breaksAfterBytes: number;
+  /** What each way takes beside what is drawn. */
+  readonly farMs: number;
 };
 
 export class Connection {
   readonly clientEnd: StreamEnd;
   readonly serverEnd: StreamEnd;
   readonly #name: string;
+  readonly farMs: number;
   #bytesLeft: number;
 
-  constructor({ client, server, name, breaksAfterBytes }: ConnectionOptions) {
+  constructor({ client, server, name, breaksAfterBytes, farMs }: ConnectionOptions) {
     this.#name = name;
+    this.farMs = farMs;
     this.#bytesLeft = breaksAfterBytes;
     this.clientEnd = new StreamEnd(client, `${name} client`, this);
     this.serverEnd = new StreamEnd(server, `${name} server`, this);
@@ -252,6 +256,7 @@ export class StreamEnd implements Stream {
   }
 
   #later(what: string, run: () => void): void {
-    this.#process.schedule(DELAY_MS * this.#process.draws().unit(), `${this.peer} ${what}`, run);
+    const delayMs = this.#connection.farMs + DELAY_MS * this.#process.draws().unit();
+    this.#process.schedule(delayMs, `${this.peer} ${what}`, run);
   }
 }

@@ -26,6 +26,11 @@ const SETTLING_SHARE = 0.5;
 const IDLE_TICKS_MAX = 4;
 /** Another set must be so much better, as measurements differ from one to the next. */
 const BETTER_MIN = 1.1;
+/**
+ * Over so short a way TCP makes good in no time what it loses: four of it carry more than one thread
+ * can seal into datagrams, and a trial would cost ten times the processor.
+ */
+const NEAR_MS = 2;
 /** While the choice stays the same, it is doubted ever more rarely. */
 const DOUBT_FIRST_MS = 30_000;
 const DOUBT_MAX_MS = 600_000;
@@ -144,11 +149,23 @@ export class LaneChooser {
   }
 
   #look(nowMs: number): void {
+    if (this.#isNear()) {
+      if (this.#untried.length === 0 && this.#trial === undefined && this.#set === 'tls') return;
+      this.#untried = [];
+      this.#trial = undefined;
+      const leastMs = this.#session.leastRoundTripMs;
+      this.#use('tls', `the round trip takes ${leastMs.toFixed(2)} ms`);
+      return;
+    }
     const hasWork = this.#session.backlogBytes > 0;
     if (this.#trial !== undefined) this.#goOn(this.#trial, nowMs, hasWork);
     else if (this.#untried.length > 0) {
       if (hasWork) this.#begin(this.#untried.shift()!, nowMs);
     } else this.#doubt(nowMs, this.#session.waitingBytes > 0);
+  }
+
+  #isNear(): boolean {
+    return this.#session.leastRoundTripMs < NEAR_MS && this.#available().includes('tls');
   }
 
   #begin(set: LaneSet, nowMs: number): void {

@@ -11,6 +11,8 @@ export class RoundTrip {
   #peerUs = 0;
   #peerAtUs = 0;
   #smoothedMs: number | undefined;
+  /** What the way itself takes: the others were held up by work at either end. */
+  leastMs = Number.POSITIVE_INFINITY;
   /** When the peer last showed that it had read something of ours. */
   answeredAtMs: number;
   peerBacklogBytes = 0;
@@ -42,6 +44,7 @@ export class RoundTrip {
     // An echo from the future, or of another connection's clock, says nothing.
     if (sampleMs < 0 || echoUs > nowUs) return false;
     this.answeredAtMs = nowUs / 1000;
+    this.leastMs = Math.min(this.leastMs, sampleMs);
     this.#smoothedMs ??= sampleMs;
     this.#smoothedMs += (sampleMs - this.#smoothedMs) / SMOOTHING;
     return false;

@@ -74,6 +74,8 @@ export type PairOptions = {
   /** Opens the host's port for datagrams, with keys that stand in for those of TLS. */
   readonly udp?: boolean;
   readonly lane?: LaneMode;
+  /** How long everything takes on its way, beside what is drawn. */
+  readonly farMs?: number;
   /** Sees what goes through the host's connections. */
   readonly tapHost?: (stream: Stream, clock: Clock) => Stream;
   readonly tapDialler?: (stream: Stream, clock: Clock) => Stream;
@@ -84,9 +86,10 @@ export async function withPair(
   options: PairOptions,
   task: (pair: Pair) => Promise<void>,
 ): Promise<World> {
-  const { seed = 1, lanes = 0, udp = false, lane = 'auto' } = options;
+  const { seed = 1, lanes = 0, udp = false, lane = 'auto', farMs = 0 } = options;
   const wrap = (stream: Stream) => (udp ? Object.assign(stream, { exportKey }) : stream);
   const world = new World(seed, {});
+  world.net.farMs = farMs;
   await world.run(async () => {
     const atServer = new Recorder();
     const atClient = new Recorder();

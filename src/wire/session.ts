@@ -82,6 +82,11 @@ export class Session implements LaneOwner {
     return this.#roundTrip.milliseconds;
   }
 
+  /** Of this connection; Infinity until it is known. */
+  get leastRoundTripMs(): number {
+    return this.#roundTrip.leastMs;
+  }
+
   /** Bytes that wait, and bytes that are sent and not acknowledged. */
   get backlogBytes(): number {
     return this.#outbound.waitingBytes + this.#outbound.unacknowledgedBytes;
