@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { ferry } from './package.ts';
 import type { Command } from './processes.ts';
 import { isInstalled } from './processes.ts';
 
@@ -24,8 +25,6 @@ export type Subject = {
   restore(place: Workplace, generation: string): Command;
   restored(place: Workplace): string;
 };
-
-const ferry = join(import.meta.dirname, '..', 'bin', 'ferry');
 
 export const backupSubjects: readonly Subject[] = [
   blockferry(),

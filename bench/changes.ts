@@ -12,8 +12,8 @@ import {
   type Source,
   sources,
 } from './changes.sources.ts';
-import { ferry } from './exports.ts';
 import type { Bench, BenchOptions } from './main.ts';
+import { ferry } from './package.ts';
 import { interleave, type Report } from './report.ts';
 
 const MEGABYTE = 1e6;

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ChurnDisk } from './churn.disk.ts';
 import type { Bench, BenchOptions } from './main.ts';
+import { ferry } from './package.ts';
 import { type Command, measure } from './processes.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 
-const ferry = join(import.meta.dirname, '..', 'bin', 'ferry');
 const MEGABYTE = 1_000_000;
 const SEED = 20260101;
 /** Days whose mean is compared: of the beginning and of the end. */

@@ -1,8 +1,6 @@
 /** Exports of `ferry` that benchmarks write to. */
-import { join } from 'node:path';
 import { type Running, start } from '../test/interop/processes.ts';
-
-export const ferry = join(import.meta.dirname, '../bin/ferry');
+import { ferry } from './package.ts';
 
 export type Exported = {
   readonly image: string;

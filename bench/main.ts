@@ -19,7 +19,7 @@ export type BenchOptions = {
   say(text: string): void;
 };
 
-const helpers = new Set(['main', 'report', 'processes', 'exports', 'fio', 'backup-subjects']);
+const helpers = new Set('main report processes exports package fio backup-subjects'.split(' '));
 const names = globSync('*.ts', { cwd: import.meta.dirname })
   .map((file) => basename(file, '.ts'))
   .filter((name) => !helpers.has(name) && !name.includes('.'))

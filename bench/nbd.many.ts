@@ -4,6 +4,7 @@ import { nodeEnv, type Stream } from '../src/core/index.ts';
 import { connect, type NbdDevice } from '../src/nbd/index.ts';
 import { start } from '../test/interop/processes.ts';
 import type { BenchOptions } from './main.ts';
+import { ferry } from './package.ts';
 import { residentBytes } from './processes.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 
@@ -22,7 +23,6 @@ export async function manyConnections(
   folder: string,
 ): Promise<void> {
   const socket = join(folder, 'many.sock');
-  const ferry = join(import.meta.dirname, '../bin/ferry');
   await using server = start(ferry, ['export', 'memory:1G', '--listen', `unix:${socket}`]);
   await server.socket(socket);
   const uri = `nbd+unix:///?socket=${socket}`;

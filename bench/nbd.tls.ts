@@ -7,6 +7,7 @@ import { connect, type NbdDevice, readCredentials } from '../src/nbd/index.ts';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
 import { findTool } from '../test/interop/tools.ts';
 import type { BenchOptions } from './main.ts';
+import { ferry } from './package.ts';
 import { residentBytes } from './processes.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
 
@@ -15,7 +16,6 @@ const MEGABYTE = 1_000_000;
 const CONNECTIONS = 10_000;
 const DIALS_AT_ONCE = 50;
 const env = nodeEnv();
-const ferry = join(import.meta.dirname, '../bin/ferry');
 
 export async function tlsRows(
   report: Report,

@@ -9,6 +9,7 @@ import type { Bench, BenchOptions } from './main.ts';
 import { envRows } from './nbd.env.ts';
 import { manyConnections } from './nbd.many.ts';
 import { tlsRows } from './nbd.tls.ts';
+import { ferry } from './package.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
 
 const VOLUME_BYTES = 1024 * 1024 * 1024;
@@ -64,7 +65,6 @@ type Subject = {
 
 /** The server under test is the command that users start. */
 function subjectsOf(device: 'memory' | 'file', folder: string, nbdkit: string | undefined) {
-  const ferry = join(import.meta.dirname, '../bin/ferry');
   const path = (name: string) => join(folder, `${name}.img`);
   const source = device === 'memory' ? `memory:${VOLUME_BYTES}` : path('own');
   const threadedSource = device === 'memory' ? source : path('threaded');

@@ -18,11 +18,11 @@ import {
 import { type SegmentPack, writeSegment } from '../src/store/segment.ts';
 import { snapshotFromJson } from '../src/store/snapshot.ts';
 import type { Bench, BenchOptions } from './main.ts';
+import { ferry } from './package.ts';
 import { type Measured, measure } from './processes.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 import { generateSnapshots } from './scale.snapshots.ts';
 
-const ferry = join(import.meta.dirname, '..', 'bin', 'ferry');
 const TIB = 2 ** 40;
 const CHUNK_BYTES = 64 * 1024;
 /** What fits into a pack of 32 MiB when nothing can be compressed. */

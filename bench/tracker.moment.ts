@@ -2,8 +2,9 @@
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
-import { ferry, startExport } from './exports.ts';
+import { startExport } from './exports.ts';
 import type { BenchOptions } from './main.ts';
+import { ferry } from './package.ts';
 import { median, OWN_SUBJECT, type Report } from './report.ts';
 import { BLOCK_BYTES, type Window, whyNoMoment } from './tracker.numbers.ts';
 

@@ -32,7 +32,9 @@ export function parseCommandLine(
   const write = (text: string) => {
     printed += text;
   };
-  const program = programFrom(groups, version, (entry, words, texts, rootTexts) => {
+  // What is not named is not run: a tenth of the time of the whole program otherwise.
+  const isNamed = (name: string) => words.includes(name);
+  const program = programFrom(groups, version, isNamed, (entry, words, texts, rootTexts) => {
     invocation = { entry, ...valuesOf(entry.spec, words, texts, rootTexts) };
   });
   for (const command of [program, ...program.commands]) {
@@ -67,7 +69,12 @@ type OnCommand = (
   rootTexts: Texts,
 ) => void;
 
-function programFrom(groups: readonly CommandGroup[], version: string, run: OnCommand): Command {
+function programFrom(
+  groups: readonly CommandGroup[],
+  version: string,
+  isNamed: (name: string) => boolean,
+  run: OnCommand,
+): Command {
   const program = new Command('ferry')
     .version(version, '-V, --version')
     .helpOption('-h, --help')
@@ -75,7 +82,10 @@ function programFrom(groups: readonly CommandGroup[], version: string, run: OnCo
   program.helpInformation = () => rootHelp(groups);
   addOptions(program, globalOptions);
   for (const { entries } of groups) {
-    for (const entry of entries) program.addCommand(commandFrom(entry, run, program));
+    for (const entry of entries) {
+      const { name } = entry.spec;
+      program.addCommand(isNamed(name) ? commandFrom(entry, run, program) : new Command(name));
+    }
   }
   return program;
 }

@@ -2,7 +2,6 @@
  * Passwords: from the environment, a file, a command or the terminal - never from the command line,
  * which everybody on the machine can read.
  */
-import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { CliError, usageError } from './errors.ts';
 import type { Terminal } from './terminal.ts';
@@ -95,6 +94,8 @@ async function readText(variable: string, path: string): Promise<string> {
 /** What the command prints; it may use the terminal to ask for something itself. */
 function outputOf(variable: string, command: string): Promise<string> {
   return new Promise((resolve, reject) => {
+    // Not imported above: hardly a command needs it.
+    const { spawn } = process.getBuiltinModule('node:child_process');
     const child = spawn('/bin/sh', ['-c', command], { stdio: ['inherit', 'pipe', 'inherit'] });
     const parts: Buffer[] = [];
     let length = 0;

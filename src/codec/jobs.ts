@@ -1,7 +1,7 @@
 /**
  * The jobs that are worth a thread: digest (what is in this buffer), patch (chunks against their
  * former versions), match (which chunks resemble these), encode (make a frame), decode (fill a
- * buffer from frames). Pure functions over shared memory, run by `worker.ts` or in place.
+ * buffer from frames). Pure functions over shared memory, run by `codec-worker.ts` or in place.
  */
 import assert from 'node:assert/strict';
 import { SHA256_BYTES, sha256 } from '../core/index.ts';

@@ -1,8 +1,8 @@
 /** The worker pool: spreads jobs over threads, answers each with a promise. */
 import { type Env, siblingModule, type WorkerHandlers, type WorkerPort } from '../core/index.ts';
+import type { JobAnswer, JobRequest } from './codec-worker.ts';
 import { CodecError, type CodecErrorCode } from './errors.ts';
 import { type Job, type JobResult, runJob } from './jobs.ts';
-import type { JobAnswer, JobRequest } from './worker.ts';
 
 /**
  * Runs jobs on up to `threads` threads; 0 runs them in place, in the caller's turn. The caller
@@ -37,7 +37,7 @@ export function codecPool(env: Env, threads: number): CodecPool {
       onError: (error) => bury(thread, error),
     };
     const thread: Thread = {
-      port: env.workers.start(siblingModule(import.meta.url, 'worker'), handlers, {
+      port: env.workers.start(siblingModule(import.meta.url, 'codec-worker'), handlers, {
         youngMiB: YOUNG_MIB,
       }),
       waiting: new Map(),

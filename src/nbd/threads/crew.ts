@@ -100,7 +100,7 @@ export class Crew {
     const adopted = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
     const worker: Worker = {
       thread,
-      port: this.#env.workers.start(siblingModule(import.meta.url, 'worker'), {
+      port: this.#env.workers.start(siblingModule(import.meta.url, 'serving-worker'), {
         onMessage: (message) => this.#hear(worker, message as FromWorker),
         onError: (error) => this.#lose(worker, error),
       }),
