@@ -11,6 +11,11 @@ export function socketsOf({ stateDirectory }: Settings): string {
   return resolve(stateDirectory, 'sockets');
 }
 
+/** The trackers of volumes that are exported, or were. */
+export function trackersOf({ stateDirectory }: Settings): string {
+  return resolve(stateDirectory, 'trackers');
+}
+
 /** Makes `path`, an absolute one, with all that is missing above it. */
 export async function makeStateDirectory(files: Files, path: string): Promise<void> {
   const before = process.umask(OWNER_ONLY);

@@ -16,7 +16,11 @@ export type JobAnswer = {
   readonly failure?: JobFailure;
 };
 
+/** The first message: until then jobs are done sooner elsewhere. */
+export type WorkerIsUp = 'up';
+
 export function serve(post: (message: unknown) => void): (message: unknown) => void {
+  post('up' satisfies WorkerIsUp);
   return (message) => {
     const { number, job } = message as JobRequest;
     try {

@@ -53,15 +53,32 @@ function encodeJob(data: SharedRange, records: readonly EncodeRecord[]): EncodeJ
 
 /** Runs `work` with a pool in place, one of threads, and one of simulated threads. */
 async function onEveryPool(work: (pool: CodecPool, env: Env) => Promise<void>): Promise<void> {
-  for (const threads of [0, 2]) {
-    await using pool = codecPool(nodeEnv(), threads);
+  {
+    await using pool = codecPool(nodeEnv(), 0);
     await work(pool, nodeEnv());
   }
+  await onThreads(nodeEnv(), work);
   const world = simulatedEnv(1);
-  await world.run(async () => {
-    await using pool = codecPool(world.env, 2);
-    await work(pool, world.env);
-  });
+  await world.run(() => onThreads(world.env, work));
+}
+
+/** Begins when both are up: until then jobs run in place. */
+async function onThreads(env: Env, work: (pool: CodecPool, env: Env) => Promise<void>) {
+  const ups: Promise<void>[] = [];
+  const start: Env['workers']['start'] = (module, handlers, options) => {
+    const up = Promise.withResolvers<void>();
+    ups.push(up.promise);
+    const onMessage = (message: unknown) => {
+      handlers.onMessage(message);
+      up.resolve();
+    };
+    return env.workers.start(module, { ...handlers, onMessage }, options);
+  };
+  const watched = { ...env, workers: { ...env.workers, start } };
+  await using pool = codecPool(watched, 2, { atOnce: true });
+  await Promise.all(ups);
+  assert.equal(ups.length, 2);
+  await work(pool, env);
 }
 
 test('the digest job tells zero chunks, checksums and hashes', () =>
@@ -152,25 +169,47 @@ test('many jobs at once each get their own answer', () =>
 test('a thread that dies fails its jobs with CODEC_WORKER, and a pool without threads all', async () => {
   const env = nodeEnv();
   let die: (() => void) | undefined;
+  let posted = 0;
   const dying: Env = {
     ...env,
     workers: {
       parallelism: 1,
       start: (_module, handlers) => {
         die = () => handlers.onError(new Error('it died') as never);
-        return { post: () => undefined, terminate: async () => undefined };
+        queueMicrotask(() => handlers.onMessage('up'));
+        return { post: () => void posted++, terminate: async () => undefined };
       },
     },
   };
-  await using pool = codecPool(dying, 1);
+  await using pool = codecPool(dying, 1, { atOnce: true });
+  await digests(pool, volume()); // In place: the thread is not up.
+  assert.equal(posted, 0);
   const waiting = digests(pool, volume());
   die!();
   await assert.rejects(waiting, { code: 'CODEC_WORKER' });
   await assert.rejects(digests(pool, volume()), { code: 'CODEC_WORKER' });
 });
 
+test('threads start when jobs have taken as long in place as a start takes', async () => {
+  const env = nodeEnv();
+  let nowMs = 0;
+  let started = 0;
+  const start: Env['workers']['start'] = () => {
+    started++;
+    return { post: () => undefined, terminate: async () => undefined };
+  };
+  const clock = { ...env.clock, monotonicMs: () => (nowMs += 10) }; // A job takes 10 ms.
+  await using pool = codecPool({ ...env, clock, workers: { parallelism: 2, start } }, 2);
+  for (let job = 1; job < 5; job++) await digests(pool, volume());
+  assert.equal(started, 0);
+  await digests(pool, volume());
+  assert.equal(started, 2);
+  await digests(pool, volume());
+  assert.equal(started, 2);
+});
+
 test('a pool that is disposed leaves nobody waiting', async () => {
-  const pool = codecPool(nodeEnv(), 1);
+  const pool = codecPool(nodeEnv(), 1, { atOnce: true });
   const waiting = digests(pool, volume());
   waiting.catch(() => undefined);
   await pool[Symbol.asyncDispose]();

@@ -1,13 +1,14 @@
 /** The worker pool: spreads jobs over threads, answers each with a promise. */
 import { type Env, siblingModule, type WorkerHandlers, type WorkerPort } from '../core/index.ts';
-import type { JobAnswer, JobRequest } from './codec-worker.ts';
+import type { JobAnswer, JobRequest, WorkerIsUp } from './codec-worker.ts';
 import { CodecError, type CodecErrorCode } from './errors.ts';
 import { type Job, type JobResult, runJob } from './jobs.ts';
 
 /**
- * Runs jobs on up to `threads` threads; 0 runs them in place, in the caller's turn. The caller
- * bounds how many jobs wait, by the memory it hands out. Buffers of a job belong to the pool until
- * its promise settles. A thread that dies fails its jobs with CODEC_WORKER; others go on.
+ * Runs jobs on up to `threads` threads, and in place, in the caller's turn, until one of those is
+ * up; with 0 always. The caller bounds how many jobs wait, by the memory it hands out. Buffers of a
+ * job belong to the pool until its promise settles. A thread that dies fails its jobs with
+ * CODEC_WORKER; others go on.
  */
 export interface CodecPool extends AsyncDisposable {
   readonly threads: number;
@@ -15,7 +16,11 @@ export interface CodecPool extends AsyncDisposable {
 }
 
 type Waiting = { resolve(result: unknown): void; reject(error: CodecError): void };
-type Thread = { readonly port: WorkerPort; readonly waiting: Map<number, Waiting>; dead: boolean };
+type Thread = {
+  readonly port: WorkerPort;
+  readonly waiting: Map<number, Waiting>;
+  state: 'starting' | 'up' | 'dead';
+};
 
 /** Below this much data threads cost more time than they save. */
 const THREADS_FROM_BYTES = 8 * 1024 * 1024;
@@ -27,13 +32,30 @@ export function worthThreads(dataBytes: number): boolean {
 /** Jobs work in memory of their own; what they make beside it is small, and dead at their end. */
 const YOUNG_MIB = 3;
 
-export function codecPool(env: Env, threads: number): CodecPool {
+/**
+ * Jobs that take no longer than this in all are done sooner in place. It is about what the start of
+ * a thread takes, so that whoever turns out to have more to do has lost no more than that.
+ */
+const IN_PLACE_MS_MAX = 50;
+
+export type CodecPoolOptions = {
+  /** Threads start now, as there will be much to do, and not at the jobs that show that. */
+  readonly atOnce?: boolean;
+};
+
+export function codecPool(
+  env: Env,
+  threads: number,
+  { atOnce = false }: CodecPoolOptions = {},
+): CodecPool {
   const crew: Thread[] = [];
   let nextNumber = 0;
+  let inPlaceMs = 0;
+  let isOver = false;
 
   function start(): Thread {
     const handlers: WorkerHandlers = {
-      onMessage: (message) => answer(thread, message as JobAnswer),
+      onMessage: (message) => hear(thread, message as JobAnswer | WorkerIsUp),
       onError: (error) => bury(thread, error),
     };
     const thread: Thread = {
@@ -41,30 +63,47 @@ export function codecPool(env: Env, threads: number): CodecPool {
         youngMiB: YOUNG_MIB,
       }),
       waiting: new Map(),
-      dead: false,
+      state: 'starting',
     };
     return thread;
   }
 
-  for (let at = 0; at < threads; at++) crew.push(start());
+  function startAll(): void {
+    while (!isOver && crew.length < threads) crew.push(start());
+  }
 
-  function idlest(): Thread {
+  if (atOnce) startAll();
+
+  /** Undefined: none is up yet. */
+  function idlest(): Thread | undefined {
     let best: Thread | undefined;
     for (const thread of crew) {
-      if (thread.dead) continue;
+      if (thread.state !== 'up') continue;
       if (best === undefined || thread.waiting.size < best.waiting.size) best = thread;
     }
-    if (best !== undefined) return best;
+    if (best !== undefined || crew.length === 0) return best;
+    if (crew.some(({ state }) => state === 'starting')) return undefined;
     throw new CodecError('CODEC_WORKER', 'all worker threads have died', {
       hint: 'Memory may be short; run the command again.',
     });
   }
 
+  /** Starts the threads once it has taken as long as that takes. */
+  function runInPlace(job: Job): unknown {
+    const startMs = env.clock.monotonicMs();
+    try {
+      return runJob(job as never);
+    } finally {
+      inPlaceMs += env.clock.monotonicMs() - startMs;
+      if (inPlaceMs >= IN_PLACE_MS_MAX) startAll();
+    }
+  }
+
   return {
     threads,
     async run(job) {
-      if (threads === 0) return runJob(job as never) as never;
       const thread = idlest();
+      if (thread === undefined) return runInPlace(job) as never;
       const number = nextNumber++;
       return new Promise((resolve, reject) => {
         thread.waiting.set(number, { resolve: resolve as Waiting['resolve'], reject });
@@ -72,6 +111,7 @@ export function codecPool(env: Env, threads: number): CodecPool {
       });
     },
     async [Symbol.asyncDispose]() {
+      isOver = true;
       await Promise.all(crew.map((thread) => thread.port.terminate()));
       for (const thread of crew) bury(thread, undefined);
       crew.length = 0;
@@ -79,7 +119,12 @@ export function codecPool(env: Env, threads: number): CodecPool {
   };
 }
 
-function answer(thread: Thread, { number, result, failure }: JobAnswer): void {
+function hear(thread: Thread, message: JobAnswer | WorkerIsUp): void {
+  if (message === 'up') {
+    thread.state = 'up';
+    return;
+  }
+  const { number, result, failure } = message;
   const waiting = thread.waiting.get(number);
   thread.waiting.delete(number);
   if (failure === undefined) waiting?.resolve(result);
@@ -90,7 +135,7 @@ function answer(thread: Thread, { number, result, failure }: JobAnswer): void {
 }
 
 function bury(thread: Thread, cause: unknown): void {
-  thread.dead = true;
+  thread.state = 'dead';
   for (const waiting of thread.waiting.values()) {
     waiting.reject(
       new CodecError('CODEC_WORKER', 'a worker thread ended in the middle of its job', {

@@ -96,6 +96,8 @@ export const CHECKPOINT_CHAIN_MAX = 128;
 
 /** Log entries that are read at once from a store far away; each may be a small object. */
 export const LOG_READS_MAX = 8;
+/** And from a store that is near: as many as threads of the pool. */
+export const NEAR_LOG_READS = 4;
 
 /** How often a commit is tried against other writers before STORE_BUSY. */
 export const COMMIT_ATTEMPTS_MAX = 1000;

@@ -8,6 +8,7 @@ import {
   CHECKPOINT_INTERVAL,
   COMMIT_ATTEMPTS_MAX,
   LOG_READS_MAX,
+  NEAR_LOG_READS,
   SMALL_OBJECT_BYTES_MAX,
 } from './limits.ts';
 import { type LogEntry, logKey, type Proposal, sealEntry, unsealEntry } from './log-entry.ts';
@@ -51,7 +52,7 @@ export class CommitLog {
 
   /** Reads the entries that are new; cheaper than `refresh`, which also looks for gaps. */
   async catchUp(): Promise<void> {
-    const atOnceMax = Math.min(this.#objects.readsInFlight ?? 1, LOG_READS_MAX);
+    const atOnceMax = Math.min(this.#objects.readsInFlight ?? NEAR_LOG_READS, LOG_READS_MAX);
     // Most often there is one or none; the longer it goes on, the more are asked for at once.
     for (let atOnce = 1; ; atOnce = Math.min(2 * atOnce, atOnceMax)) {
       const first = this.state.sequence + 1;

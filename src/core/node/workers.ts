@@ -15,6 +15,7 @@ function start(module: URL, handlers: WorkerHandlers, options: WorkerOptions = {
   const { Worker } = process.getBuiltinModule('node:worker_threads');
   const bootstrap = siblingModule(import.meta.url, 'worker-bootstrap');
   const { youngMiB } = options;
+  if (youngMiB !== undefined) endProcessBound();
   const worker = new Worker(bootstrap, {
     workerData: module.href,
     ...withCompileCache(),
@@ -49,6 +50,16 @@ function start(module: URL, handlers: WorkerHandlers, options: WorkerOptions = {
       await worker.terminate();
     },
   };
+}
+
+let isBoundEnded = false;
+
+/** A bound that the process was started with (bin/ferry) overrides what threads ask for. */
+function endProcessBound(): void {
+  if (isBoundEnded) return;
+  isBoundEnded = true;
+  if (!process.execArgv.some((word) => word.startsWith('--max-semi-space-size'))) return;
+  process.getBuiltinModule('node:v8').setFlagsFromString('--max-semi-space-size=0');
 }
 
 /** A thread takes part in the process's cache of compiled code only if its environment says so. */
