@@ -3,6 +3,7 @@ import { damaged } from './errors.ts';
 import { type Frame, type FrameRecord, plainRecord, plainSection } from './frame.ts';
 import { FRAME_RAW_MAX } from './limits.ts';
 import { decodePatch } from './patch.ts';
+import { type OpenFrame, sharedSection } from './shared-frame.ts';
 import { SpareMemory } from './spare-memory.ts';
 
 /**
@@ -22,7 +23,7 @@ export type DecodeStep = {
  * their order. A result that others need is let go of after the last of them.
  */
 export function decodeSteps(
-  frames: readonly Frame[],
+  frames: readonly OpenFrame[],
   steps: readonly DecodeStep[],
   take: (bytes: Uint8Array, step: number) => void,
 ): void {
@@ -37,7 +38,7 @@ export function decodeSteps(
   for (const [frame, plain] of plainByFrame(steps, records)) {
     const section = sectionOf(frames[frame]!);
     for (const step of plain) done(plainResult(section, records[step]!, lastUse.has(step)), step);
-    sectionMemory.give(section.memory);
+    if (section.memory !== undefined) sectionMemory.give(section.memory);
   }
   for (const [step, { frame, record, parents }] of steps.entries()) {
     if (records[step]!.parents.length === 0) continue;
@@ -73,8 +74,15 @@ function plainByFrame(
   return byFrame;
 }
 
-/** A frame's plain section; it may lie in the frame, and leave the memory for it unused. */
-type Section = { readonly bytes: Uint8Array; readonly memory: Uint8Array };
+/**
+ * A frame's plain section, and what to give back once nobody looks at it: it may lie in the frame
+ * all the same.
+ */
+type Section = {
+  readonly bytes: Uint8Array;
+  readonly memory: Uint8Array | undefined;
+  readonly isShared: boolean;
+};
 /** A decoded chunk, and what to give back once nobody looks at it. */
 type Result = { readonly bytes: Uint8Array; readonly memory: Uint8Array | undefined };
 
@@ -82,16 +90,18 @@ type Result = { readonly bytes: Uint8Array; readonly memory: Uint8Array | undefi
 const sectionMemory = new SpareMemory(FRAME_RAW_MAX);
 const chunkMemory = new SpareMemory(2 * FRAME_RAW_MAX);
 
-function sectionOf(frame: Frame): Section {
+function sectionOf(frame: OpenFrame): Section {
+  const shared = sharedSection(frame);
+  if (shared !== undefined) return { bytes: shared, memory: undefined, isShared: true };
   const memory = sectionMemory.take(FRAME_RAW_MAX);
-  return { bytes: plainSection(frame, memory), memory };
+  return { bytes: plainSection(frame, memory), memory, isShared: false };
 }
 
 /** A view of the section where that serves. */
 function plainResult(section: Section, record: FrameRecord, isParent: boolean): Result {
   const { rawBytes, storedBytes, at, skipBytes } = record;
-  // As a parent it may outlive the section, which is a hundred times as large.
-  const isView = storedBytes === rawBytes && !isParent;
+  // As a parent it may outlive the section, unless that is others' too.
+  const isView = storedBytes === rawBytes && (!isParent || section.isShared);
   if (isView) return { bytes: plainRecord(section.bytes, record), memory: undefined };
   const memory = chunkMemory.take(rawBytes);
   const bytes = memory.subarray(0, rawBytes);

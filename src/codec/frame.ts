@@ -174,17 +174,20 @@ function kindOf(input: FrameInput): number {
   return rawBytesOf(input) === input.bytes.byteLength ? KIND_PLAIN : KIND_RUN;
 }
 
-/** Checks the checksum and every length; CODEC_DAMAGED. The frame keeps a view of `bytes`. */
-export function parseFrame(bytes: Uint8Array): Frame {
+/**
+ * Checks the checksum, unless it `isSound` is known, and every length; CODEC_DAMAGED. The frame
+ * keeps a view of `bytes`.
+ */
+export function parseFrame(bytes: Uint8Array, { isSound = false } = {}): Frame {
   try {
-    return parse(bytes);
+    return parse(bytes, isSound);
   } catch (error) {
     if (error instanceof FormatError) throw damaged(`a frame does not parse: ${error.message}`);
     throw error;
   }
 }
 
-function parse(bytes: Uint8Array): Frame {
+function parse(bytes: Uint8Array, isSound: boolean): Frame {
   const reader = new ByteReader(bytes);
   if (reader.u32() !== MAGIC) throw new FormatError('no frame begins here');
   const checksum = reader.u32();
@@ -192,7 +195,8 @@ function parse(bytes: Uint8Array): Frame {
   if (length !== bytes.byteLength || length > FRAME_STORED_MAX) {
     throw new FormatError(`it declares ${length} bytes, ${bytes.byteLength} are there`);
   }
-  if (crc32(bytes.subarray(8)) !== checksum) throw new FormatError('its checksum is wrong');
+  if (!isSound && crc32(bytes.subarray(8)) !== checksum)
+    throw new FormatError('its checksum is wrong');
   const version = reader.u8();
   if (version !== VERSION) throw new FormatError(`version ${version} is not known`);
   const algorithm = reader.u8();

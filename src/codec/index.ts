@@ -5,7 +5,7 @@ export {
   decompress,
   defaultCompression,
 } from './compression.ts';
-export { type DecodeStep, decodeSteps } from './decode.ts';
+export type { DecodeStep } from './decode.ts';
 export { CodecError, type CodecErrorCode } from './errors.ts';
 export {
   encodeFrame,
@@ -30,7 +30,6 @@ export {
   sealFrame,
 } from './frame-seal.ts';
 export {
-  bytesOf,
   type DecodeJob,
   type DecodePlan,
   DIGEST_ENTRY_BYTES,
@@ -40,12 +39,18 @@ export {
   type EncodeResult,
   type PatchResult,
   runJob,
-  type SharedRange,
 } from './jobs.ts';
 export * from './limits.ts';
 export { decodePatch, encodePatch } from './patch.ts';
 export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool, worthThreads } from './pool.ts';
+export {
+  bytesOf,
+  FRAME_NOTES_BYTES,
+  openShared,
+  type SharedFrame,
+  type SharedRange,
+} from './shared-frame.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
 export { SimilarTable, samplesPerChunk } from './similar.ts';
 export { isZero, withoutZeroMargins } from './zero.ts';

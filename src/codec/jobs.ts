@@ -8,8 +8,8 @@ import { SHA256_BYTES, sha256 } from '../core/index.ts';
 import type { Compression } from './compression.ts';
 import { type DecodeStep, decodeSteps } from './decode.ts';
 import { CodecError, damaged } from './errors.ts';
-import { encodeFrame, type Frame, type FrameInput, parseFrame } from './frame.ts';
-import { FRAME_SEAL_AT, type FramePlace, openFrame, sealFrame } from './frame-seal.ts';
+import { encodeFrame, type FrameInput } from './frame.ts';
+import { FRAME_SEAL_AT, type FramePlace, sealFrame } from './frame-seal.ts';
 import {
   CLEARLY_WORTH,
   HARDLY_WORTH,
@@ -17,17 +17,11 @@ import {
   smallestPatch,
   worthwhile,
 } from './patch-choice.ts';
+import { bytesOf, openShared, type SharedFrame, type SharedRange } from './shared-frame.ts';
 import { Shelf } from './shelf.ts';
 import { type Signer, type Signing, signer } from './signing.ts';
 import { findSimilar, SimilarTable, samplesPerChunk, takeSamples } from './similar.ts';
 import { isZero } from './zero.ts';
-
-/** A range of memory that both sides see. */
-export type SharedRange = {
-  readonly memory: SharedArrayBuffer;
-  readonly at: number;
-  readonly lengthBytes: number;
-};
 
 /** Per chunk: a u32 that is 1 for all zero, the checksum as u32, the id: see signing.ts. */
 export const DIGEST_ENTRY_BYTES = 8 + SHA256_BYTES;
@@ -47,7 +41,7 @@ export type DigestJob = {
 
 /** Frames and how to get chunks out of them; `ids` (32 bytes each) and `checksums` per step. */
 export type DecodePlan = {
-  readonly frames: readonly SharedRange[];
+  readonly frames: readonly SharedFrame[];
   readonly steps: readonly DecodeStep[];
   readonly ids: Uint8Array;
   readonly checksums: Uint32Array;
@@ -153,10 +147,6 @@ export function runJob(job: Job): JobResult[Job['kind']] {
   }
 }
 
-export function bytesOf(range: SharedRange): Uint8Array {
-  return new Uint8Array(range.memory, range.at, range.lengthBytes);
-}
-
 function digest(job: DigestJob): undefined {
   const data = bytesOf(job.data);
   const entries = bytesOf(job.digests);
@@ -216,12 +206,8 @@ function patch(job: PatchJob): PatchResult[] {
 
 /** Decodes the plan; `take` gets each result, not verified, in the order of `decodeSteps`. */
 function decodePlan(plan: DecodePlan, take: (bytes: Uint8Array, step: number) => void): void {
-  const frames = plan.frames.map((range, at) => framed(bytesOf(range), plan.places?.[at]));
+  const frames = plan.frames.map((frame, at) => openShared(frame, plan.places?.[at]));
   decodeSteps(frames, plan.steps, take);
-}
-
-function framed(stored: Uint8Array, place: FramePlace | undefined): Frame {
-  return parseFrame(place === undefined ? stored : openFrame(stored, place).secret);
 }
 
 /** By its id, or by both signatures. What only others stand on shows in what they come to. */

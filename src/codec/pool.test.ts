@@ -4,15 +4,10 @@ import { test } from 'node:test';
 import { simulatedEnv } from '../../sim/index.ts';
 import { crc32, type Env, equalBytes, nodeEnv, sha256 } from '../core/index.ts';
 import { parseFrame, plainSection } from './frame.ts';
-import {
-  bytesOf,
-  DIGEST_ENTRY_BYTES,
-  type EncodeJob,
-  type EncodeRecord,
-  type SharedRange,
-} from './jobs.ts';
+import { DIGEST_ENTRY_BYTES, type EncodeJob, type EncodeRecord } from './jobs.ts';
 import { FRAME_STORED_MAX } from './limits.ts';
 import { type CodecPool, codecPool } from './pool.ts';
+import { bytesOf, FRAME_NOTES_BYTES, type SharedRange } from './shared-frame.ts';
 
 const CHUNK = 4096;
 
@@ -139,6 +134,61 @@ test('what is encoded is decoded and compared with its id, in a check with both 
       name: 'CodecError',
       code: 'CODEC_DAMAGED',
     });
+  }));
+
+test('a section is decompressed once for all jobs, and its checksum looked at once', () =>
+  onEveryPool(async (pool) => {
+    const chunk = volume().subarray(0, CHUNK);
+    const data = shared(chunk);
+    const record = { data, rawBytes: CHUNK, skipBytes: 0, choices: [] };
+    const job = encodeJob(data, [record]);
+    const { storedBytes: lengthBytes } = await pool.run<'encode'>(job);
+    const memory = new SharedArrayBuffer(FRAME_NOTES_BYTES + lengthBytes);
+    const frame = { memory, at: FRAME_NOTES_BYTES, lengthBytes, hasNotes: true };
+    bytesOf(frame).set(bytesOf(job.target).subarray(0, lengthBytes));
+    const section = new SharedArrayBuffer(2 * CHUNK);
+    const plan = {
+      frames: [{ ...frame, section }],
+      steps: [{ frame: 0, record: 0, parents: [] }],
+      ids: sha256(chunk),
+      checksums: Uint32Array.of(crc32(chunk)),
+    };
+    const target = shared(new Uint8Array(CHUNK));
+    const outputs = [{ step: 0, at: 0, lengthBytes: CHUNK }];
+    const decode = () => pool.run<'decode'>({ kind: 'decode', plan, outputs, target });
+    await decode();
+    assert(equalBytes(new Uint8Array(section, 0, CHUNK), chunk));
+    bytesOf(frame).fill(0xff, 50); // No more is read of it than what tells its records.
+    bytesOf(target).fill(0);
+    await decode();
+    assert(equalBytes(bytesOf(target), chunk));
+    new Uint8Array(section)[7] = 99; // What comes out is compared with its id all the same.
+    await assert.rejects(decode(), { code: 'CODEC_MISMATCH' });
+  }));
+
+test('a section that does not decompress stays to be done, and fails again', () =>
+  onEveryPool(async (pool) => {
+    const chunk = volume().subarray(0, CHUNK);
+    const data = shared(chunk);
+    const job = encodeJob(data, [{ data, rawBytes: CHUNK, skipBytes: 0, choices: [] }]);
+    const { storedBytes: lengthBytes } = await pool.run<'encode'>(job);
+    const memory = new SharedArrayBuffer(FRAME_NOTES_BYTES + lengthBytes);
+    const frame = { memory, at: FRAME_NOTES_BYTES, lengthBytes, hasNotes: true };
+    bytesOf(frame).set(bytesOf(job.target).subarray(0, lengthBytes));
+    bytesOf(frame)[lengthBytes - 1]! ^= 1;
+    const plan = {
+      frames: [{ ...frame, section: new SharedArrayBuffer(CHUNK) }],
+      steps: [{ frame: 0, record: 0, parents: [] }],
+      ids: sha256(chunk),
+      checksums: Uint32Array.of(crc32(chunk)),
+    };
+    const target = shared(new Uint8Array(CHUNK));
+    const outputs = [{ step: 0, at: 0, lengthBytes: CHUNK }];
+    for (let attempt = 0; attempt < 2; attempt++) {
+      await assert.rejects(pool.run<'decode'>({ kind: 'decode', plan, outputs, target }), {
+        code: 'CODEC_DAMAGED',
+      });
+    }
   }));
 
 test('a parent that does not decode costs the gain, not the frame', () =>

@@ -1,8 +1,8 @@
 /** Splits what is to be decoded into plans that need a bounded amount of memory each. */
 import type { DecodePlan } from '../codec/index.ts';
-import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { type Arena, FramePlan, frameHeldBytes } from './frame-plan.ts';
+import { type FrameCache, frameHeldBytes } from './frame-cache.ts';
+import { FramePlan } from './frame-plan.ts';
 
 /** A plan takes in no further frame for its own sake once its frames need this much. */
 export const PLAN_BYTES_TARGET = 4 * 1024 * 1024;
@@ -16,9 +16,6 @@ const PLAN_BYTES_PATCHES = 2 * PLAN_BYTES_TARGET;
 /** Patches whose parents are looked for at the same time. */
 const PATCHES_AT_ONCE = 4;
 
-/** What an arena keeps between two plans. */
-const ARENA_KEEP_BYTES = 4 * 1024 * 1024;
-
 /** `steps[i]` is the plan's step for the wanted copy number `from + i`. */
 export type PartPlan = {
   readonly plan: DecodePlan;
@@ -27,19 +24,17 @@ export type PartPlan = {
 };
 
 /**
- * Plans for all of `wanted`, in order. The arena holds a plan's frames until the next one is asked
- * for, so the caller runs each before. Copies that share a frame should be neighbours.
+ * Plans for all of `wanted`, in order. A plan's frames are released when the next one is asked for,
+ * so the caller runs each before. Copies that share a frame should be neighbours.
  */
 export async function* boundedPlans(
-  objects: ObjectStore,
   index: ChunkIndex,
-  arena: Arena,
+  frames: FrameCache,
   wanted: readonly Location[],
 ): AsyncGenerator<PartPlan> {
-  let from = 0;
-  try {
-    while (from < wanted.length) {
-      const plan = new FramePlan(objects, index, arena);
+  for (let from = 0; from < wanted.length; ) {
+    const plan = new FramePlan(index, frames);
+    try {
       const steps: number[] = [];
       for (;;) {
         const group = nextGroup(plan, wanted, from + steps.length);
@@ -48,10 +43,9 @@ export async function* boundedPlans(
       }
       yield { plan: plan.finish(), from, steps };
       from += steps.length;
-      arena.reset(ARENA_KEEP_BYTES);
+    } finally {
+      plan.release();
     }
-  } finally {
-    arena.reset(ARENA_KEEP_BYTES);
   }
 }
 
@@ -80,7 +74,7 @@ function nextGroup(plan: FramePlan, wanted: readonly Location[], from: number): 
   return group;
 }
 
-/** Waits for all, even after a failure: whoever reads still writes into the arena. */
+/** Waits for all, even after a failure: what is added later would not be released. */
 async function addAll(plan: FramePlan, group: readonly Location[]): Promise<number[]> {
   const outcomes = await Promise.allSettled(group.map((location) => plan.add(location)));
   return outcomes.map((outcome) => {

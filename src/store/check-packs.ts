@@ -5,11 +5,10 @@ import { boundedPlans } from './bounded-plans.ts';
 import type { CheckRun } from './check.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject, StoreError } from './errors.ts';
-import { Arena, frameHeldBytes, readFrame } from './frame-plan.ts';
-import { checkPackHeader, packKey, readPackTable } from './pack-file.ts';
+import { FrameCache, frameHeldBytes } from './frame-cache.ts';
+import { checkPackHeader, packKey, readFrame, readPackTable } from './pack-file.ts';
 import { PACK_HEADER_BYTES, type PackTable, RECORD_TREE } from './pack-table.ts';
 import { packFingerprints, readSegment, segmentKey } from './segment.ts';
-import { Slots } from './slots.ts';
 import { readTree } from './tree-loader.ts';
 
 /** Frames of one decode job, and the memory they may need; their parents' come on top. */
@@ -44,7 +43,7 @@ export async function checkPacks(run: CheckRun): Promise<PackFindings> {
       run.badSegments.delete(segment);
     });
   }
-  const arenas = new Slots(Array.from({ length: JOBS_IN_FLIGHT }, () => new Arena()));
+  const frames = new FrameCache(repository.objects);
   const { readData, choose } = run.options;
   const wanted = readData ? (choose?.([...named]) ?? named) : new Set<string>();
   const read: string[] = [];
@@ -53,7 +52,7 @@ export async function checkPacks(run: CheckRun): Promise<PackFindings> {
     const notedBefore = run.noted;
     const readsAll = wanted.has(packId);
     await run.part(packKey(packId), () =>
-      checkPack(run, packId, expected.get(packId), readsAll ? arenas : undefined, () =>
+      checkPack(run, packId, expected.get(packId), readsAll ? frames : undefined, () =>
         run.badSegments.add(inSegment.get(packId)!),
       ),
     );
@@ -71,7 +70,7 @@ async function checkPack(
   run: CheckRun,
   packId: string,
   fingerprints: Uint8Array | undefined,
-  arenas: Slots<Arena> | undefined,
+  frames: FrameCache | undefined,
   blameSegment: () => void,
 ): Promise<void> {
   const { objects } = run.repository;
@@ -97,9 +96,9 @@ async function checkPack(
     throw damagedObject(key, error.message, error);
   }
   run.progress(PACK_HEADER_BYTES);
-  if (arenas === undefined) return;
+  if (frames === undefined) return;
   if (run.repository.isBlind) await hashFrames(run, packId, table);
-  else await readPack(run, packId, table, arenas);
+  else await readPack(run, packId, table, frames);
 }
 
 /** Without the key: compares the stored bytes of every frame with the hash that the table has. */
@@ -121,7 +120,7 @@ async function readPack(
   run: CheckRun,
   packId: string,
   table: PackTable,
-  arenas: Slots<Arena>,
+  frames: FrameCache,
 ): Promise<void> {
   const index = await run.repository.index();
   const pack = index.packNumber(packId);
@@ -129,12 +128,8 @@ async function readPack(
   const running = new Set<Promise<void>>();
   for (let from = 0; from < table.frameFirst.length; ) {
     const to = spanEnd(table, from);
-    const arena = await arenas.take();
     const span = { packId, pack, table, from, to };
-    const job = readFrames(run, index, span, arena).finally(() => {
-      arenas.give(arena);
-      running.delete(job);
-    });
+    const job = readFrames(run, index, span, frames).finally(() => running.delete(job));
     from = to;
     running.add(job);
     if (running.size >= JOBS_IN_FLIGHT) await Promise.race(running);
@@ -159,10 +154,10 @@ async function readFrames(
   run: CheckRun,
   index: ChunkIndex,
   span: Span,
-  arena: Arena,
+  frames: FrameCache,
 ): Promise<void> {
   try {
-    await decodeSpan(run, index, span, arena);
+    await decodeSpan(run, index, span, frames);
   } catch (error) {
     // One frame at a time tells which one it is.
     if (span.to - span.from === 1) {
@@ -175,7 +170,7 @@ async function readFrames(
       return;
     }
     for (let frame = span.from; frame < span.to; frame++) {
-      await readFrames(run, index, { ...span, from: frame, to: frame + 1 }, arena);
+      await readFrames(run, index, { ...span, from: frame, to: frame + 1 }, frames);
     }
   }
 }
@@ -202,7 +197,7 @@ async function decodeSpan(
   run: CheckRun,
   index: ChunkIndex,
   span: Span,
-  arena: Arena,
+  frames: FrameCache,
 ): Promise<void> {
   const { objects } = run.repository;
   const { packId, pack, table } = span;
@@ -219,7 +214,7 @@ async function decodeSpan(
     }
   }
   const target = { memory: new SharedArrayBuffer(0), at: 0, lengthBytes: 0 };
-  for await (const { plan } of boundedPlans(objects, index, arena, chunks)) {
+  for await (const { plan } of boundedPlans(index, frames, chunks)) {
     const job = { kind: 'decode', plan, outputs: [], target, checksAll: true } as const;
     await run.options.pool.run<'decode'>(job);
   }

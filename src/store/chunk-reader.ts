@@ -5,9 +5,9 @@ import type { ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject } from './errors.ts';
-import { findParent, readFrame } from './frame-plan.ts';
+import { findParent } from './frame-plan.ts';
 import { FRAME_CACHE_BYTES } from './limits.ts';
-import { packKey } from './pack-file.ts';
+import { packKey, readFrame } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
 
 type OpenFrame = {

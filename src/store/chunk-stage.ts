@@ -11,10 +11,9 @@ import {
 } from '../codec/index.ts';
 import type { Location } from './chunk-index.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
-import type { FramePlan } from './frame-plan.ts';
+import { type FramePlan, PLAN_HELD_TARGET } from './frame-plan.ts';
 import { type Parents, type PlannedChoice, planChain } from './parent-choice.ts';
 import { ParentFrames } from './parent-frames.ts';
-import { PLAN_HELD_TARGET } from './plan-source.ts';
 import type { SimilarIndex } from './similar-index.ts';
 
 /** Plain bytes of a group: what a job for a thread is worth. */

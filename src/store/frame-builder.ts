@@ -20,13 +20,13 @@ import {
 import type { Random } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { prefixOf } from './chunk-index.ts';
-import type { FramePlan } from './frame-plan.ts';
+import { FrameCache } from './frame-cache.ts';
+import { FramePlan, PLAN_HELD_TARGET } from './frame-plan.ts';
 import { FrameRing } from './frame-ring.ts';
 import { HELD_FRAMES_BYTES, PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
 import { RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { type Parents, type PatchParents, type PlannedChoice, planAll } from './parent-choice.ts';
-import { type OpenPlan, PLAN_HELD_TARGET, PlanSource } from './plan-source.ts';
 import type { SealedObjects } from './sealer.ts';
 import { Slots } from './slots.ts';
 import type { TreeRecord } from './tree-record.ts';
@@ -69,8 +69,8 @@ type OpenFrame = {
   unfoldedBytes: number;
   weight: number;
   /** How to read the dictionaries; made as chunks come, for a frame ends where it grows large. */
-  readonly reading: OpenPlan;
-  /** Reads into the plan's memory until it resolves. */
+  readonly reading: FramePlan;
+  /** The plan grows until it resolves. */
   planning: Promise<void>;
 };
 
@@ -108,16 +108,16 @@ export class FrameBuilder implements AsyncDisposable {
   #failure: unknown;
   #closing = false;
   readonly #packs: PackWriter[] = [];
-  readonly #plans: PlanSource;
+  readonly #frames: FrameCache;
   readonly #held = new FrameRing(HELD_FRAMES_BYTES);
   /** Every pack that was begun. */
   readonly packIds: string[] = [];
 
   constructor(options: FrameBuilderOptions) {
     this.#options = options;
-    this.#plans = new PlanSource(options.objects, options.index, (pack, frame, target) =>
-      this.#fillHeld(pack, frame, target),
-    );
+    this.#frames = new FrameCache(options.objects, {
+      held: (pack, frame, target) => this.#fillHeld(pack, frame, target),
+    });
     const memories = Array.from({ length: options.pool.threads + 2 }, () => ({
       input: new SharedArrayBuffer(FRAME_RAW_MAX),
       output: new SharedArrayBuffer(FRAME_STORED_MAX + FRAME_SEAL_BYTES),
@@ -136,8 +136,7 @@ export class FrameBuilder implements AsyncDisposable {
     this.#announce(id, checksum, rawBytes);
     this.#put(open, bytes.subarray(from, to), { rawBytes, skipBytes: from, choices: planned });
     open.weight += (to - from) * (choices.length === 0 ? 1 : PATCH_WEIGHT);
-    const isFull =
-      open.weight >= FRAME_RAW_TARGET || open.reading.plan.heldBytes >= PLAN_HELD_TARGET;
+    const isFull = open.weight >= FRAME_RAW_TARGET || open.reading.heldBytes >= PLAN_HELD_TARGET;
     if (isFull) await this.#dispatch();
   }
 
@@ -149,7 +148,7 @@ export class FrameBuilder implements AsyncDisposable {
   ): Promise<{ open: OpenFrame; planned: readonly PlannedChoice[] }> {
     for (;;) {
       const open = await this.#room(lengthBytes, rawBytes);
-      const planning = planAll(open.reading.plan, choices);
+      const planning = planAll(open.reading, choices);
       open.planning = planning.then(
         () => undefined,
         () => undefined, // Thrown here.
@@ -221,7 +220,7 @@ export class FrameBuilder implements AsyncDisposable {
       usedBytes: 0,
       unfoldedBytes: 0,
       weight: 0,
-      reading: this.#plans.take(),
+      reading: new FramePlan(this.#options.index, this.#frames),
       planning: Promise.resolve(),
     };
     return this.#frame;
@@ -258,7 +257,7 @@ export class FrameBuilder implements AsyncDisposable {
         pack.writer.table.framedCount = end;
         this.#hold(pack.writer, bytes);
       } finally {
-        this.#plans.give(frame.reading);
+        frame.reading.release();
         this.#memories.give(frame.memory);
       }
     });
@@ -283,8 +282,13 @@ export class FrameBuilder implements AsyncDisposable {
   }
 
   /** Runs `use` with a plan that may read frames of packs that are not sealed yet. */
-  planned<T>(use: (plan: FramePlan) => Promise<T>): Promise<T> {
-    return this.#plans.planned(use);
+  async planned<T>(use: (plan: FramePlan) => Promise<T>): Promise<T> {
+    const plan = new FramePlan(this.#options.index, this.#frames);
+    try {
+      return await use(plan);
+    } finally {
+      plan.release();
+    }
   }
 
   async #encode(frame: OpenFrame, pack: OpenPack): Promise<EncodeResult> {
@@ -303,7 +307,7 @@ export class FrameBuilder implements AsyncDisposable {
     const job = {
       kind: 'encode',
       records,
-      plan: frame.reading.plan.finish(),
+      plan: frame.reading.finish(),
       compression,
       target,
     } as const;

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { encodeFrame, FRAME_STORED_MAX, type FrameInput } from '../codec/index.ts';
 import { hasCode, nodeEnv, sha256 } from '../core/index.ts';
 import { ChunkIndex, type Location } from './chunk-index.ts';
-import { Arena, FramePlan, STANDS_ON_BYTES_MAX } from './frame-plan.ts';
+import { FrameCache } from './frame-cache.ts';
+import { FramePlan, STANDS_ON_BYTES_MAX } from './frame-plan.ts';
 import { RECORD_CHUNK } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import { planParents, referenceOf } from './parent-choice.ts';
@@ -46,7 +47,8 @@ async function pyramid() {
   const locate = (ordinal: number): Location => {
     return { pack: 0, packId: writer.id, ordinal, table: writer.table };
   };
-  const plan = () => new FramePlan(objects, index, new Arena());
+  const frames = new FrameCache(objects);
+  const plan = () => new FramePlan(index, frames);
   return { plan, locate, count: writer.table.count };
 }
 

@@ -3,27 +3,21 @@
  */
 import assert from 'node:assert/strict';
 import {
-  bytesOf,
   type DecodePlan,
   type DecodeStep,
-  type Frame,
   type FramePlace,
+  openShared,
   type ParentReference,
-  type SharedRange,
   type Signing,
 } from '../codec/index.ts';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore, type RangeUse } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { damagedObject, missingObject, StoreError } from './errors.ts';
+import { damagedObject, StoreError } from './errors.ts';
+import { type FrameCache, frameHeldBytes, type KeptFrame } from './frame-cache.ts';
 import { packKey } from './pack-file.ts';
-import type { PackTable } from './pack-table.ts';
 
-/** What a parsed record costs beside its bytes: an object, and the names of its parents. */
-const RECORD_OVERHEAD_BYTES = 256;
-
-/** What a frame costs however small it is. */
-const FRAME_OVERHEAD_BYTES = 4096;
+/** A job takes in no further chunk once what its parents stand on needs this much memory. */
+export const PLAN_HELD_TARGET = 4 * 1024 * 1024;
 
 /** What all that one chunk stands on may come to; writers stay below a quarter of it. */
 export const STANDS_ON_BYTES_MAX = 128 * 1024 * 1024;
@@ -31,69 +25,12 @@ export const STANDS_ON_BYTES_MAX = 128 * 1024 * 1024;
 /** What may still be added for one chunk's sake. */
 type Room = { bytes: number };
 
-/** Memory that a frame of a plan needs, as stored and parsed; it is decompressed one at a time. */
-export function frameHeldBytes(table: PackTable, frame: number): number {
-  const first = table.frameFirst[frame] ?? 0;
-  const end = table.frameFirst[frame + 1] ?? table.count;
-  const records = (end - first) * RECORD_OVERHEAD_BYTES + FRAME_OVERHEAD_BYTES;
-  return (table.frameBytes[frame] ?? 0) + records;
-}
-
-/** Hands out memory that workers see, and takes all of it back at once. */
-export class Arena {
-  readonly #blocks: SharedArrayBuffer[] = [];
-  #block = 0;
-  #used = 0;
-  static readonly #blockBytes = 1024 * 1024;
-
-  take(lengthBytes: number): SharedRange {
-    for (;;) {
-      const memory = this.#blocks[this.#block];
-      if (memory === undefined) {
-        this.#blocks.push(new SharedArrayBuffer(Math.max(Arena.#blockBytes, lengthBytes)));
-        continue;
-      }
-      if (this.#used + lengthBytes <= memory.byteLength) {
-        const at = this.#used;
-        this.#used += Math.ceil(lengthBytes / 8) * 8;
-        return { memory, at, lengthBytes };
-      }
-      this.#block++;
-      this.#used = 0;
-    }
-  }
-
-  /** Everything taken is free again; what exceeds `keepBytes` goes back to the system. */
-  reset(keepBytes: number): void {
-    this.#block = 0;
-    this.#used = 0;
-    let total = 0;
-    for (const [at, block] of this.#blocks.entries()) {
-      total += block.byteLength;
-      if (total > keepBytes) this.#blocks.length = at + 1;
-    }
-  }
-}
-
-/**
- * Fills `target` with a frame of a pack that is being written and cannot be read from the store
- * yet; false if it is of another pack, or was not kept.
- */
-export type HeldFrames = (
-  packId: string,
-  frameNumber: number,
-  target: Uint8Array,
-) => Promise<boolean>;
-
 /** Builds one DecodePlan; frames and chunks asked for twice are read and decoded once. */
 export class FramePlan {
-  readonly #objects: ObjectStore;
   readonly #index: ChunkIndex;
-  readonly #arena: Arena;
-  readonly #held: HeldFrames | undefined;
-  readonly #frames: SharedRange[] = [];
-  /** Per frame: its number in its pack, and what it was sealed as. */
-  readonly #numbers: number[] = [];
+  readonly #cache: FrameCache;
+  readonly #frames: KeptFrame[] = [];
+  /** Per frame: what it was sealed as. */
   readonly #places: (FramePlace | undefined)[] = [];
   #signing: Signing | undefined;
   readonly #frameNumbers = new Map<string, Promise<number>>();
@@ -102,7 +39,6 @@ export class FramePlan {
   readonly #locations: Location[] = [];
   readonly #ids: Uint8Array[] = [];
   readonly #checksums: number[] = [];
-  readonly #parsed = new Map<number, Frame>();
   /** Per step: the frames that decoding it touches. */
   readonly #touched: Set<number>[] = [];
   /** Per step: its result and those that it stands on; what is shared counts each time. */
@@ -112,11 +48,9 @@ export class FramePlan {
   /** What decoding the plan needs beside what is put out: frames, and results that are parents. */
   heldBytes = 0;
 
-  constructor(objects: ObjectStore, index: ChunkIndex, arena: Arena, held?: HeldFrames) {
-    this.#objects = objects;
+  constructor(index: ChunkIndex, cache: FrameCache) {
     this.#index = index;
-    this.#arena = arena;
-    this.#held = held;
+    this.#cache = cache;
   }
 
   get frameCount(): number {
@@ -207,7 +141,7 @@ export class FramePlan {
   async #parents(location: Location, frame: number, record: number): Promise<Location[]> {
     const { table, ordinal } = location;
     const depth = table.depths[ordinal]!;
-    const references = table.parentsOf(ordinal) ?? this.#parentsInFrame(table, frame, record);
+    const references = table.parentsOf(ordinal) ?? this.#parentsInFrame(frame, record);
     const found: Location[] = [];
     for (const reference of references) {
       found.push(await findParent(this.#index, location, reference, depth));
@@ -215,11 +149,10 @@ export class FramePlan {
     return found;
   }
 
-  #parentsInFrame(table: PackTable, frame: number, record: number): readonly ParentReference[] {
-    const bytes = bytesOf(this.#frames[frame]!);
-    const parsed = this.#parsed.get(frame) ?? table.seal.parseFrame(bytes, this.#numbers[frame]!);
-    this.#parsed.set(frame, parsed);
-    return parsed.records[record]?.parents ?? [];
+  #parentsInFrame(frame: number, record: number): readonly ParentReference[] {
+    const kept = this.#frames[frame]!;
+    kept.records ??= openShared(kept.frame, this.#places[frame]).records;
+    return kept.records[record]?.parents ?? [];
   }
 
   async #frame(location: Location, frameNumber: number): Promise<number> {
@@ -233,16 +166,14 @@ export class FramePlan {
     return number;
   }
 
-  async #read({ packId, table }: Location, frameNumber: number): Promise<number> {
+  async #read(location: Location, frameNumber: number): Promise<number> {
+    const { table } = location;
     this.heldBytes += frameHeldBytes(table, frameNumber);
-    const range = this.#arena.take(table.frameBytes[frameNumber]!);
-    const number = this.#frames.push(range) - 1;
-    this.#numbers.push(frameNumber);
+    const kept = this.#cache.take(location, frameNumber);
+    const number = this.#frames.push(kept) - 1;
     this.#places.push(table.seal.place(frameNumber));
     this.#signing = table.seal.signing;
-    if (await this.#held?.(packId, frameNumber, bytesOf(range))) return number;
-    const offsetBytes = table.frameOffset[frameNumber]!;
-    await readFrame(this.#objects, packId, bytesOf(range), offsetBytes, 'once');
+    await kept.ready;
     return number;
   }
 
@@ -250,7 +181,7 @@ export class FramePlan {
     const ids = new Uint8Array(this.#ids.length * SHA256_BYTES);
     for (const [at, id] of this.#ids.entries()) ids.set(id, at * SHA256_BYTES);
     return {
-      frames: this.#frames,
+      frames: this.#frames.map(({ frame }) => frame),
       steps: this.#steps,
       ids,
       checksums: Uint32Array.from(this.#checksums),
@@ -258,27 +189,10 @@ export class FramePlan {
       signing: this.#signing,
     };
   }
-}
 
-/** Reads a frame's bytes; a pack that is gone is STORE_MISSING. */
-export async function readFrame(
-  objects: ObjectStore,
-  packId: string,
-  target: Uint8Array,
-  offsetBytes: number,
-  use?: RangeUse,
-): Promise<void> {
-  const key = packKey(packId);
-  try {
-    await objects.getRange(key, target, offsetBytes, use);
-  } catch (error) {
-    if (!(error instanceof ObjectError)) throw error;
-    if (error.code === 'OBJECT_NOT_FOUND') throw missingObject(key, error);
-    if (error.code !== 'OBJECT_RANGE') throw error;
-    throw new StoreError('STORE_DAMAGED', `${key} is shorter than its table says`, {
-      hint: 'Run `ferry check --read-data` to see what is affected.',
-      cause: error,
-    });
+  /** Nobody reads the plan's frames any more; it is of no use then. */
+  release(): void {
+    for (const kept of this.#frames.splice(0)) this.#cache.give(kept);
   }
 }
 

@@ -1,7 +1,7 @@
 /** Which parents the patches of a pack name: read once from its frames, kept in little room. */
 import { PARENT_REFERENCE_BYTES, type ParentReference } from '../codec/index.ts';
 import { named } from './chunk-reader.ts';
-import { readFrame } from './frame-plan.ts';
+import { readFrame } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
 import type { SealedObjects } from './sealer.ts';
 

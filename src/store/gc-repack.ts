@@ -23,8 +23,8 @@ import {
 import { type Bitmap, type Random, sha256, toHex } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { named } from './chunk-reader.ts';
-import { readFrame } from './frame-plan.ts';
 import { PACK_RECORDS_TARGET } from './limits.ts';
+import { readFrame } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { type FrameFacts, PackWriter } from './pack-writer.ts';
 import type { SealedObjects } from './sealer.ts';

@@ -26,7 +26,7 @@ export type { KeyInfo, NewKey } from './crypto-key-objects.ts';
 export { type ChangedExtent, diffTrees } from './diff.ts';
 export { KeyRing, type Secret, type UnlockOptions } from './encryption.ts';
 export { StoreError, type StoreErrorCode } from './errors.ts';
-export { Arena, FramePlan } from './frame-plan.ts';
+export { FrameCache } from './frame-cache.ts';
 export type { GcOptions, GcProgress, GcReport } from './gc.ts';
 export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
 export { type HeadMemory, headFiles, type KnownHead } from './head-memory.ts';

@@ -49,6 +49,9 @@ export const NODE_DEPTH_MAX = 8;
 /** Decoded frames kept in memory by one open snapshot. */
 export const FRAME_CACHE_BYTES = 48 * MiB;
 
+/** Frames of one backup, restore, copy or check that are kept for what comes next. */
+export const FRAMES_KEPT_BYTES = 20 * MiB;
+
 /** Frames of packs that are being written, kept for chunks that will be patches against theirs. */
 export const HELD_FRAMES_BYTES = 8 * MiB;
 

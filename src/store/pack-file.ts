@@ -1,9 +1,9 @@
 /** The bytes around a pack's frames: header, chunk table, footer. */
 import { CodecError } from '../codec/index.ts';
 import { ByteReader, ByteWriter, crc32, equalBytes, FormatError, fromHex } from '../core/index.ts';
-import { ObjectError, type ObjectStore } from '../objects/index.ts';
+import { ObjectError, type ObjectStore, type RangeUse } from '../objects/index.ts';
 import { FORMAT_VERSION, MAGIC, objectKinds } from './envelope.ts';
-import { damagedObject, missingObject } from './errors.ts';
+import { damagedObject, missingObject, StoreError } from './errors.ts';
 import { PACK_BYTES_MAX, PACK_ID_BYTES, PACK_TABLE_BYTES_MAX } from './limits.ts';
 import type { PackSeal } from './pack-seal.ts';
 import { PACK_HEADER_BYTES, type PackTable } from './pack-table.ts';
@@ -103,4 +103,26 @@ async function read(objects: ObjectStore, key: string, seal: PackSeal): Promise<
   const stored = tail.subarray(tail.byteLength - wanted, -PACK_FOOTER_BYTES);
   if (crc32(stored) !== footer.checksum) throw new FormatError("its table's checksum is wrong");
   return seal.decodeTable(stored, footer.rawBytes, footer.dataBytes);
+}
+
+/** Reads a frame's bytes; a pack that is gone is STORE_MISSING. */
+export async function readFrame(
+  objects: ObjectStore,
+  packId: string,
+  target: Uint8Array,
+  offsetBytes: number,
+  use?: RangeUse,
+): Promise<void> {
+  const key = packKey(packId);
+  try {
+    await objects.getRange(key, target, offsetBytes, use);
+  } catch (error) {
+    if (!(error instanceof ObjectError)) throw error;
+    if (error.code === 'OBJECT_NOT_FOUND') throw missingObject(key, error);
+    if (error.code !== 'OBJECT_RANGE') throw error;
+    throw new StoreError('STORE_DAMAGED', `${key} is shorter than its table says`, {
+      hint: 'Run `ferry check --read-data` to see what is affected.',
+      cause: error,
+    });
+  }
 }

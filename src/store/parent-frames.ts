@@ -1,6 +1,6 @@
 /** Which frames the parents of a job's chunks are in, and what holding those frames takes. */
 import type { Location } from './chunk-index.ts';
-import { frameHeldBytes } from './frame-plan.ts';
+import { frameHeldBytes } from './frame-cache.ts';
 
 /** A job takes in no further frame for parents once they need this much memory. */
 const HELD_BYTES_TARGET = 2 * 1024 * 1024;

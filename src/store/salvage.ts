@@ -12,8 +12,8 @@ import {
 } from '../codec/index.ts';
 import { FerryError, type Random, toHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
-import { readFrame } from './frame-plan.ts';
 import { PACK_RECORDS_TARGET, PACK_TARGET_BYTES } from './limits.ts';
+import { readFrame } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
 import type { SealedObjects } from './sealer.ts';

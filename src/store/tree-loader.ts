@@ -4,8 +4,7 @@ import { FormatError, fromHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject } from './errors.ts';
-import { readFrame } from './frame-plan.ts';
-import { packKey } from './pack-file.ts';
+import { packKey, readFrame } from './pack-file.ts';
 import { RECORD_TREE } from './pack-table.ts';
 import { ParsedTree, type TreeRecord } from './tree-record.ts';
 

@@ -2,10 +2,10 @@
 import { CodecError, type CodecPool, type SharedRange } from '../codec/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import {
-  type Arena,
   boundedPlans,
   type ChunkIndex,
   ChunkReader,
+  type FrameCache,
   type Location,
 } from '../store/index.ts';
 
@@ -20,19 +20,18 @@ export type DecodeContext = {
   readonly objects: ObjectStore;
   readonly index: ChunkIndex;
   readonly pool: CodecPool;
-  /** Borrowed for the call. */
-  readonly arena: Arena;
+  readonly frames: FrameCache;
 };
 
 /** Chunks that share a frame should be neighbours. STORE_DAMAGED names the pack. */
 export async function decodeChunks(
-  { objects, index, pool, arena }: DecodeContext,
+  { objects, index, pool, frames }: DecodeContext,
   wanted: readonly WantedChunk[],
   target: SharedRange,
 ): Promise<void> {
   const locations = wanted.map(({ location }) => location);
   try {
-    for await (const { plan, from, steps } of boundedPlans(objects, index, arena, locations)) {
+    for await (const { plan, from, steps } of boundedPlans(index, frames, locations)) {
       const outputs = steps.map((step, number) => {
         const { at, lengthBytes } = wanted[from + number]!;
         return { step, at, lengthBytes };

@@ -3,9 +3,8 @@ import { type CodecPool, codecPool } from '../../codec/index.ts';
 import type { Env } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
-  Arena,
   type ChunkIndex,
-  LEAF_BYTES,
+  FrameCache,
   leaves,
   type Repository,
   Slots,
@@ -41,16 +40,13 @@ const JOB_BYTES = 2 * 1024 * 1024;
 const JOB_ENOUGH_BYTES = 1536 * 1024;
 
 /**
- * What is wanted is sorted by where it is stored, so much of the volume at a time: where that is in
- * another order than the volume, a frame is then decoded a few times, not once for each chunk.
+ * So many chunks at a time are sorted by where they are stored: frames are then decoded once, in
+ * whichever order the volume has them. 4 GiB of 64 KiB each, in some 8 MiB of memory.
  */
-const WINDOW_BYTES = 64 * 1024 * 1024;
 const WINDOW_CHUNKS_MAX = 1 << 16;
 
 /** Frames of one job: a MiB of data that does not hang together is in two. */
 const READS_PER_JOB = 2;
-
-type JobMemory = { readonly target: SharedArrayBuffer; readonly arena: Arena };
 
 /** Without its table: a window may touch more packs than there is room for tables. */
 type Wanted = {
@@ -117,11 +113,11 @@ class RestoreRun {
   readonly #device: Device;
   readonly #snapshot: Snapshot;
   readonly #options: RestoreOptions;
-  readonly #memories: Slots<JobMemory>;
+  readonly #frames: FrameCache;
+  readonly #targets: Slots<SharedArrayBuffer>;
   readonly #running = new Set<Promise<void>>();
   #failure: unknown;
   #wanted: Wanted[] = [];
-  #wantedBytes = 0;
   /** Everything before is written or being written. */
   #doneBytes = 0;
   writtenBytes = 0;
@@ -146,11 +142,9 @@ class RestoreRun {
     this.#options = options;
     // A job reads a few frames at once, and most of the time it waits for a store far away.
     const readers = Math.ceil((repository.objects.readsInFlight ?? 0) / READS_PER_JOB);
-    const memories = Array.from({ length: Math.max(pool.threads + 3, readers) }, () => ({
-      target: new SharedArrayBuffer(JOB_BYTES),
-      arena: new Arena(),
-    }));
-    this.#memories = new Slots(memories);
+    const length = Math.max(pool.threads + 3, readers);
+    this.#targets = new Slots(Array.from({ length }, () => new SharedArrayBuffer(JOB_BYTES)));
+    this.#frames = new FrameCache(repository.objects);
   }
 
   async all(): Promise<void> {
@@ -158,7 +152,7 @@ class RestoreRun {
     try {
       for await (const { index, leaf } of leaves(this.#repository.reader, tree)) {
         for (const chunk of chunksOf(leaf, index)) await this.#want(chunk);
-        this.#report(index * LEAF_BYTES);
+        this.#check();
       }
       await this.#startWindow();
       await this.#zeroUpTo(this.#snapshot.sizeBytes);
@@ -166,7 +160,6 @@ class RestoreRun {
       await Promise.all(this.#running);
     }
     this.#check();
-    this.#report(this.#snapshot.sizeBytes);
   }
 
   /** Lets the disk begin while chunks are still being decoded. */
@@ -192,7 +185,8 @@ class RestoreRun {
     await this.#flush();
   }
 
-  #report(doneBytes: number): void {
+  #report(): void {
+    const doneBytes = this.writtenBytes + this.zeroBytes;
     this.#options.onProgress?.({ doneBytes, totalBytes: this.#snapshot.sizeBytes });
   }
 
@@ -210,16 +204,13 @@ class RestoreRun {
     await this.#zeroUpTo(offsetBytes);
     this.#doneBytes = offsetBytes + lengthBytes;
     this.#wanted.push({ offsetBytes, lengthBytes, pack, packId, ordinal, frame });
-    this.#wantedBytes += lengthBytes;
-    const full = this.#wantedBytes >= WINDOW_BYTES || this.#wanted.length >= WINDOW_CHUNKS_MAX;
-    if (full) await this.#startWindow();
+    if (this.#wanted.length >= WINDOW_CHUNKS_MAX) await this.#startWindow();
   }
 
   /** Hands out what was collected in jobs, by where it is stored. */
   async #startWindow(): Promise<void> {
     const window = this.#wanted;
     this.#wanted = [];
-    this.#wantedBytes = 0;
     window.sort(
       (a, b) => a.pack - b.pack || a.ordinal - b.ordinal || a.offsetBytes - b.offsetBytes,
     );
@@ -246,35 +237,37 @@ class RestoreRun {
     this.zeroBytes += lengthBytes;
     if (!this.#options.blank) await this.#device.zero(lengthBytes, this.#doneBytes, 0);
     this.#doneBytes = offsetBytes;
+    this.#report();
   }
 
   /** Hands one job's chunks to the pool. */
   async #start(wanted: readonly Wanted[]): Promise<void> {
     this.#check();
     if (wanted.length === 0) return;
-    const memory = await this.#memories.take();
-    const job = this.#run(wanted, memory)
+    const target = await this.#targets.take();
+    const job = this.#run(wanted, target)
       .catch((error) => {
         this.#failure ??= error;
       })
       .finally(() => {
-        this.#memories.give(memory);
+        this.#targets.give(target);
         this.#running.delete(job);
       });
     this.#running.add(job);
     this.#check();
   }
 
-  async #run(wanted: readonly Wanted[], { target, arena }: JobMemory): Promise<void> {
+  async #run(wanted: readonly Wanted[], target: SharedArrayBuffer): Promise<void> {
     // In the order of the volume, so that neighbours go in one write.
     const places = placesOf(wanted);
     const { lengthBytes } = places;
     const chunks = await this.#locate(wanted, places.at);
     const { objects } = this.#repository;
-    const context = { objects, index: this.#index, pool: this.#pool, arena };
+    const context = { objects, index: this.#index, pool: this.#pool, frames: this.#frames };
     await decodeChunks(context, chunks, { memory: target, at: 0, lengthBytes });
     await this.#write(places.ordered, new Uint8Array(target, 0, lengthBytes));
     this.writtenBytes += lengthBytes;
+    this.#report();
     this.#flushAhead();
   }
 

@@ -2,15 +2,14 @@
 import type { CodecPool } from '../../codec/index.ts';
 import { mapOrdered, toHex } from '../../core/index.ts';
 import {
-  Arena,
   BATCH_BYTES,
   type Batch,
   CANONICAL_BYTES,
   type ChunkIndex,
   diffTrees,
+  FrameCache,
   LEAF_BYTES,
   type Repository,
-  Slots,
   type Snapshot,
   type SnapshotWriter,
   StoreError,
@@ -53,7 +52,7 @@ export class CopyRun {
   readonly #options: CopyRunOptions;
   readonly #index: ChunkIndex;
   readonly #ahead: number;
-  readonly #arenas: Slots<Arena>;
+  readonly #frames: FrameCache;
   /** A multiple of both repositories' chunks. */
   readonly #alignBytes: number;
   /** Plain bytes that were read of the source. */
@@ -72,7 +71,7 @@ export class CopyRun {
     const ahead = pool.threads === 0 ? 1 : Math.max(READS_IN_FLIGHT, far);
     // When one fails, those that were begun still get their memory, and end.
     this.#ahead = Math.min(ahead, writer.batchCount);
-    this.#arenas = new Slots(Array.from({ length: this.#ahead }, () => new Arena()));
+    this.#frames = new FrameCache(source.objects);
   }
 
   async all(): Promise<void> {
@@ -165,18 +164,13 @@ export class CopyRun {
   async #filled(item: Item): Promise<Exclude<Item, Data> | Filled> {
     if (item.kind !== 'data') return item;
     const batch = await this.#options.writer.batch();
-    const arena = await this.#arenas.take();
-    try {
-      await this.#blamingSource(() => this.#decode(item, batch, arena), true);
-    } finally {
-      this.#arenas.give(arena);
-    }
+    await this.#blamingSource(() => this.#decode(item, batch), true);
     this.readBytes += item.lengthBytes;
     const { offsetBytes, lengthBytes } = item;
     return { kind: 'filled', batch, offsetBytes, lengthBytes };
   }
 
-  async #decode({ chunks, offsetBytes, lengthBytes }: Data, batch: Batch, arena: Arena) {
+  async #decode({ chunks, offsetBytes, lengthBytes }: Data, batch: Batch) {
     const { source, pool } = this.#options;
     const wanted: WantedChunk[] = [];
     let coveredBytes = 0;
@@ -188,7 +182,7 @@ export class CopyRun {
     }
     if (coveredBytes < lengthBytes) batch.bytes.fill(0, 0, lengthBytes);
     wanted.sort(byPlace);
-    const context = { objects: source.objects, index: this.#index, pool, arena };
+    const context = { objects: source.objects, index: this.#index, pool, frames: this.#frames };
     await decodeChunks(context, wanted, { memory: batch.memory, at: 0, lengthBytes });
   }
 
