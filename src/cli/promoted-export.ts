@@ -23,9 +23,9 @@ export async function exportPromoted(
   values: Values<typeof exportSpec>,
 ): Promise<void> {
   const { env, output } = context;
-  const { readOnly, listen, to, threads, directIo } = values;
-  if (to.length > 0 || threads > 1 || directIo) {
-    throw usageError('a promoted volume takes no --to, --threads or --direct-io', 'ferry export');
+  const { readOnly, listen, to, threads, directIo, group } = values;
+  if (to.length > 0 || threads > 1 || directIo || group !== undefined) {
+    throw usageError('a promoted volume takes no --to, --group, --threads or --direct-io', 'ferry export');
   }
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using repository = await repositoryOf(context);
@@ -35,8 +35,8 @@ export async function exportPromoted(
   if (!readOnly) checkNotOffered(volume, authority);
   const name = values.name ?? volume;
   await serveUntilStopped(context, {
-    ...{ device, name, readOnly, listen, tls },
-    description: `${volume}, promoted, over ${snapshotName(snapshot)}`,
+    ...{ readOnly, listen, tls },
+    exports: [{ device, name, description: `${volume}, promoted, over ${snapshotName(snapshot)}` }],
     fields: { volume, authority: authority.authority, changedBytes: device.changedBytes() },
     note: `, ${formatSize(device.changedBytes())} written since`,
   });

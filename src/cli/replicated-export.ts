@@ -2,6 +2,7 @@
 import { messageOf } from '../core/index.ts';
 import { confirmed, type Device, DeviceError } from '../device/index.ts';
 import { connectProvider } from '../service/index.ts';
+import type { PreImages } from '../track/index.ts';
 import type { TrackedExport } from '../transfer/export/index.ts';
 import {
   type AgentAuthority,
@@ -22,25 +23,31 @@ import type { State } from './output.ts';
 import type { ProviderAddress } from './provider-address.ts';
 import { formatDuration, formatSize } from './sizes.ts';
 
-export type ReplicatedOptions = {
+export type ReplicatedVolume = {
   readonly volume: string;
   readonly exported: TrackedExport;
   /** Where moments keep what is overwritten; the tracker's folder. */
   readonly directory: string;
+  readonly authority: AgentAuthority;
+  /** One for each provider, or none. */
+  readonly leases: readonly Lease[];
+};
+
+export type ReplicatedOptions = {
+  /** Several are cut at one moment. */
+  readonly volumes: readonly [ReplicatedVolume, ...ReplicatedVolume[]];
+  readonly group: string | undefined;
   readonly roomBytesMax: number;
   readonly to: readonly ProviderAddress[];
   readonly intervalMs: number;
   readonly lane: LaneMode;
-  readonly authority: AgentAuthority;
-  /** One for each provider, or none. */
-  readonly leases: readonly Lease[];
   /** A flush waits so long for all providers; undefined: it does not. */
   readonly syncMs: number | undefined;
 };
 
 export interface ReplicatedExport {
-  /** What is to be served. */
-  readonly device: Device;
+  /** What is to be served, in the order of the volumes. */
+  readonly devices: readonly Device[];
   state(): State;
   /** Once no client writes any more; tells what the providers have. */
   finish(): Promise<void>;
@@ -59,53 +66,80 @@ export async function replicatedExport(
   context: Context,
   options: ReplicatedOptions,
 ): Promise<ReplicatedExport> {
-  const { exported, volume, directory, roomBytesMax, to, syncMs } = options;
-  const { authority, leases } = options;
-  const { gate } = exported;
-  const { env } = context;
-  const preImages = exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX);
+  const { volumes, to, syncMs, group, intervalMs, lane } = options;
+  const { env, output } = context;
+  const name = group ?? volumes[0].volume;
+  const life = { isServed: false };
   const node = await nodeOf(context);
-  let isServed = false;
+  const preImages = volumes.map(({ exported }) =>
+    exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX),
+  );
   const targets = to.map((provider, index): Target => {
-    const { device } = exported;
-    const source = new TrackedSource({
-      ...{ device, volume, files: env.files, clock: env.clock, directory, roomBytesMax },
-      ...{ number: index, preImages },
-    });
-    const teller = new Teller(context, volume, provider.written);
-    const lease = leases[index];
-    const mandate = new Mandate({
-      ...{ clock: env.clock, authority, gate, digestOf: () => digestOf(context, device) },
-      ...(lease !== undefined && { lease }),
-      onTrouble: (error) => context.output.warn(messageOf(error)),
-      // Before it is served, the failure itself says so.
-      onFenced: (error) => (isServed ? tellFenced(context, volume, error) : undefined),
-    });
+    const teller = new Teller(context, provider.written);
+    const tell = (error: unknown) => output.warn(messageOf(error));
+    const [first, ...others] = volumes.map((volume, at) =>
+      keptOf(context, { ...options, volume, index, preImages: preImages[at]!, life, tell }),
+    );
     const replication = new Replication(env, {
-      ...{ name: volume, source, intervalMs: options.intervalMs, mandate },
-      connect: () => connectProvider(env, { ...provider, ...node, lane: options.lane }),
-      onEpoch: (report, held) => teller.epoch(report, held, replication),
+      ...{ ...first!, ...(group !== undefined && { group: { name: group, others } }), intervalMs },
+      connect: () => connectProvider(env, { ...provider, ...node, lane }),
+      onEpoch: (report, held, volume) => teller.epoch(volume, { report, held, replication }),
       onTrouble: (error, againMs) => teller.trouble(error, againMs),
     });
     return { provider: provider.written, replication };
   });
-  preImages.onWritten = (bytes) => {
-    if (bytes < EPOCH_BYTES_DUE) return;
-    for (const { replication } of targets) replication.pace.hurry();
-  };
+  for (const images of preImages) {
+    images.onWritten = (bytes) => {
+      if (bytes < EPOCH_BYTES_DUE) return;
+      for (const { replication } of targets) replication.pace.hurry();
+    };
+  }
   try {
     await Promise.all(targets.map(({ replication }) => replication.begun));
   } catch (error) {
     await Promise.all(targets.map(({ replication }) => replication.finish(0)));
     throw error;
   }
-  isServed = true;
-  const confirm = () => confirmation(context, volume, targets, syncMs!);
+  life.isServed = true;
+  const confirm = () => confirmation(context, name, targets, syncMs!);
   return {
-    device: syncMs === undefined ? exported.device : confirmed(exported.device, confirm),
+    devices: volumes.map(({ exported: { device } }) =>
+      syncMs === undefined ? device : confirmed(device, confirm),
+    ),
     state: () => stateOf(targets),
-    finish: () => finish(context, volume, targets),
+    finish: () => finish(context, name, targets),
   };
+}
+
+type KeptOptions = ReplicatedOptions & {
+  readonly volume: ReplicatedVolume;
+  /** Of the provider. */
+  readonly index: number;
+  readonly preImages: PreImages;
+  readonly life: { readonly isServed: boolean };
+  readonly tell: (error: unknown) => void;
+};
+
+/** One volume, as it is kept present at one provider. */
+function keptOf(
+  context: Context,
+  { volume: own, index, preImages, roomBytesMax, life, tell }: KeptOptions,
+) {
+  const { volume, exported, directory, authority, leases } = own;
+  const { device, gate } = exported;
+  const { files, clock } = context.env;
+  const source = new TrackedSource({
+    ...{ device, volume, files, clock, directory, roomBytesMax, number: index, preImages },
+  });
+  const lease = leases[index];
+  const mandate = new Mandate({
+    ...{ clock, authority, gate, digestOf: () => digestOf(context, device) },
+    ...(lease !== undefined && { lease }),
+    onTrouble: tell,
+    // Before it is served, the failure itself says so.
+    onFenced: (error) => (life.isServed ? tellFenced(context, volume, error) : undefined),
+  });
+  return { name: volume, source, mandate };
 }
 
 function tellFenced({ output }: Context, volume: string, { message, hint }: DeviceError): void {
@@ -178,24 +212,28 @@ async function finish(
   }
 }
 
+type Arrived = {
+  readonly report: EpochReport;
+  readonly held: Held;
+  readonly replication: Replication;
+};
+
 /** Tells what a person should know once, and everything to programs and with --verbose. */
 class Teller {
   readonly #context: Context;
-  readonly #volume: string;
   readonly #provider: string;
   #isGood = false;
   #last = '';
 
-  constructor(context: Context, volume: string, provider: string) {
+  constructor(context: Context, provider: string) {
     this.#context = context;
-    this.#volume = volume;
     this.#provider = provider;
   }
 
-  epoch(report: EpochReport, { epoch }: Held, { state }: Replication): void {
+  epoch(volume: string, { report, held, replication: { state } }: Arrived): void {
     const { output } = this.#context;
+    const { epoch } = held;
     const { dataBytes, knownBytes, zeroBytes, sentBytes } = report;
-    const volume = this.#volume;
     const provider = this.#provider;
     const { lagMs, backlogBytes } = state;
     const fields = {

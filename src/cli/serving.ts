@@ -15,11 +15,17 @@ import { serveAt } from './serve-at.ts';
 import { formatSize } from './sizes.ts';
 import { stopped } from './stopped.ts';
 
-export type Serving = {
+export type Exported = {
   readonly device: Device;
-  /** The export's name; it is the default export as well. */
   readonly name: string;
   readonly description: string;
+};
+
+export type Serving = {
+  /** The first one is what the command is about; a single one is the default export as well. */
+  readonly exports: readonly [Exported, ...Exported[]];
+  /** Of the socket, where no address is said; by default that of the first export. */
+  readonly socketName?: string | undefined;
   readonly readOnly: boolean;
   readonly listen: Address | undefined;
   readonly tls: ServeTlsOptions | undefined;
@@ -39,18 +45,28 @@ export type Threads = Pick<SharedExportOptions, 'source' | 'directIo'> & {
 /** Prints the URI once clients can connect; returns when all of them have been seen off. */
 export async function serveUntilStopped(context: Context, serving: Serving): Promise<void> {
   const { env, output, settings, signal } = context;
-  const { device, name, description, readOnly, listen: address } = serving;
-  await using server = await serveAt(env, settings, { name, address }, (place) =>
-    begin(context, serving, place),
-  );
+  const { exports, readOnly, listen: address } = serving;
+  const { device, name } = exports[0];
+  const place = { name: serving.socketName ?? name, address };
+  await using server = await serveAt(env, settings, place, (at) => begin(context, serving, at));
   const uri = server.uriOf(name);
   const { sizeBytes } = device;
   const isReadOnly = readOnly || device.readOnly;
+  const volumes = exports.map((one) => ({
+    ...{ name: one.name, uri: server.uriOf(one.name), sizeBytes: one.device.sizeBytes },
+  }));
+  const lines = exports.map(
+    ({ description, device: { sizeBytes: bytes } }, at) =>
+      `${volumes[at]!.uri}\n  ${description}, ${formatSize(bytes)}`,
+  );
   output.setState(() => stateOf(server, uri, serving.state?.()));
   output.item(
     'status',
-    { state: 'ready', uri, name, sizeBytes, readOnly: isReadOnly, ...serving.fields },
-    `ready: ${uri}\n  ${description}, ${formatSize(sizeBytes)}, ` +
+    {
+      ...{ state: 'ready', uri, name, sizeBytes, readOnly: isReadOnly, ...serving.fields },
+      ...(exports.length > 1 && { volumes }),
+    },
+    `ready: ${lines.join('\n       ')}, ` +
       `${isReadOnly ? 'read-only' : 'writable'}${serving.note}; Ctrl-C stops`,
   );
   const failed = 'failed' in server ? server.failed : new Promise<never>(() => {});
@@ -60,7 +76,7 @@ export async function serveUntilStopped(context: Context, serving: Serving): Pro
 
 async function begin(
   { env, output }: Context,
-  { device, name, description, readOnly, tls, threads }: Serving,
+  { exports, readOnly, tls, threads }: Serving,
   address: Address,
 ): Promise<NbdServer | ThreadedServer> {
   const options = {
@@ -74,12 +90,13 @@ async function begin(
   if (threads === undefined) {
     return serve(env, {
       ...options,
-      exports: new Map([[name, { device, description, readOnly }]]),
+      exports: new Map(exports.map(({ name, ...one }) => [name, { ...one, readOnly }])),
     });
   }
   const { count, ...source } = threads;
-  const exports = [{ name, description, readOnly, ...source }];
-  return serveOnThreads(env, { ...options, threads: count, exports });
+  const { name, description } = exports[0];
+  const shared = [{ name, description, readOnly, ...source }];
+  return serveOnThreads(env, { ...options, threads: count, exports: shared });
 }
 
 function stateOf({ connectionCount }: NbdServer, uri: string, more: State | undefined): State {

@@ -1,8 +1,9 @@
 /** Defects that a replication might have, one by one, for the trials to find. */
 import type { Env, OpenFile } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
-import type { CutEpoch, EpochSource, Held } from './replicate/index.ts';
+import { type CutEpoch, type EpochSource, type Held, Provider } from './replicate/index.ts';
 import { Attempt } from './replicate/provider/attempt.ts';
+import { Decisions } from './replicate/provider/group-decision.ts';
 import { Journal } from './replicate/provider/journal.ts';
 import { Layers } from './replicate/provider/layers.ts';
 import type { Plant, TrackedModel } from './replicate-simulation.suite.ts';
@@ -10,6 +11,8 @@ import type { Plant, TrackedModel } from './replicate-simulation.suite.ts';
 export type Planted = Plant & {
   /** Changes the code itself; the answer undoes it. */
   readonly plant?: () => () => void;
+  /** Tried with two volumes that are cut at one moment. */
+  readonly isGroup?: boolean;
 };
 
 export const planted: Readonly<Record<string, Planted>> = {
@@ -58,6 +61,22 @@ export const planted: Readonly<Record<string, Planted>> = {
         return { ...frozen, layers: frozen.layers.map((layer) => ({ ...layer, pieces: [] })) };
       });
     },
+  },
+  'the members of a group are committed one by one': {
+    isGroup: true,
+    plant: () =>
+      replaced(Provider.prototype, 'commit', async (all) => {
+        for (const { replica, commit } of all) if (!(await replica.commit(commit))) return false;
+        return true;
+      }),
+  },
+  'what is ready counts without the decision of its group': {
+    isGroup: true,
+    plant: () => replaced(Decisions.prototype, 'isDecided', async () => true),
+  },
+  'the decision of a group is not forced': {
+    isGroup: true,
+    provider: (env) => withoutSync(env, '/groups/'),
   },
 };
 

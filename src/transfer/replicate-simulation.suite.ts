@@ -124,23 +124,31 @@ export function slowly(env: Env, device: Device): Device {
   });
 }
 
+/** One volume, or two that are cut at one moment. */
+export type Models = readonly [TrackedModel, ...TrackedModel[]];
+const NAMES = ['vol', 'log'];
+
 type Moment = {
   readonly disk: SimulatedDisk;
-  readonly acknowledged: number;
+  /** Of each volume. */
+  readonly acknowledged: readonly number[];
   readonly event: number;
 };
 
 export type Outcome = { readonly digest: string; readonly cuts: number; readonly crashes: number };
 
+export type SimulateOptions = { readonly crashChance?: number; readonly isGroup?: boolean };
+
 /** Faults for a while, then none: both ends must become equal. Throws what was found. */
 export async function simulate(
   seed: number,
   plant: Plant = {},
-  crashChance = 1 / 80,
+  { crashChance = 1 / 80, isGroup = false }: SimulateOptions = {},
 ): Promise<Outcome> {
   const world = simulatedEnv(seed, { shortTransfers: seed % 3 === 0 });
   const model = new TrackedModel(world.env);
-  const run = new Run(world, seed, model, plant);
+  const models: Models = isGroup ? [model, new TrackedModel(world.env)] : [model];
+  const run = new Run(world, seed, models, plant);
   const moments: Moment[] = [];
   const draws = new Draws(seed, 98);
   await world.runObserved(
@@ -148,12 +156,12 @@ export async function simulate(
     (event) => {
       if (run.isMade && draws.chance(crashChance)) {
         const disk = world.disk.crash(hash32(seed, event));
-        moments.push({ disk, acknowledged: model.acknowledged, event });
+        moments.push({ disk, acknowledged: models.map((one) => one.acknowledged), event });
       }
       return 'go-on';
     },
   );
-  for (const moment of moments) await judge(seed, moment, model);
+  for (const moment of moments) await judge(seed, moment, models);
   return { digest: world.digest(), cuts: model.cuts.length - 1, crashes: moments.length };
 }
 
@@ -161,15 +169,15 @@ class Run {
   isMade = false;
   readonly #world: World;
   readonly #draws: Draws;
-  readonly #model: TrackedModel;
+  readonly #models: Models;
   readonly #plant: Plant;
   #isQuiet = false;
   #lives = 0;
 
-  constructor(world: World, seed: number, model: TrackedModel, plant: Plant) {
+  constructor(world: World, seed: number, models: Models, plant: Plant) {
     this.#world = world;
     this.#draws = new Draws(seed, 97);
-    this.#model = model;
+    this.#models = models;
     this.#plant = plant;
   }
 
@@ -196,14 +204,14 @@ class Run {
     }
     this.#isQuiet = true;
     const deadlineMs = this.#world.nowMs + 900_000;
-    while (!this.#model.isClean) {
+    while (!this.#models.every((model) => model.isClean)) {
       assert.ok(this.#world.nowMs < deadlineMs, 'the ends do not become equal');
       if (agent.failure !== undefined) throw agent.failure;
       await pause(env, 50);
     }
     agent.kill();
     provider.kill();
-    await checkEqual(env, this.#model);
+    await checkEqual(env, ...this.#models);
   }
 
   #write(): void {
@@ -212,7 +220,8 @@ class Run {
       if (this.#draws.chance(0.8)) {
         for (let at = 0; at < bytes.byteLength; at += 64) bytes[at] = 1 + this.#draws.below(255);
       }
-      this.#model.write(this.#draws.below(SIZE - bytes.byteLength), bytes);
+      const model = this.#models[this.#draws.below(this.#models.length)]!;
+      model.write(this.#draws.below(SIZE - bytes.byteLength), bytes);
     }
   }
 
@@ -229,10 +238,13 @@ class Run {
   #startAgent(): { kill(): void; readonly failure: unknown } {
     this.#lives += 1;
     const { env, kill } = this.#world.startProcess(`agent-${this.#lives}`);
-    const source = this.#plant.source?.(this.#model) ?? this.#model;
+    const { source: planted = (model) => model } = this.#plant;
+    const kept = this.#models.map((model, at) => ({ name: NAMES[at]!, source: planted(model) }));
+    const [first, ...others] = kept;
+    const group = others.length > 0 ? { name: 'group', others } : undefined;
     const state = { kill, failure: undefined as unknown };
     keepReplica(env, {
-      ...{ name: 'vol', source, intervalMs: INTERVAL_MS },
+      ...{ ...first!, group, intervalMs: INTERVAL_MS },
       connect: () => connect(env),
     }).catch((error: unknown) => {
       state.failure = error;
@@ -267,22 +279,29 @@ export async function serve(env: Env, streamLanes: number): Promise<Provider> {
 }
 
 /** Once faults have stopped, and all is acknowledged. */
-export async function checkEqual(env: Env, model: TrackedModel): Promise<void> {
+export async function checkEqual(env: Env, ...models: Models): Promise<void> {
   const objects = await directoryStore(env.files, '/repo', env.random);
   await using repository = await Repository.open(env, objects);
   const makeSnapshot = makeSnapshotIn(env, repository);
   await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
-  const replica = await provider.replica('vol', 'agent', SIZE);
-  assert.ok(equalBytes(await presentOf(replica), model.content), 'the ends are not equal');
-  const { digest } = await replica.assemble();
-  const device = memory('content', SIZE);
-  await device.write(model.content, 0, 0);
   await using pool = codecPool(env, 0);
-  assert.equal(digest, toHex(await deviceDigest(device, SIZE, pool, {})), 'digests differ');
+  const tags: (readonly string[])[] = [];
+  for (const [at, model] of models.entries()) {
+    const replica = await provider.replica(NAMES[at]!, 'agent', SIZE);
+    assert.ok(equalBytes(await presentOf(replica), model.content), 'the ends are not equal');
+    const { digest, id } = await replica.assemble();
+    const device = memory('content', SIZE);
+    await device.write(model.content, 0, 0);
+    assert.equal(digest, toHex(await deviceDigest(device, SIZE, pool, {})), 'digests differ');
+    const newest = repository.latest(NAMES[at]!);
+    assert.equal(newest?.id, id);
+    tags.push(newest!.tags.slice(-1));
+  }
+  assert.equal(new Set(tags.map(String)).size, 1, `newest snapshots of a group: ${tags.join()}`);
 }
 
-/** What the provider finds after a power cut is a cut of the volume, and not an older one. */
-async function judge(seed: number, moment: Moment, model: TrackedModel): Promise<void> {
+/** What the provider finds after a power cut is a cut of the volumes, and not an older one. */
+async function judge(seed: number, moment: Moment, models: Models): Promise<void> {
   const { disk, acknowledged, event } = moment;
   const where = `seed ${seed}, power cut after event ${event}`;
   const world = simulatedEnv(hash32(seed, event, 3), { disk });
@@ -292,11 +311,17 @@ async function judge(seed: number, moment: Moment, model: TrackedModel): Promise
     await using repository = await Repository.open(env, objects);
     const makeSnapshot = makeSnapshotIn(env, repository);
     await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
-    const replica = await provider.replica('vol', 'agent', SIZE);
-    const content = await presentOf(replica);
-    const found = model.cuts.findLastIndex((cut) => equalBytes(cut, content));
+    const contents: Uint8Array[] = [];
+    for (const [at] of models.entries()) {
+      contents.push(await presentOf(await provider.replica(NAMES[at]!, 'agent', SIZE)));
+    }
+    // Cuts of volumes that are cut at one moment have one number.
+    const found = models[0].cuts.findLastIndex((_, number) =>
+      models.every(({ cuts }, at) => equalBytes(cuts[number]!, contents[at]!)),
+    );
     assert.ok(found >= 0, `${where}: what is there was at no cut`);
-    assert.ok(found >= acknowledged, `${where}: cut ${found} after ${acknowledged}`);
+    const least = Math.max(...acknowledged);
+    assert.ok(found >= least, `${where}: cut ${found} after ${least}`);
   });
 }
 

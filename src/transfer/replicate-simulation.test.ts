@@ -5,12 +5,21 @@ import { planted } from './replicate-planted.suite.ts';
 import { simulate, type TrackedModel } from './replicate-simulation.suite.ts';
 
 const SEEDS = 50;
+const GROUP_SEEDS = 12;
 const SEEDS_TO_FIND = 40;
 
 test('under every seed the provider has some cut whole, and both ends become equal', async () => {
   let crashes = 0;
   for (let seed = 1; seed <= SEEDS; seed += 1) crashes += (await simulate(seed)).crashes;
   assert.ok(crashes > 3 * SEEDS, `only ${crashes} power cuts were tried`);
+});
+
+test('two volumes of a group are at one cut at every moment, whatever breaks', async () => {
+  let crashes = 0;
+  for (let seed = 1; seed <= GROUP_SEEDS; seed += 1) {
+    crashes += (await simulate(seed, {}, { isGroup: true, crashChance: 1 / 40 })).crashes;
+  }
+  assert.ok(crashes > 10 * GROUP_SEEDS, `only ${crashes} power cuts were tried`);
 });
 
 test('patches against what is not there are refused, and what they stood for is sent whole', async () => {
@@ -32,7 +41,9 @@ for (const [name, plant] of Object.entries(planted)) {
     const undo = plant.plant?.();
     try {
       for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {
-        const found = await simulate(seed, plant, 1 / 20).catch((error: unknown) => error);
+        const { isGroup = false } = plant;
+        const options = { crashChance: 1 / 20, isGroup };
+        const found = await simulate(seed, plant, options).catch((error: unknown) => error);
         if (found instanceof Error) return;
       }
     } finally {

@@ -117,3 +117,43 @@ test('a fence that replicate meets holds for the export of that name', async () 
   const exported = await here.failure(13, 'export', 'disk.img', '--name', 'vm');
   assert.equal(exported.code, 'REPLICATE_FENCED');
 });
+
+test('a group: two disks at one epoch there, moved together by plan, and refused here together', async () => {
+  await using here = await place();
+  await here.ok('init');
+  for (const [at, name] of ['data.img', 'log.img'].entries()) {
+    await writeImage(here.path(name), SIZE, { 0: noise(MIB, at) });
+  }
+  const { child, uri, token } = await startProvider(here);
+  await using _serving = child;
+  await here.ok('pair', uri, token);
+  const sources = ['db-data=data.img', 'db-log=log.img'];
+  for (const words of [sources, [...sources, '--group', 'db'], ['data.img', 'log.img']]) {
+    assert.equal((await here.failure(2, 'export', ...words)).code, 'CLI_USAGE');
+  }
+  const exporting = here.start('export', ...sources, '--group', 'db', '--to', uri, '--json');
+  const { volumes } = JSON.parse(await exporting.line('"state":"ready"')) as {
+    volumes: { name: string; uri: string }[];
+  };
+  await exporting.line('"state":"epoch","volume":"db-log"');
+  for (const [at, volume] of volumes.entries()) await write(volume.uri, noise(8192, 5 + at), 8192);
+  const moved = await provider(here, 0, 'promote', 'db-log');
+  assert.deepEqual([moved.volume, moved.isForced, moved.missing], ['db-log', false, []]);
+  const [other] = moved.others as { volume: string; epoch: number }[];
+  assert.deepEqual([other!.volume, other!.epoch], ['db-data', moved.epoch]);
+  for (const { uri: fenced } of volumes) {
+    await assert.rejects(write(fenced, noise(4096, 9), 0), { code: 'DEVICE_READ_ONLY' });
+  }
+  exporting.kill('SIGTERM');
+  assert.equal((await exporting.finished()).exitCode, 13);
+  for (const [at, name] of ['data', 'log'].entries()) {
+    const snapshots = await here.json(0, 'ls', `db-${name}`);
+    assert.deepEqual(snapshots.filter(({ tags }) => tags !== undefined).slice(-1)[0]!.tags, [
+      `db@${moved.epoch}`,
+    ]);
+    await here.ok('restore', `db-${name}@latest`, here.path(`${name}.back`));
+    const expected = await readFile(here.path(`${name}.img`));
+    assert.ok(expected.equals(await readFile(here.path(`${name}.back`))), name);
+    assert.ok(expected.subarray(8192, 16_384).equals(noise(8192, 5 + at)), name);
+  }
+});

@@ -75,10 +75,9 @@ async function serveMounted(
   { listen, rw, secured }: Wanted,
   note: string,
 ): Promise<void> {
+  const description = `${snapshotName(snapshot)} of ${formatTime(snapshot.time)}`;
   await serveUntilStopped(context, {
-    device,
-    name: snapshot.volume,
-    description: `${snapshotName(snapshot)} of ${formatTime(snapshot.time)}`,
+    exports: [{ device, name: snapshot.volume, description }],
     readOnly: !rw,
     listen,
     tls: secured,

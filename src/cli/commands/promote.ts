@@ -23,10 +23,19 @@ export const run: Run<typeof promoteSpec> = async (context: Context, values) => 
   const promoted =
     (await askRunning(context, { volume, tenant }, options)) ??
     (await promoteHere(context, volume, { ...options, signal }));
-  const { authority, snapshot, loss } = promoted;
-  const fields = { volume, authority, ...loss, ...snapshotFields(snapshot) };
-  output.summary({ ...fields, volume, isForced: promoted.isForced }, textOf(context, promoted));
+  const { others = [], missing = [] } = promoted;
+  const texts = [promoted, ...others].map((one) => textOf(context, one));
+  const group = promoted.others && { others: others.map(fieldsOf), missing };
+  output.summary({ ...fieldsOf(promoted), ...group }, texts.join('\n'));
+  if (missing.length > 0) {
+    const names = missing.join(', ');
+    output.warn(`${names}: of the same group, not here at that epoch, and not promoted`);
+  }
 };
+
+function fieldsOf({ volume, authority, snapshot, loss, isForced }: Promoted) {
+  return { ...{ authority, ...loss, ...snapshotFields(snapshot) }, volume, isForced };
+}
 
 /** Has a `ferry serve` that has the volume do it; undefined if there is none. */
 async function askRunning(

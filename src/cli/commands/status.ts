@@ -94,7 +94,8 @@ function volumeTable({ volumes }: Status): string {
   return textTable(
     [...left, ...right, { title: 'SNAPSHOT' }],
     volumes.map(({ tenant, volume, agent, isConnected, snapshot, ...status }) => [
-      ...[nameOf(tenant, volume), agent, isConnected ? 'yes' : 'no'],
+      `${nameOf(tenant, volume)}${status.group === undefined ? '' : ` (${status.group})`}`,
+      ...[agent, isConnected ? 'yes' : 'no'],
       ...[formatSize(status.sizeBytes), `${status.epoch}${status.isOpen ? '' : '+'}`],
       status.lagMs === undefined ? '?' : formatDuration(status.lagMs),
       ...[formatSize(status.backlogBytes), formatSize(status.journalBytes)],

@@ -142,6 +142,9 @@ export const promoteSpec = {
     'on the old machine brings back what differs. Works beside a running `ferry serve` with the',
     'same state directory, or with --repo without one. The same once more changes nothing.',
     '',
+    'A volume of a group (`ferry export --group`) is promoted with the others of it, all of them',
+    'at one epoch: half of a database is of no use.',
+    '',
     'An agent with --fence lease stops by itself: --force waits until it surely has.',
   ].join('\n'),
   arguments: {

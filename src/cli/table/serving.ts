@@ -4,6 +4,7 @@ import { compressionOption } from '../compression.ts';
 import { listen } from '../listen.ts';
 import {
   argument,
+  argumentList,
   choice,
   count,
   duration,
@@ -94,12 +95,17 @@ export const exportSpec = {
     'own, and the status is 13. With --fence lease this export stops acknowledging writes when it',
     'has not heard its providers for a while, and a promotion waits for that.',
     '',
+    'With --group several volumes, written VOL=SOURCE, are served by one server and cut at one',
+    'moment, so that a database on two disks is consistent at the provider: it has all of them as',
+    'they were at one cut, never one newer than another, and its snapshots of them bear one tag,',
+    'GROUP@EPOCH. They are promoted together.',
+    '',
     'At the provider, replica:VOL is the volume that was promoted there, writable.',
   ].join('\n'),
   arguments: {
-    source: argument(
+    sources: argumentList(
       'SOURCE',
-      'a path, memory:SIZE (forgotten at the end), an NBD URI, or replica:VOL',
+      'a path, memory:SIZE (forgotten at the end), an NBD URI, or replica:VOL; or VOL=SOURCE',
       'file',
     ),
   },
@@ -107,6 +113,7 @@ export const exportSpec = {
     name: text('VOL', "the export's name; by default the file's, without its extension", {
       short: 'n',
     }),
+    group: text('NAME', 'with --to: the volumes VOL=SOURCE are cut at one moment, under this name'),
     to: providers,
     interval: duration('with --to: from one epoch to the next; 1s by default'),
     sync: syncOption,
@@ -134,6 +141,7 @@ export const exportSpec = {
     'ferry export disk.img --name web --to ferry://backup.example.org:7007',
     'ferry export disk.img --name web --to ferry://10.0.0.2:7007 --to ferry://10.9.0.2:7007 --sync',
     'ferry export disk.img --name web --to ferry://10.0.0.2:7007 --fence lease=20s',
+    'ferry export db-data=/dev/vg/data db-log=/dev/vg/log --group db --to ferry://10.0.0.2:7007',
     'ferry export replica:web --repo /backups/disks --listen 0.0.0.0:10809',
     'ferry export memory:1G --listen unix:/run/scratch.sock',
     'ferry export /dev/sdb --read-only --listen 0.0.0.0:10809',

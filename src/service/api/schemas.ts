@@ -26,7 +26,7 @@ const volume = {
   ...record({
     ...{ tenant: text, volume: text, agent: text, owner: text, sizeBytes: number, epoch: number },
     ...{ isOpen: flag, isConnected: flag, backlogBytes: number, journalBytes: number },
-    ...{ lagMs: number, snapshot: { type: ['string', 'null'] } },
+    ...{ lagMs: number, snapshot: { type: ['string', 'null'] }, group: text },
   }),
   required: ['tenant', 'volume', 'owner', 'sizeBytes', 'epoch', 'isOpen', 'isConnected'],
 };
@@ -53,13 +53,17 @@ const named = {
 } as const;
 const failures = { '4xx': failure, '5xx': failure };
 
-const promoted = record({
+const promotedOne = {
   ...{ volume: text, authority: number, isForced: flag, snapshot },
   loss: {
     ...record({ epoch: number, cutWallMs: number, sinceContactMs: number, missingBytes: number }),
     required: ['epoch', 'missingBytes'],
   },
-});
+};
+const promoted = {
+  ...record({ ...promotedOne, others: list(record(promotedOne)), missing: list(text) }),
+  required: Object.keys(promotedOne),
+};
 
 export const schemas = {
   health: { summary: 'Whether it serves', response: { 200: record(health), 503: record(health) } },

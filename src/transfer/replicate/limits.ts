@@ -75,6 +75,12 @@ export const REQUESTS_MAX = 64;
 /** Volumes that one session may have open. */
 export const SESSION_VOLUMES_MAX = 1_024;
 
+/** Volumes of one group: each of its epochs is a message and a sync for each of them. */
+export const GROUP_MEMBERS_MAX = 32;
+
+/** Their names, 128 bytes each at most, and that of the group, as JSON. */
+export const GROUP_TEXT_BYTES_MAX = 16 * KIB;
+
 /** Providers by which a volume is forwarded, one to the next. */
 export const HOPS_MAX = 8;
 

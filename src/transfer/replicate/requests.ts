@@ -18,8 +18,9 @@ import {
   nameFact,
   nameOf,
 } from '../../wire/index.ts';
+import { type EpochGroup, isEpochGroup } from './epoch-group.ts';
 import { protocolBreach } from './errors.ts';
-import { HOPS_MAX, REQUEST_BYTES_MAX } from './limits.ts';
+import { GROUP_MEMBERS_MAX, HOPS_MAX, REQUEST_BYTES_MAX } from './limits.ts';
 
 /** Of the agent. `request` is its choice; the answer repeats it. */
 export type Request =
@@ -33,6 +34,8 @@ export type Request =
       readonly leaseMs: number;
       /** The providers by which it has come, by their fingerprints, the nearest one last. */
       readonly via?: readonly string[];
+      /** Its epochs are committed with those of the others that this session opens. */
+      readonly group?: EpochGroup | undefined;
     }
   /** The hashes of chunks of OFFER_BYTES in an epoch that is the present one. */
   | {
@@ -77,6 +80,8 @@ export type OpenAnswer = {
   readonly promotedEpoch?: number;
   /** As the EPOCH_CUT of that epoch had it. */
   readonly mark?: string;
+  /** With which that epoch was committed. */
+  readonly group?: EpochGroup;
 };
 
 export type SnapshotAnswer = {
@@ -180,7 +185,7 @@ function jsonOf(bytes: Uint8Array): Request | Answer {
   }
   const numbers = fields.map((field) => [field, numberOf(value, field)]);
   const all = { request, ask, ...Object.fromEntries(numbers) };
-  return (ask === 'open' ? { ...all, via: viaOf(value) } : all) as Request;
+  return (ask === 'open' ? { ...all, via: viaOf(value), group: groupOf(value) } : all) as Request;
 }
 
 function numberOf(value: object, field: string): number {
@@ -193,4 +198,10 @@ function viaOf({ via = [] }: { readonly via?: unknown }): readonly string[] {
   const isList = Array.isArray(via) && via.length <= HOPS_MAX;
   if (isList && via.every((one) => typeof one === 'string' && isHex(one, SHA256_BYTES))) return via;
   throw protocolBreach(`a volume that has come by over ${HOPS_MAX} providers, or by none`);
+}
+
+function groupOf({ group }: { readonly group?: unknown }): EpochGroup | undefined {
+  if (group === undefined) return undefined;
+  if (isEpochGroup(group)) return { name: group.name, members: group.members };
+  throw protocolBreach(`a group without names, or of over ${GROUP_MEMBERS_MAX} volumes`);
 }

@@ -29,6 +29,7 @@ import {
   type SessionHandlers,
   WireError,
 } from '../../../wire/index.ts';
+import type { EpochGroup } from '../epoch-group.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { REQUESTS_MAX } from '../limits.ts';
 import {
@@ -74,18 +75,19 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   async open(
     name: string,
     sizeBytes: number,
-    { authority = 1, leaseMs = 0, via }: Claim = {},
+    { authority = 1, leaseMs = 0, via, group }: Claim = {},
   ): Promise<RemoteVolume> {
     this.#opened += 1; // Before anything is waited for: several may be opened at once.
     const number = this.#opened;
     const geometry = { sizeBytes, blockBytes: 4096, chunkBytes: 65_536 };
-    const request = { ask: 'open', authority, leaseMs, ...(via && { via }) } as const;
+    const more = { ...(via && { via }), ...(group && { group }) };
+    const request = { ask: 'open', authority, leaseMs, ...more } as const;
     const { json } = await this.ask(request, { volume: number, name, geometry });
     const known = json as unknown as OpenAnswer;
     const numbers = [known.epoch, known.seenEpoch, known.authority, known.promotedEpoch ?? 0];
     if (typeof known.replica !== 'string' || !numbers.every((value) => Number.isSafeInteger(value)))
       throw protocolBreach('an answer that says nothing');
-    const volume = new RemoteVolume(this, { number, name, sizeBytes, authority }, known);
+    const volume = new RemoteVolume(this, { number, name, sizeBytes, authority, group }, known);
     this.#volumes.add(volume);
     return volume;
   }
@@ -224,6 +226,8 @@ export type Claim = {
   readonly leaseMs?: number;
   /** The providers by which the volume has come, the nearest one last. */
   readonly via?: readonly string[];
+  /** Its epochs are committed with those of the others that this session opens. */
+  readonly group?: EpochGroup | undefined;
 };
 
 function refused(code: string, text: string, hint = 'See what the provider says.'): ReplicateError {

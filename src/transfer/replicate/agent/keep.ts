@@ -5,9 +5,16 @@ import type { Held } from '../cursor.ts';
 import type { ReplicateError } from '../errors.ts';
 import type { SnapshotAnswer } from '../requests.ts';
 import { type Agent, isPassing } from './agent.ts';
-import type { Mandate } from './mandate.ts';
+import {
+  cutMembers,
+  handOverMembers,
+  isUnchanged,
+  type Kept,
+  type Member,
+  openMembers,
+  sendMembers,
+} from './members.ts';
 import { Pace } from './pace.ts';
-import type { RemoteVolume } from './remote-volume.ts';
 import type { EpochReport, EpochRequest } from './send-epoch.ts';
 
 /** An epoch that was cut. Disposed when it was sent, or given up. */
@@ -28,29 +35,30 @@ export interface EpochSource {
   cut(held: Held): Promise<CutEpoch | undefined>;
 }
 
-export type KeepOptions = {
-  readonly name: string;
-  readonly source: EpochSource;
+export type KeepOptions = Kept & {
+  /** Others that are cut at the same moments, and committed together with it. */
+  readonly group?: Group | undefined;
   connect(): Promise<Agent>;
   /** From one cut to the next; without it one epoch is sent, and made a snapshot. */
   readonly intervalMs?: number;
   /** Who asks for epochs beside the interval, or for the end. */
   readonly pace?: Pace;
-  /** As what it writes; without it, as the only one who ever did. */
-  readonly mandate?: Mandate;
   /** Without success for so long: the last failure is thrown. For ever, if absent. */
   readonly giveUpMs?: number;
   /** Whether it may succeed later; by default what a link or a busy provider does. */
   readonly mayPass?: (error: unknown) => boolean;
   readonly signal?: AbortSignal;
   readonly onCut?: (monotonicMs: number) => void;
-  readonly onEpoch?: (report: EpochReport, held: Held) => void;
+  readonly onEpoch?: (report: EpochReport, held: Held, name: string) => void;
   /** All that was there at the last cut is at the provider. */
   readonly onReached?: () => void;
   readonly onConnected?: (agent: Agent) => void;
   /** Something failed that may pass; it is tried again after `againMs`. */
   readonly onTrouble?: (error: unknown, againMs: number) => void;
 };
+
+/** What a volume is kept present with. Its sources give a cut each time. */
+export type Group = { readonly name: string; readonly others: readonly Kept[] };
 
 export type KeepResult = {
   readonly report: EpochReport | undefined;
@@ -108,21 +116,21 @@ export async function keepReplica(
 
 /** Over one session. */
 async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<KeepResult> {
-  const { name, source, intervalMs, pace, signal, connect, mandate } = life;
+  const { intervalMs, pace, signal, connect, group } = life;
   await using agent = await connect();
   const stop = () => agent.session.end('interrupted');
   signal?.addEventListener('abort', stop, { once: true });
   try {
-    const volume = await agent.open(name, source.sizeBytes, mandate?.claim);
-    await mandate?.opened(volume, source);
-    volume.onMoveWished = () => pace.hurry();
+    const members = await openMembers(agent, [life, ...(group?.others ?? [])], group?.name);
+    for (const { volume } of members) volume.onMoveWished = () => pace.hurry();
     life.onConnected?.(agent);
+    const { volume } = members[0]!;
     for (;;) {
-      if (volume.isMoveWished)
-        await mandate?.handOver(volume, () => sendRest(volume, life, clock.monotonicMs()));
+      if (members.some((one) => one.volume.isMoveWished))
+        await handOverMembers(members, () => sendRest(members, life, clock.monotonicMs()));
       const isLast = pace.isEnding;
       const cutMs = clock.monotonicMs();
-      const report = await sendOne(volume, life, cutMs);
+      const report = await sendOne(members, life, cutMs);
       const { held } = volume;
       if (intervalMs === undefined) {
         life.wentWell();
@@ -140,15 +148,15 @@ async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<Keep
 }
 
 /** Once nothing writes any more. */
-async function sendRest(volume: RemoteVolume, life: Life, nowMs: number): Promise<void> {
-  const { source } = life;
-  do await sendOne(volume, life, nowMs);
-  while (source.isUnchanged?.(volume.held) === false);
+async function sendRest(members: readonly Member[], life: Life, nowMs: number): Promise<void> {
+  do await sendOne(members, life, nowMs);
+  while (members.some(({ source, volume }) => source.isUnchanged?.(volume.held) === false));
 }
 
+/** One epoch of each of them; answers the report of the first. */
 async function sendOne(
-  volume: RemoteVolume,
-  { source, pace, wentWell, isDoubted, onCut, onEpoch, onReached, onTrouble }: Life,
+  members: readonly Member[],
+  { pace, wentWell, isDoubted, onCut, onEpoch, onReached, onTrouble }: Life,
   nowMs: number,
 ): Promise<EpochReport | undefined> {
   pace.begun();
@@ -158,24 +166,25 @@ async function sendOne(
     onReached?.();
   };
   onCut?.(nowMs);
-  if (source.isUnchanged?.(volume.held) === true) {
+  const cuts = isUnchanged(members) ? undefined : await cutMembers(members);
+  if (cuts === undefined) {
     reached();
     return undefined;
   }
-  await using cut = await source.cut(volume.held);
-  if (cut === undefined) {
-    reached();
-    return undefined;
-  }
+  await using open = new AsyncDisposableStack();
+  for (const cut of cuts) open.use(cut);
   try {
-    const report = await volume.send(isDoubted ? { ...cut, oldBytes: undefined } : cut);
+    const sent = cuts.map((cut) => (isDoubted ? { ...cut, oldBytes: undefined } : cut));
+    const reports = await sendMembers(members, sent);
     reached();
-    onEpoch?.(report, volume.held);
-    await cut.acknowledged(volume.held);
-    return report;
+    for (const [at, { volume, name }] of members.entries()) {
+      onEpoch?.(reports[at]!, volume.held, name);
+      await cuts[at]!.acknowledged(volume.held);
+    }
+    return reports[0];
   } catch (error) {
-    const why = cut.lost?.();
-    if (why === undefined || volume.agent.session.state === 'closed') throw error;
+    const why = cuts.map((cut) => cut.lost?.()).find((lost) => lost !== undefined);
+    if (why === undefined || members[0]!.volume.agent.session.state === 'closed') throw error;
     // Nothing of it was committed: what it held is in the next one.
     onTrouble?.(why, 0);
     pace.retry();

@@ -3,7 +3,7 @@ import { type Clock, FerryError, messageOf, pause } from '../../../core/index.ts
 import { DeviceError, type WriteGate } from '../../../device/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { type Claim, isPassing } from './agent.ts';
-import type { AgentAuthority, Fence } from './agent-authority.ts';
+import type { AgentAuthority, Fence, Standing } from './agent-authority.ts';
 import type { EpochSource } from './keep.ts';
 import type { Lease } from './lease.ts';
 import type { RemoteVolume } from './remote-volume.ts';
@@ -12,7 +12,7 @@ export type MandateOptions = {
   readonly clock: Clock;
   readonly authority: AgentAuthority;
   /** In front of the volume, where this process serves it. */
-  readonly gate?: Pick<WriteGate, 'close' | 'open' | 'refuse'>;
+  readonly gate?: Pick<WriteGate, 'close' | 'open' | 'refuse' | 'refusal'>;
   /** The volume's digest, once nothing writes. */
   readonly digestOf?: () => Promise<Uint8Array>;
   readonly lease?: Lease;
@@ -38,12 +38,30 @@ export class Mandate {
     return { authority: authority.standing.authority, leaseMs: lease?.leaseMs ?? 0 };
   }
 
+  /** Another side writes it, or has: `opened` would say so. */
+  isFencedBy(volume: RemoteVolume): boolean {
+    const { standing } = this.#options.authority;
+    return standing.role === 'fenced' || isWrittenThere(volume, standing);
+  }
+
+  /** Another volume of its group is written elsewhere: this one is not written here any more. */
+  async halt(): Promise<void> {
+    const { authority, gate, onFenced } = this.#options;
+    if (gate === undefined || gate.refusal !== undefined) return;
+    const message = `${authority.volume} is not written without the others of its group`;
+    const hint =
+      'Promote the whole group there, or bring it back with `ferry replicate --reverse`.';
+    const error = new DeviceError('DEVICE_READ_ONLY', message, { hint });
+    gate.refuse(error);
+    await onFenced?.(error);
+  }
+
   /** After each opening. REPLICATE_FENCED if another side writes; what is only here is kept. */
   async opened(volume: RemoteVolume, source: EpochSource): Promise<void> {
     const { authority, gate, lease } = this.#options;
     const { known } = volume;
     const { standing } = authority;
-    if (known.promotedEpoch !== undefined || known.authority > standing.authority) {
+    if (isWrittenThere(volume, standing)) {
       const epoch = known.promotedEpoch ?? volume.epoch;
       await this.#fenced(volume, { epoch, by: known.authority, isClean: false });
       await keepBranch({ authority, clock: this.#options.clock }, volume, source);
@@ -161,6 +179,11 @@ async function isUnwritten(
   await using cut = await source.cut({ replica, epoch, mark });
   if (cut === undefined) return true;
   return cut.changed !== 'compare' && cut.changedBytes === 0;
+}
+
+/** Whether the provider, or an agent under a higher authority, writes it. */
+function isWrittenThere({ known }: RemoteVolume, { authority }: Standing): boolean {
+  return known.promotedEpoch !== undefined || known.authority > authority;
 }
 
 function notMoved(volume: string, reason: string): ReplicateError {

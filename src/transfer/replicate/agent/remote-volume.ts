@@ -18,7 +18,8 @@ import {
   PRIORITY_DIRTY,
 } from '../../../wire/index.ts';
 import type { Held } from '../cursor.ts';
-import { protocolBreach, type ReplicateError } from '../errors.ts';
+import type { EpochGroup } from '../epoch-group.ts';
+import { protocolBreach } from '../errors.ts';
 import type { OpenAnswer, SnapshotAnswer } from '../requests.ts';
 import type { Agent } from './agent.ts';
 import { type EpochReport, type EpochRequest, sendContent } from './send-epoch.ts';
@@ -30,6 +31,8 @@ export type VolumeFacts = {
   readonly sizeBytes: number;
   /** Under which its epochs are written. */
   readonly authority: number;
+  /** With which its epochs are cut and committed. */
+  readonly group: EpochGroup | undefined;
 };
 
 export class RemoteVolume {
@@ -40,6 +43,8 @@ export class RemoteVolume {
   /** What the provider has. */
   epoch: number;
   isEmpty: boolean;
+  /** Of the group with which that was committed. */
+  groupName: string | undefined;
   /** Of the cut that it is. */
   #mark: string | undefined;
   /** Under which it is written there, or by its agent; since when the provider does. */
@@ -57,7 +62,7 @@ export class RemoteVolume {
   constructor(
     agent: Agent,
     facts: VolumeFacts,
-    { replica, epoch, seenEpoch, isEmpty, mark, ...known }: OpenAnswer,
+    { replica, epoch, seenEpoch, isEmpty, mark, group, ...known }: OpenAnswer,
   ) {
     this.known = known;
     this.#agent = agent;
@@ -65,6 +70,7 @@ export class RemoteVolume {
     this.replica = replica;
     this.epoch = epoch;
     this.isEmpty = isEmpty;
+    this.groupName = group?.name;
     this.#mark = typeof mark === 'string' ? mark : undefined;
     this.#seen = seenEpoch;
     this.#wasInterrupted = seenEpoch > epoch;
@@ -84,19 +90,23 @@ export class RemoteVolume {
     return { replica: this.replica, epoch: this.epoch, mark: this.#mark };
   }
 
-  refused(error: ReplicateError): void {
+  /** The lowest number that its next epoch may have; all of a group take the highest of theirs. */
+  get nextEpoch(): number {
+    return Math.max(this.#seen, this.epoch) + 1;
+  }
+
+  refused(error: unknown): void {
     this.#failure.reject(error);
   }
 
   /** Sends an epoch; settles when it is durable there, and the provider's state. */
-  async send(request: EpochRequest): Promise<EpochReport> {
-    const { number } = this.facts;
+  async send(request: EpochRequest, epoch: number = this.nextEpoch): Promise<EpochReport> {
+    const { number, authority, group } = this.facts;
     this.#failure = Promise.withResolvers();
     this.#failure.promise.catch(() => undefined); // Told below.
-    this.#seen = Math.max(this.#seen, this.epoch) + 1;
-    const epoch = this.#seen;
+    this.#seen = epoch;
     const cut = {
-      ...{ volume: number, epoch, base: this.epoch, authority: this.facts.authority, group: 0 },
+      ...{ volume: number, epoch, base: this.epoch, authority, group: group ? epoch : 0 },
       ...{ wallMs: request.wallMs, changedBytes: request.changedBytes ?? 0, mark: request.mark },
     };
     await this.#send(EPOCH_CUT, encodeEpochCut(cut));
@@ -116,6 +126,7 @@ export class RemoteVolume {
     const { messageCount, recordCount, digest } = report;
     await this.#commit({ volume: number, epoch, messageCount, recordCount, digest });
     this.epoch = epoch;
+    this.groupName = group?.name;
     this.#mark = request.mark;
     this.isEmpty = false;
     this.#wasInterrupted = false;

@@ -3,15 +3,23 @@ import { type Clock, type Env, FerryError, hasCode } from '../../../core/index.t
 import type { ReplicateError } from '../errors.ts';
 import type { Agent } from './agent.ts';
 import { type EpochSource, type KeepOptions, keepReplica } from './keep.ts';
+import type { Kept } from './members.ts';
 import { Pace } from './pace.ts';
 
 export type ReplicationOptions = Pick<
   KeepOptions,
   'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mayPass' | 'mandate'
 > & {
-  readonly source: EpochSource & { readonly pendingBytes: number };
+  readonly source: MeasuredSource;
+  readonly group?: {
+    readonly name: string;
+    readonly others: readonly (Kept & { readonly source: MeasuredSource })[];
+  };
   readonly intervalMs: number;
 };
+
+/** One that knows how much has changed since its last cut. */
+export type MeasuredSource = EpochSource & { readonly pendingBytes: number };
 
 export type ReplicationState = {
   /** No connection with the provider: it is looked for. */
@@ -59,7 +67,9 @@ export class Replication {
   }
 
   get state(): ReplicationState {
-    const { pendingBytes } = this.#options.source;
+    const { source, group } = this.#options;
+    const others = group?.others.map((one) => one.source.pendingBytes) ?? [];
+    const pendingBytes = others.reduce((sum, bytes) => sum + bytes, source.pendingBytes);
     const session = this.#agent?.session;
     const backlogBytes = pendingBytes + (session?.backlogBytes ?? 0);
     return {
@@ -100,9 +110,9 @@ export class Replication {
           this.#reachedMs = this.#cutMs;
           this.#trouble = undefined;
         },
-        onEpoch: (report, held) => {
+        onEpoch: (report, held, name) => {
           this.#epoch = held.epoch;
-          onEpoch?.(report, held);
+          onEpoch?.(report, held, name);
         },
         onTrouble: (error, againMs) => {
           this.#trouble = error;

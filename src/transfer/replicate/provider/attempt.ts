@@ -39,6 +39,7 @@ export class Attempt {
   };
   readonly #sizeBytes: number;
   readonly #pieces: Piece[] = [];
+  #sorted: readonly Piece[] | undefined;
   messageCount = 0;
   recordCount = 0;
   /** What is being verified, or written. */
@@ -90,10 +91,10 @@ export class Attempt {
   }
 
   /** Its pieces in order. REPLICATE_PROTOCOL if two of them claim the same bytes. */
-  pieces(): Piece[] {
-    const pieces = sorted(this.#pieces);
-    if (pieces === undefined) throw protocolBreach('two records of an epoch overlap');
-    return pieces;
+  pieces(): readonly Piece[] {
+    if (this.#sorted?.length !== this.#pieces.length) this.#sorted = sorted(this.#pieces);
+    if (this.#sorted === undefined) throw protocolBreach('two records of an epoch overlap');
+    return this.#sorted;
   }
 
   /** REPLICATE_PROTOCOL if a range of it lies outside the volume. */

@@ -18,6 +18,8 @@ export const RECORD_REFERENCES = 2;
 export const RECORD_CUT = 3;
 /** The epoch is the state of the volume once this is durable. */
 export const RECORD_COMMIT = 4;
+/** As RECORD_COMMIT, if its group decides so: a commit follows, or the decision is asked. */
+export const RECORD_READY = 5;
 
 /** CRC-32, payload length, mark, type, number, durable bytes. */
 export const RECORD_HEADER_BYTES = 36;

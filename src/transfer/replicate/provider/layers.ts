@@ -4,12 +4,14 @@ import { isZero } from '../../../codec/index.ts';
 import { type Env, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Repository, Snapshot } from '../../../store/index.ts';
-import type { EpochCommit, EpochCut } from '../../../wire/index.ts';
+import { encodeEpochCommit } from '../../../wire/index.ts';
+import type { EpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';
 import { Contents } from './contents.ts';
 import { Journal } from './journal.ts';
+import { RECORD_COMMIT } from './journal-record.ts';
 import { overlay, type Piece } from './pieces.ts';
-import { Replay } from './replay.ts';
+import { type Applied, Replay } from './replay.ts';
 import {
   originOf,
   type ReplicaState,
@@ -27,6 +29,8 @@ export type LayersOptions = {
   /** Of a replica that begins; one that is there has its own. */
   readonly sizeBytes: number;
   readonly repository: Repository;
+  /** Whether a group has decided that an epoch counts. */
+  readonly isDecided?: (group: string, epoch: number) => Promise<boolean>;
 };
 
 /** One journal, and what of it is part of the state. */
@@ -45,6 +49,8 @@ export type Known = {
   readonly mark?: string | undefined;
   /** When it was cut, on its agent's clock, for people. */
   readonly cutWallMs?: number | undefined;
+  /** With which it was cut and committed. */
+  readonly group?: EpochGroup | undefined;
 };
 
 /** Journals that are to become a snapshot, and the epoch that they end with. */
@@ -146,9 +152,9 @@ export class Layers implements AsyncDisposable {
   }
 
   /** The epoch, whose commit is durable, is the state from here on. */
-  apply(commit: EpochCommit, pieces: readonly Piece[], cut: EpochCut): void {
+  apply(applied: Applied, pieces: readonly Piece[]): void {
     this.top.pieces = overlay(this.top.pieces, pieces);
-    this.known = knownOf(commit, cut);
+    this.known = knownOf(applied);
   }
 
   view(layers: readonly Layer[] = this.#layers): Viewed {
@@ -199,7 +205,8 @@ export class Layers implements AsyncDisposable {
     const { epoch } = this;
     const replica = newId(this.#env);
     await this.#begin(sizeBytes, (number) => ({
-      ...{ sizeBytes, epoch, replica, mark: undefined, cutWallMs: undefined, journals: [number] },
+      ...{ sizeBytes, epoch, replica, mark: undefined, cutWallMs: undefined, group: undefined },
+      journals: [number],
     }));
     this.known = { epoch };
     await this.#drop(gone);
@@ -225,14 +232,13 @@ export class Layers implements AsyncDisposable {
 
   /** The snapshot stands for the frozen layers from here on. */
   async settle(snapshot: Snapshot, { known, layers: gone }: Frozen): Promise<void> {
-    const { epoch, mark, cutWallMs } = known;
     const { repository } = this.#options;
     const pin = await repository.pin([snapshot]);
     try {
       const base = await repository.device(snapshot);
       const isGone = (number: number) => gone.some((layer) => layer.number === number);
       const journals = this.#state.journals.filter((number) => !isGone(number));
-      await this.#save({ snapshot: snapshot.id, epoch, mark, cutWallMs, journals });
+      await this.#save({ snapshot: snapshot.id, ...stateOf(known), journals });
       this.#base = base;
     } catch (error) {
       await pin[Symbol.asyncDispose]();
@@ -280,13 +286,13 @@ export class Layers implements AsyncDisposable {
 
   async #load(): Promise<void> {
     const { volume, repository } = this.#options;
-    const { snapshot: id, epoch, mark, cutWallMs, journals } = this.#state;
+    const { snapshot: id, epoch, journals } = this.#state;
     const snapshot = repository.snapshots(volume).find((one) => one.id === id);
     if (id !== null && snapshot === undefined) throw baseGone(volume, id);
     this.#pin = await repository.pin(snapshot === undefined ? [] : [snapshot]);
     if (snapshot !== undefined) this.#base = await repository.device(snapshot);
     this.snapshot = snapshot;
-    this.known = { epoch, mark, cutWallMs };
+    this.known = stateOf(this.#state);
     this.seen = epoch;
     for (const number of journals) await this.#takeUp(number);
     // Once more: what an earlier life could not make durable can be read, and lost later.
@@ -295,14 +301,22 @@ export class Layers implements AsyncDisposable {
   }
 
   async #takeUp(number: number): Promise<void> {
-    const { volume } = this.#options;
+    const { volume, isDecided } = this.#options;
     const { sizeBytes } = this;
     this.contents.startAnew();
     const replay = new Replay({ sizeBytes, contents: this.contents, path: this.#pathOf(number) });
     const journal = await replay.open(this.#env, volume);
-    this.#layers.push({ number, journal, pieces: replay.pieces });
+    const layer: Layer = { number, journal, pieces: [] };
+    this.#layers.push(layer);
+    const { ready } = replay;
+    if (ready && (await isDecided?.(ready.group.name, ready.commit.epoch))) {
+      journal.append(RECORD_COMMIT, [encodeEpochCommit(ready.commit)]);
+      await journal.durable();
+      replay.commit(ready.commit);
+    }
+    layer.pieces = replay.pieces;
     this.seen = Math.max(this.seen, replay.seen);
-    if (replay.last !== undefined) this.known = knownOf(replay.last.commit, replay.last.cut);
+    if (replay.last !== undefined) this.known = knownOf(replay.last);
   }
 
   /** Files that a crash has left behind. */
@@ -354,8 +368,13 @@ function pathOf(directory: string, number: number): string {
 }
 
 /** Without a digest if its agent does not keep one. */
-function knownOf({ epoch, digest }: EpochCommit, { mark, wallMs }: EpochCut): Known {
-  return { epoch, digest: isZero(digest) ? undefined : digest, mark, cutWallMs: wallMs };
+function knownOf({ commit: { epoch, digest }, cut: { mark, wallMs }, group }: Applied): Known {
+  return { epoch, digest: isZero(digest) ? undefined : digest, mark, cutWallMs: wallMs, group };
+}
+
+/** What the state file keeps of it. */
+function stateOf({ epoch, mark, cutWallMs, group }: Omit<Known, 'digest'>) {
+  return { epoch, mark, cutWallMs, group };
 }
 
 type Identity = Pick<ReplicaState, 'volume' | 'owner'>;

@@ -4,6 +4,7 @@ import type { Snapshot } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { LEASE_MARGIN, MOVE_TIMEOUT_MS } from '../limits.ts';
 import { withoutPaths } from '../requests.ts';
+import { inTurnOfAll } from './in-turn.ts';
 import { checkNotOffered } from './promoted-volume.ts';
 import type { Replica } from './replica.ts';
 
@@ -32,6 +33,10 @@ export type Promoted = {
   readonly snapshot: Snapshot;
   readonly isForced: boolean;
   readonly loss: Loss;
+  /** The others of its group, at the same epoch. */
+  readonly others?: readonly Promoted[];
+  /** Of the group, and not at that epoch here: not promoted. */
+  readonly missing?: readonly string[];
 };
 
 /** An agent that is here. */
@@ -45,12 +50,19 @@ export type Presence = {
 /** A timer stands still while the host sleeps, and a lease does not. */
 const LOOK_MS = 500;
 
+/** Replicas that are offered together, or not at all. */
+type Move = {
+  readonly replicas: readonly Replica[];
+  readonly arrived: Set<Replica>;
+  readonly done: PromiseWithResolvers<readonly Snapshot[]>;
+};
+
 type Lease = { heardMs: number; isEnding: boolean };
 
 export class Promotions {
   readonly #env: Env;
   readonly #leases = new WeakMap<Replica, Lease>();
-  readonly #moves = new Map<Replica, PromiseWithResolvers<Snapshot>>();
+  readonly #moves = new Map<Replica, Move>();
 
   constructor(env: Env) {
     this.#env = env;
@@ -74,28 +86,34 @@ export class Promotions {
     return lease;
   }
 
-  /** REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer. */
+  /**
+   * All of them or, if a disk fails, some, at the same epoch: the same once more goes on with the
+   * rest. REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer.
+   */
   async promote(
-    replica: Replica,
-    presence: () => Presence,
+    replicas: readonly Replica[],
+    presenceOf: (replica: Replica) => Presence,
     options: PromoteOptions,
-  ): Promise<Promoted> {
+  ): Promise<readonly Promoted[]> {
     const { isForced, signal } = options;
-    const { promotion, offer } = replica.authority.state;
-    const loss = lossOf(replica, presence());
-    if (!isForced) checkNotOffered(replica.volume, replica.authority.state);
-    let snapshot: Snapshot;
-    if (promotion !== undefined && offer === undefined) {
-      snapshot = await replica.promote({ isForced, wallMs: this.#env.clock.wallMs() });
-    } else if (isForced) snapshot = await this.#force(replica, presence, options);
+    const losses = replicas.map((replica) => lossOf(replica, presenceOf(replica)));
+    if (!isForced) for (const one of replicas) checkNotOffered(one.volume, one.authority.state);
+    let snapshots: readonly Snapshot[];
+    if (replicas.every(isPromoted)) snapshots = await this.#seizeAll(replicas, isForced);
+    else if (isForced) snapshots = await this.#force(replicas, presenceOf, options);
     else {
-      const { contact } = presence();
-      if (contact === undefined) throw noContact(replica.volume);
-      snapshot = await this.#move(replica, contact, signal);
+      const contacts = replicas.map((replica) => {
+        const { contact } = presenceOf(replica);
+        if (contact === undefined) throw noContact(replica.volume);
+        return contact;
+      });
+      snapshots = await this.#move(replicas, contacts, signal);
     }
-    const { authority, promotion: now } = replica.authority.state;
-    const { volume } = replica;
-    return { volume, authority, snapshot, isForced: now?.isForced ?? isForced, loss };
+    return replicas.map(({ volume, authority: { state } }, at) => {
+      const { authority, promotion } = state;
+      const how = { isForced: promotion?.isForced ?? isForced, loss: losses[at]! };
+      return { volume, authority, snapshot: snapshots[at]!, ...how };
+    });
   }
 
   /** The agent has stopped with this content; answers under which authority this side writes. */
@@ -111,63 +129,79 @@ export class Promotions {
     }
     const { digest } = await replica.assemble();
     if (digest !== offered.digest) throw notMoved(replica.volume, 'the digests differ');
-    const how = { isForced: false, wallMs: this.#env.clock.wallMs() };
-    const snapshot = await replica.promote(how);
-    move.resolve(snapshot);
+    const { replicas, arrived, done } = move;
+    arrived.add(replica);
+    if (arrived.size === replicas.length) done.resolve(this.#seizeAll(replicas, false));
+    await done.promise;
     return replica.authority.state.authority;
   }
 
   /** A move has failed; says why, for the agent. */
   refused(replica: Replica, error: unknown): string {
     const reason = withoutPaths(messageOf(error));
-    this.#moves.get(replica)?.reject(error);
+    this.#moves.get(replica)?.done.reject(error);
     return reason;
   }
 
   /** The session of the agent is over: a move that waits for it does not come about. */
   ended(replica: Replica): void {
-    this.#moves.get(replica)?.reject(notMoved(replica.volume, 'the link to its agent broke'));
+    const error = notMoved(replica.volume, 'the link to its agent broke');
+    this.#moves.get(replica)?.done.reject(error);
   }
 
   async #move(
-    replica: Replica,
-    contact: Contact,
+    replicas: readonly Replica[],
+    contacts: readonly Contact[],
     signal: AbortSignal | undefined,
-  ): Promise<Snapshot> {
-    if (this.#moves.has(replica)) throw notMoved(replica.volume, 'it is being moved already');
-    const move = Promise.withResolvers<Snapshot>();
-    this.#moves.set(replica, move);
-    const late = () => move.reject(notMoved(replica.volume, 'its agent did not offer it in time'));
+  ): Promise<readonly Snapshot[]> {
+    for (const { volume } of replicas.filter((replica) => this.#moves.has(replica))) {
+      throw notMoved(volume, 'it is being moved already');
+    }
+    const done = Promise.withResolvers<readonly Snapshot[]>();
+    const move = { replicas, arrived: new Set<Replica>(), done };
+    for (const replica of replicas) this.#moves.set(replica, move);
+    const { volume } = replicas[0]!;
+    const late = () => done.reject(notMoved(volume, 'its agent did not offer it in time'));
     const timer = this.#env.clock.after(MOVE_TIMEOUT_MS, late, { keepsProcess: true });
     signal?.addEventListener('abort', late, { once: true });
     try {
-      contact.wishMove(replica);
-      return await move.promise;
+      for (const [at, contact] of contacts.entries()) contact.wishMove(replicas[at]!);
+      return await done.promise;
     } finally {
       timer.cancel();
       signal?.removeEventListener('abort', late);
-      this.#moves.delete(replica);
+      for (const replica of replicas) this.#moves.delete(replica);
     }
   }
 
   async #force(
-    replica: Replica,
-    presence: () => Presence,
+    replicas: readonly Replica[],
+    presenceOf: (replica: Replica) => Presence,
     { isAgentDead, signal }: PromoteOptions,
-  ): Promise<Snapshot> {
-    const lease = this.opened(replica);
-    lease.isEnding = true;
+  ): Promise<readonly Snapshot[]> {
+    const leases = replicas.map((replica) => this.opened(replica));
+    for (const lease of leases) lease.isEnding = true;
     try {
-      const { leaseMs = 0 } = replica.authority.state;
-      const untilMs = isAgentDead ? 0 : lease.heardMs + leaseMs * LEASE_MARGIN;
-      await this.#waitUntil(untilMs, signal);
-      const how = { isForced: true, wallMs: this.#env.clock.wallMs() };
-      const snapshot = await replica.promote(how);
-      await presence().contact?.fence(replica);
-      return snapshot;
+      const ends = replicas.map(({ authority: { state } }, at) => {
+        const { leaseMs = 0 } = state;
+        return isAgentDead ? 0 : leases[at]!.heardMs + leaseMs * LEASE_MARGIN;
+      });
+      await this.#waitUntil(Math.max(...ends), signal);
+      const snapshots = await this.#seizeAll(replicas, true);
+      for (const replica of replicas) await presenceOf(replica).contact?.fence(replica);
+      return snapshots;
     } finally {
-      lease.isEnding = false;
+      for (const lease of leases) lease.isEnding = false;
     }
+  }
+
+  /** No epoch is committed between the first and the last of them. */
+  async #seizeAll(replicas: readonly Replica[], isForced: boolean): Promise<readonly Snapshot[]> {
+    const how = { isForced, wallMs: this.#env.clock.wallMs() };
+    await inTurnOfAll(replicas, async () => {
+      for (const replica of replicas) await replica.seize(how);
+    });
+    return await Promise.all(replicas.map((replica) => replica.stand()));
   }
 
   async #waitUntil(bootMs: number, signal: AbortSignal | undefined): Promise<void> {
@@ -182,6 +216,11 @@ export class Promotions {
 /** What a promotion without the agent would lose. */
 function lossOf({ epoch, cutWallMs, missingBytes }: Replica, { sinceContactMs }: Presence): Loss {
   return { epoch, cutWallMs, sinceContactMs, missingBytes };
+}
+
+/** And not offered: it is written here. */
+function isPromoted({ authority: { state } }: Replica): boolean {
+  return state.promotion !== undefined && state.offer === undefined;
 }
 
 function noContact(volume: string): ReplicateError {

@@ -22,7 +22,7 @@ import {
   type SessionHandlers,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
-import { EARLY_MESSAGES_MAX, SESSION_VOLUMES_MAX } from '../limits.ts';
+import { SESSION_VOLUMES_MAX } from '../limits.ts';
 import {
   decodeTold,
   encodeTold,
@@ -33,21 +33,13 @@ import {
   withoutPaths,
 } from '../requests.ts';
 import { AuthorityDesk } from './authority-desk.ts';
+import { Bound } from './bound.ts';
 import { checkMay } from './policy.ts';
 import type { Provider } from './provider.ts';
 import type { Replica } from './replica.ts';
 import { hashesIn } from './reversal.ts';
 
 type Answered = Pick<TellOptions, 'hashes' | 'changes'> & { readonly [field: string]: unknown };
-
-/** A volume that the session has open, under the agent's number. */
-type Bound = {
-  readonly replica: Replica;
-  /** The epoch that has begun, and what came too early for it. */
-  epoch: number;
-  early: { readonly epoch: number; readonly message: Incoming }[];
-  commit: Incoming | undefined;
-};
 
 /** Failures after which the replica's files must be read anew. */
 const BROKEN = new Set(['REPLICATE_JOURNAL_FAILED', 'REPLICATE_JOURNAL']);
@@ -157,14 +149,14 @@ export class ProviderSession implements SessionHandlers {
     if (message.type === BLOCK_DATA) {
       const data = decodeBlockData(message.body);
       const bound = this.#boundOf(data.volume);
-      if (this.#isEarly(bound, data.epoch, message)) return;
+      if (bound.isEarly(data.epoch, message)) return;
       if (!(await this.#mayTake(message))) return;
       await bound.replica.put(data);
       await this.#taken(data.volume, message);
     } else if (message.type === BLOCK_REFERENCE) {
       const references = decodeBlockReference(message.body);
       const bound = this.#boundOf(references.volume);
-      if (this.#isEarly(bound, references.epoch, message)) return;
+      if (bound.isEarly(references.epoch, message)) return;
       if (!(await this.#mayTake(message))) return;
       await bound.replica.refer(references);
       await this.#taken(references.volume, message);
@@ -229,7 +221,7 @@ export class ProviderSession implements SessionHandlers {
 
   async #open(
     { volume, name, geometry }: Told,
-    { authority, leaseMs, via }: Extract<Request, { ask: 'open' }>,
+    { authority, leaseMs, via, group }: Extract<Request, { ask: 'open' }>,
   ) {
     if (name === undefined || geometry === undefined) {
       throw protocolBreach('a volume is opened without name or geometry');
@@ -239,15 +231,19 @@ export class ProviderSession implements SessionHandlers {
       const message = `${SESSION_VOLUMES_MAX} volumes are open in this session`;
       throw new ReplicateError('REPLICATE_LIMIT', message, { hint: 'Use another session.' });
     }
+    if (group !== undefined && !group.members.includes(name)) {
+      throw protocolBreach(`${name} is opened with a group that it is not in`);
+    }
     checkMay(this.#provider.policy, this.agent, 'write', name);
     const replica = await this.#provider.take(this, name, geometry.sizeBytes, via);
     await replica.greet(authority);
     await replica.authority.promiseLease(leaseMs);
-    this.#bound.set(volume, { replica, epoch: 0, early: [], commit: undefined });
+    this.#bound.set(volume, new Bound(replica, group));
     const { id, epoch, seenEpoch, mark } = replica;
     const { promotion, authority: own } = replica.authority.state;
     return {
       ...{ replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty, ...(mark && { mark }) },
+      ...(replica.group && { group: replica.group }),
       ...{ authority: own, ...(promotion && { promotedEpoch: promotion.epoch }) },
     };
   }
@@ -271,19 +267,18 @@ export class ProviderSession implements SessionHandlers {
   async #onCut(message: Incoming): Promise<void> {
     const cut = decodeEpochCut(message.body);
     const bound = this.#boundOf(cut.volume);
+    if (cut.group !== (bound.group === undefined ? 0 : cut.epoch)) {
+      throw protocolBreach(`epoch ${cut.epoch} is cut as number ${cut.group} of a group`);
+    }
     await bound.replica.begin(cut);
-    bound.epoch = cut.epoch;
-    bound.commit = undefined;
     message.done();
-    const { early } = bound;
-    bound.early = [];
-    for (const one of early) this.onMessage(one.message);
+    for (const early of bound.begun(cut.epoch)) this.onMessage(early);
   }
 
   async #onCommit(message: Incoming): Promise<void> {
     const commit = decodeEpochCommit(message.body);
     const bound = this.#boundOf(commit.volume);
-    if (this.#isEarly(bound, commit.epoch, message)) return;
+    if (bound.isEarly(commit.epoch, message)) return;
     if (commit.epoch !== bound.epoch) {
       message.done();
       return;
@@ -294,29 +289,25 @@ export class ProviderSession implements SessionHandlers {
 
   /** Acknowledged once the epoch is durable: that is what the agent waits for. */
   async #tryCommit(volume: number): Promise<void> {
-    const bound = this.#bound.get(volume);
-    const waiting = bound?.commit;
-    if (bound === undefined || waiting === undefined || this.#isOver) return;
+    const all = this.#bound.get(volume)?.together(this.#bound.values());
+    if (all === undefined || this.#isOver) return;
+    const waiting = all.flatMap(({ commit }) => (commit === undefined ? [] : [commit]));
+    if (waiting.length < all.length) return;
+    const commits = waiting.map(({ body }) => decodeEpochCommit(body));
+    const isStill = (bound: Bound, at: number) => bound.commit === waiting[at];
     try {
-      if (!(await bound.replica.commit(decodeEpochCommit(waiting.body)))) return;
+      const parts = all.map(({ replica }, at) => ({ replica, commit: commits[at]! }));
+      if (!(await this.#provider.commit(parts, all[0]!.group))) return;
     } catch (error) {
-      if (bound.commit === waiting) bound.commit = undefined;
-      this.#fail(waiting, error);
+      for (const [at, bound] of all.entries()) if (isStill(bound, at)) bound.commit = undefined;
+      this.#fail(waiting[0]!, error);
       return;
     }
-    if (bound.commit !== waiting) return;
-    bound.commit = undefined;
-    waiting.done();
-  }
-
-  /** What belongs to an epoch that has not begun here waits for its beginning. */
-  #isEarly(bound: Bound, epoch: number, message: Incoming): boolean {
-    if (epoch <= Math.max(bound.epoch, bound.replica.seenEpoch)) return false;
-    if (bound.early.length >= EARLY_MESSAGES_MAX) {
-      throw protocolBreach(`${EARLY_MESSAGES_MAX} messages came before their EPOCH_CUT`);
+    for (const [at, bound] of all.entries()) {
+      if (!isStill(bound, at)) continue;
+      bound.commit = undefined;
+      waiting[at]!.done();
     }
-    bound.early.push({ epoch, message });
-    return true;
   }
 
   #boundOf(volume: number): Bound {

@@ -2,14 +2,17 @@
 import { type Env, type Extent, sha256, toHex } from '../../../core/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../../store/index.ts';
 import type { Session, SessionHandlers } from '../../../wire/index.ts';
-import { ReplicateError } from '../errors.ts';
+import type { EpochGroup } from '../epoch-group.ts';
 import type { Tally } from './attempt.ts';
+import { type Committing, commitTogether } from './group-commit.ts';
+import { Decisions } from './group-decision.ts';
 import { checkLogical, checkStored, replicaStates, snapshotBytes } from './holdings.ts';
 import { checkOwner, type HeldView } from './layers.ts';
 import { noPolicy, type Policy } from './policy.ts';
 import { type Presence, type Promoted, type PromoteOptions, Promotions } from './promotions.ts';
 import { ProviderSession } from './provider-session.ts';
 import { Replica } from './replica.ts';
+import { closing, loop, unknownVolume } from './replica-errors.ts';
 import type { EpochEvent, MakeSnapshot } from './replica-options.ts';
 import { type ReplicaState, readReplicaState } from './replica-state.ts';
 
@@ -65,6 +68,8 @@ export type VolumeStatus = {
   readonly backlogBytes: number;
   readonly journalBytes: number;
   readonly snapshot: string | null;
+  /** With which the present epoch was committed. */
+  readonly group?: string | undefined;
 };
 
 type Held = {
@@ -89,6 +94,7 @@ export class Provider implements AsyncDisposable {
   readonly #sessions = new Set<ProviderSession>();
   /** Replicas that are being closed. */
   readonly #dropping = new Map<string, Promise<void>>();
+  readonly #decisions: Decisions;
   readonly #stored = new Map<string, { readonly bytes: number; readonly atMs: number }>();
   /** A repository takes one snapshot at a time. */
   #snapshots: Promise<unknown> = Promise.resolve();
@@ -98,6 +104,7 @@ export class Provider implements AsyncDisposable {
     this.#options = options;
     this.policy = options.policy ?? noPolicy;
     this.promotions = new Promotions(options.env);
+    this.#decisions = new Decisions(options.env, options.directory);
   }
 
   get env(): Env {
@@ -106,6 +113,14 @@ export class Provider implements AsyncDisposable {
 
   get repository(): Repository {
     return this.#options.repository;
+  }
+
+  /** Makes an epoch the state, or one of each member of a group; false while something is missing. */
+  commit(all: readonly Committing[], group: EpochGroup | undefined): Promise<boolean> {
+    const { replica, commit } = all[0]!;
+    if (group === undefined) return replica.commit(commit);
+    const key = { owner: replica.owner, group: group.name };
+    return commitTogether(all, group, (epoch) => this.#decisions.decide({ ...key, epoch }));
   }
 
   /** What a session of this agent is told, to be given to its host. */
@@ -204,18 +219,20 @@ export class Provider implements AsyncDisposable {
     return bytes;
   }
 
-  /** Has this side write what an agent wrote. REPLICATE_UNKNOWN_VOLUME; see `Promotions`. */
+  /** Has this side write what an agent wrote, and all of its group. REPLICATE_UNKNOWN_VOLUME. */
   async promote(volume: string, options: PromoteOptions): Promise<Promoted> {
     const replica = await this.known(volume);
     if (replica === undefined) throw unknownVolume(volume);
-    const promoted = await this.promotions.promote(
-      replica,
-      () => this.#presenceOf(volume),
-      options,
+    const all = [replica, ...(await replica.companions())];
+    const missing = (replica.group?.members ?? []).filter(
+      (name) => !all.some((one) => one.volume === name),
     );
-    const { authority, isForced } = promoted;
-    this.tell({ event: 'promoted', volume, authority, isForced });
-    return promoted;
+    const presenceOf = (one: Replica) => this.#presenceOf(one.volume);
+    const [first, ...others] = await this.promotions.promote(all, presenceOf, options);
+    for (const { volume: name, authority, isForced } of [first!, ...others]) {
+      this.tell({ event: 'promoted', volume: name, authority, isForced });
+    }
+    return { ...first!, ...(replica.group && { others, missing }) };
   }
 
   #presenceOf(volume: string): Presence {
@@ -302,8 +319,17 @@ export class Provider implements AsyncDisposable {
     return await Replica.open(env, {
       ...{ directory: own, volume, owner, sizeBytes, repository, journalBytesDue },
       makeSnapshot: (...wanted) => this.#makeSnapshot(...wanted),
+      others: (volumes) => this.#others(owner, volumes),
+      isDecided: (group, epoch) => this.#decisions.isDecided({ owner, group, epoch }),
       onEpoch: (event) => this.#onEpoch(volume, event),
     });
+  }
+
+  /** As far as they are there; what is wrong with one is told to whoever opens that. */
+  async #others(owner: string, volumes: readonly string[]): Promise<Replica[]> {
+    const all = volumes.map((volume) => this.known(volume).catch(() => undefined));
+    const replicas = await Promise.all(all);
+    return replicas.filter((one) => one !== undefined).filter((one) => one.owner === owner);
   }
 
   #onEpoch(volume: string, event: EpochEvent): void {
@@ -333,10 +359,10 @@ export class Provider implements AsyncDisposable {
     const held = this.#volumes.get(volume);
     const replica = held?.opened;
     if (held === undefined || replica === undefined) {
-      const { sizeBytes, epoch, snapshot } = state;
+      const { sizeBytes, epoch, snapshot, group } = state;
       return {
         ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: false, isConnected: false },
-        ...{ lagMs: undefined, backlogBytes: 0, journalBytes: 0 },
+        ...{ group: group?.name, lagMs: undefined, backlogBytes: 0, journalBytes: 0 },
       };
     }
     const { sizeBytes, epoch, journalBytes, missingBytes: backlogBytes } = replica;
@@ -347,7 +373,7 @@ export class Provider implements AsyncDisposable {
     const snapshot = replica.snapshot?.id ?? null;
     return {
       ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: true, isConnected },
-      ...{ lagMs, backlogBytes, journalBytes },
+      ...{ lagMs, backlogBytes, journalBytes, group: replica.group?.name },
     };
   }
 
@@ -368,22 +394,4 @@ function lastSeenOf({ holder, seenMs }: Held): number {
 /** A name of the agent's choice makes no path here. */
 export function replicaFolder(volume: string): string {
   return toHex(sha256(new TextEncoder().encode(volume))).slice(0, 32);
-}
-
-function loop(volume: string): ReplicateError {
-  return new ReplicateError('REPLICATE_LOOP', `${volume} has come by this provider already`, {
-    hint: 'Nothing is wrong: it is here. Providers may forward to each other.',
-  });
-}
-
-function unknownVolume(volume: string): ReplicateError {
-  return new ReplicateError('REPLICATE_UNKNOWN_VOLUME', `no agent keeps ${volume} present here`, {
-    hint: 'See `ferry ls` for the volumes of the repository.',
-  });
-}
-
-function closing(): ReplicateError {
-  return new ReplicateError('REPLICATE_CLOSED', 'the provider is being stopped', {
-    hint: 'Connect again later.',
-  });
 }

@@ -8,9 +8,11 @@ import {
   type EpochCommit,
   type EpochCut,
 } from '../../../wire/index.ts';
+import type { EpochGroup } from '../epoch-group.ts';
 import { damagedJournal } from '../errors.ts';
 import { Attempt } from './attempt.ts';
 import type { Contents } from './contents.ts';
+import { decodeReady, type Ready } from './group-record.ts';
 import { Journal } from './journal.ts';
 import * as record from './journal-record.ts';
 import { overlay, type Piece } from './pieces.ts';
@@ -20,6 +22,13 @@ export type ReplayOptions = {
   readonly sizeBytes: number;
   /** Learns what lies in it. */
   readonly contents: Contents;
+};
+
+/** An epoch that is the state. */
+export type Applied = {
+  readonly commit: EpochCommit;
+  readonly cut: EpochCut;
+  readonly group: EpochGroup | undefined;
 };
 
 /** A piece of a journal that is not there yet gets it when all is read. */
@@ -33,7 +42,9 @@ export class Replay {
   /** The highest epoch that began in it. */
   seen = 0;
   /** The last epoch that is whole in it. */
-  last: { readonly commit: EpochCommit; readonly cut: EpochCut } | undefined;
+  last: Applied | undefined;
+  /** It ends with an epoch that is whole, and of which its group may have decided. */
+  ready: Ready | undefined;
   #attempt: Attempt | undefined;
 
   constructor(options: ReplayOptions) {
@@ -56,6 +67,7 @@ export class Replay {
       const cut = decodeEpochCut(payload);
       return () => {
         this.seen = Math.max(this.seen, cut.epoch);
+        this.ready = undefined;
         this.#attempt = new Attempt(cut, sizeBytes);
       };
     }
@@ -78,7 +90,13 @@ export class Replay {
     }
     if (type === record.RECORD_COMMIT) {
       const commit = decodeEpochCommit(payload);
-      return () => this.#commit(commit);
+      return () => this.commit(commit);
+    }
+    if (type === record.RECORD_READY) {
+      const ready = decodeReady(payload);
+      return () => {
+        this.ready = ready;
+      };
     }
     throw damagedJournal(path, `records of type ${type} are not known`);
   }
@@ -87,13 +105,16 @@ export class Replay {
     return this.#attempt?.cut.epoch === epoch ? this.#attempt : undefined;
   }
 
-  #commit(commit: EpochCommit): void {
+  /** An epoch that is whole in it becomes the state. */
+  commit(commit: EpochCommit): void {
     const attempt = this.#attemptOf(commit.epoch);
     if (attempt === undefined || !attempt.isComplete(commit)) {
       throw damagedJournal(this.#options.path, `epoch ${commit.epoch} is not whole in it`);
     }
     this.pieces = overlay(this.pieces, attempt.pieces());
-    this.last = { commit, cut: attempt.cut };
+    const group = this.ready?.commit.epoch === commit.epoch ? this.ready.group : undefined;
+    this.last = { commit, cut: attempt.cut, group };
+    this.ready = undefined;
     this.#attempt = undefined;
   }
 }

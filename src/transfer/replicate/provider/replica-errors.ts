@@ -21,3 +21,21 @@ export function closed(volume: string): ReplicateError {
     hint: 'Connect again.',
   });
 }
+
+export function loop(volume: string): ReplicateError {
+  return new ReplicateError('REPLICATE_LOOP', `${volume} has come by this provider already`, {
+    hint: 'Nothing is wrong: it is here. Providers may forward to each other.',
+  });
+}
+
+export function unknownVolume(volume: string): ReplicateError {
+  return new ReplicateError('REPLICATE_UNKNOWN_VOLUME', `no agent keeps ${volume} present here`, {
+    hint: 'See `ferry ls` for the volumes of the repository.',
+  });
+}
+
+export function closing(): ReplicateError {
+  return new ReplicateError('REPLICATE_CLOSED', 'the provider is being stopped', {
+    hint: 'Connect again later.',
+  });
+}

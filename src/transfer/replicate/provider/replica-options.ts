@@ -4,12 +4,15 @@ import type { Device } from '../../../device/index.ts';
 import type { Snapshot } from '../../../store/index.ts';
 import type { Tally } from './attempt.ts';
 import type { LayersOptions } from './layers.ts';
+import type { Replica } from './replica.ts';
 
 export type SnapshotWish = {
   readonly volume: string;
   readonly origin: string;
   /** Of the content, if its agent said so: STORE_DIGEST if it is not, and nothing is committed. */
   readonly expectedDigest: string | undefined;
+  /** Of a group: which of its epochs it is. */
+  readonly tags?: readonly string[];
   /** The provider stops: what is stored so far is kept, and found again by the next try. */
   readonly signal: AbortSignal;
 };
@@ -32,6 +35,8 @@ export type EpochEvent =
 
 export type ReplicaOptions = LayersOptions & {
   readonly makeSnapshot: MakeSnapshot;
+  /** Other replicas of the same owner, as far as they can be opened. */
+  readonly others?: (volumes: readonly string[]) => Promise<readonly Replica[]>;
   /** Tests make it small. */
   readonly journalBytesDue?: number | undefined;
   readonly onEpoch?: (event: EpochEvent) => void;

@@ -1,5 +1,6 @@
 /** What a replica remembers beside its journals: replaced whole, so that it is of one piece. */
 import { type Env, readStateFile, replaceStateFile } from '../../../core/index.ts';
+import { type EpochGroup, isEpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';
 
 export type ReplicaState = {
@@ -18,6 +19,8 @@ export type ReplicaState = {
   readonly via?: readonly string[];
   /** When it was cut, on its agent's clock, for people. */
   readonly cutWallMs?: number | undefined;
+  /** With which that epoch was cut and committed. */
+  readonly group?: EpochGroup | undefined;
   /** Numbers of files, oldest first; the last one is written to. */
   readonly journals: readonly number[];
 };
@@ -54,13 +57,14 @@ export async function writeReplicaState(
 }
 
 function isState(value: Record<string, unknown>): value is ReplicaState {
-  const { volume, replica, owner, sizeBytes, snapshot, epoch, journals, mark, via } = value;
+  const { volume, replica, owner, sizeBytes, snapshot, epoch, journals, mark, via, group } = value;
   return (
     [volume, replica, owner].every((text) => typeof text === 'string') &&
     [sizeBytes, epoch].every((number) => Number.isSafeInteger(number)) &&
     (snapshot === null || typeof snapshot === 'string') &&
     (mark === undefined || typeof mark === 'string') &&
     (via === undefined || Array.isArray(via)) &&
+    (group === undefined || isEpochGroup(group)) &&
     Array.isArray(journals) &&
     journals.length > 0 &&
     journals.every((number) => Number.isSafeInteger(number))

@@ -1,5 +1,5 @@
 /** Replica: a volume at the provider; always some epoch whole, over a snapshot and journals. */
-import { type Env, type FileLock, hasCode, toHex } from '../../../core/index.ts';
+import type { Env, FileLock } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Snapshot } from '../../../store/index.ts';
 import {
@@ -11,15 +11,17 @@ import {
   encodeEpochCommit,
   encodeEpochCut,
 } from '../../../wire/index.ts';
+import type { EpochGroup } from '../epoch-group.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
-import { JOURNAL_BYTES_DUE, JOURNAL_PIECES_DUE } from '../limits.ts';
+import { Assembly } from './assembly.ts';
 import { Attempt } from './attempt.ts';
 import { ChangingHands } from './changing-hands.ts';
+import { encodeReady } from './group-record.ts';
 import * as record from './journal-record.ts';
-import { type Frozen, type HeldView, Layers, piecesOf, type Viewed } from './layers.ts';
+import { type HeldView, Layers, type Viewed } from './layers.ts';
 import type { PromotedOptions } from './promoted-volume.ts';
 import { ReplicaAuthority } from './replica-authority.ts';
-import { closed, nothingThere, notTheAgents } from './replica-errors.ts';
+import { closed, nothingThere } from './replica-errors.ts';
 import type { MakeSnapshot, ReplicaOptions } from './replica-options.ts';
 import { originOf } from './replica-state.ts';
 import { prove } from './sections.ts';
@@ -38,12 +40,9 @@ export class Replica implements AsyncDisposable {
   readonly #lock: FileLock;
   readonly #layers: Layers;
   #attempt: Attempt | undefined;
-  /** Changes of the state, one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
-  #assembling: Promise<Snapshot> | undefined;
-  /** Somebody waits for a snapshot of the epoch that is on its way. */
-  #wish: PromiseWithResolvers<Snapshot> | undefined;
-  readonly #stop = new AbortController();
+  #failure: ReplicateError | undefined;
+  readonly #assembly: Assembly;
   #isClosed = false;
 
   /** Takes a replica up, or begins one. REPLICATE_*; what the repository says. */
@@ -74,6 +73,11 @@ export class Replica implements AsyncDisposable {
     const { volume, repository, directory } = options;
     this.place = { volume, repository, directory };
     this.hands = new ChangingHands({ volume, repository, authority, layers });
+    this.#assembly = new Assembly({
+      ...{ volume, options, layers, isBusy: () => this.#attempt !== undefined },
+      inTurn: (work) => this.inTurn(work),
+      companions: async () => (await this.companions()).map((one) => one.#assembly),
+    });
   }
 
   /** Tells this replica from one of the same name that began anew. */
@@ -102,7 +106,7 @@ export class Replica implements AsyncDisposable {
   }
 
   comeBy(via: readonly string[]): Promise<void> {
-    return this.#inTurn(() => this.#layers.comeBy(via));
+    return this.inTurn(() => this.#layers.comeBy(via));
   }
 
   /** Nothing but zeroes: no epoch has come, and there is no snapshot. */
@@ -130,6 +134,11 @@ export class Replica implements AsyncDisposable {
     return this.#layers.known.mark;
   }
 
+  /** With which the present epoch was committed. */
+  get group(): EpochGroup | undefined {
+    return this.#layers.known.group;
+  }
+
   /** Of the newest snapshot that was made of it. */
   get snapshot(): Snapshot | undefined {
     return this.#layers.snapshot;
@@ -151,7 +160,7 @@ export class Replica implements AsyncDisposable {
 
   /** As `view`, for long: what lies in the repository stays there until then. */
   hold(): Promise<HeldView> {
-    return this.#inTurn(() => this.#layers.hold());
+    return this.inTurn(() => this.#layers.hold());
   }
 
   /** The agent's volume has another size: the next epoch has it too, and the agent compares. */
@@ -159,12 +168,13 @@ export class Replica implements AsyncDisposable {
     while (sizeBytes !== this.sizeBytes) {
       const { promotion, authority } = this.authority.state;
       if (promotion !== undefined) throw this.authority.fenced(authority);
-      await this.#inTurn(async () => {
+      await this.inTurn(async () => {
         this.#attempt = undefined;
       });
-      if (this.isChanged) await this.assemble();
-      await this.#inTurn(async () => {
-        const isStill = this.#attempt === undefined && this.#assembling === undefined;
+      // Alone: its agent opens it, and does not send epochs of its group meanwhile.
+      if (this.isChanged) await this.#assembly.snapshot({ isAlone: true });
+      await this.inTurn(async () => {
+        const isStill = this.#attempt === undefined && !this.#assembly.isRunning;
         if (isStill && !this.isChanged) await this.#layers.resize(sizeBytes);
       });
     }
@@ -184,40 +194,42 @@ export class Replica implements AsyncDisposable {
    * agent that was offered the volume must say itself that it did not take it: this may be old.
    */
   async greet(authority: number): Promise<void> {
-    await this.#inTurn(async () => {
+    await this.inTurn(async () => {
       this.#attempt = undefined;
       await this.hands.greeted(authority);
     });
-    this.#afterCommit(); // Whoever waits for a snapshot waits no longer for that epoch.
+    this.proceed(); // Whoever waits for a snapshot waits no longer for that epoch.
   }
 
-  /** No agent writes it any more, but this side, over the snapshot that is answered. */
-  async promote(how: { readonly isForced: boolean; readonly wallMs: number }): Promise<Snapshot> {
-    await this.#inTurn(async () => {
-      if (this.isEmpty) throw nothingThere(this.volume);
-      this.#attempt = undefined;
-      await this.authority.promote({ ...how, epoch: this.epoch });
-    });
-    this.#afterCommit();
+  /** In turn: no agent writes it any more, but this side. */
+  async seize(how: { readonly isForced: boolean; readonly wallMs: number }): Promise<void> {
+    if (this.isEmpty) throw nothingThere(this.volume);
+    this.#attempt = undefined;
+    await this.authority.promote({ ...how, epoch: this.epoch });
+  }
+
+  /** What this side writes over. */
+  async stand(): Promise<Snapshot> {
+    this.proceed();
     return this.hands.standing ?? (await this.hands.standOn(await this.assemble()));
   }
 
   /** The agent has taken what it was offered. */
   giveBack(): Promise<void> {
-    return this.#inTurn(() => this.hands.giveBack());
+    return this.inTurn(() => this.hands.giveBack());
   }
 
   /** Stores what was written since a promotion. */
   store(device: Device, since: Parameters<MakeSnapshot>[1]): Promise<Snapshot> {
     const { volume, owner } = this;
     const origin = originOf(owner);
-    const wish = { volume, origin, expectedDigest: undefined, signal: this.#stop.signal };
+    const wish = { volume, origin, expectedDigest: undefined, signal: this.#assembly.signal };
     return this.#options.makeSnapshot(device, since, wish);
   }
 
   /** Begins an epoch; one on its way is given up. REPLICATE_BASE, REPLICATE_FENCED. */
   begin(cut: EpochCut): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.inTurn(async () => {
       await this.authority.admit(cut.authority);
       if (cut.epoch <= this.#layers.seen) {
         throw protocolBreach(`epoch ${cut.epoch} begins after ${this.#layers.seen}`);
@@ -274,49 +286,84 @@ export class Replica implements AsyncDisposable {
 
   /** Makes the epoch the state, if all of it is here: false otherwise. Settles when durable. */
   commit(commit: EpochCommit): Promise<boolean> {
-    return this.#inTurn(async () => {
-      const attempt = this.#attemptOf(commit.epoch);
-      // Once more, after an answer that was lost.
-      if (attempt === undefined) return commit.epoch <= this.epoch;
-      if (attempt.failure !== undefined) throw attempt.failure;
-      if (!attempt.isComplete(commit)) return false;
-      const pieces = attempt.pieces();
-      const { journal } = this.#layers.top;
-      journal.append(record.RECORD_COMMIT, [encodeEpochCommit(commit)]);
-      await journal.durable();
-      this.#layers.apply(commit, pieces, attempt.cut);
-      this.#attempt = undefined;
-      const { tally } = attempt;
-      const { epoch } = commit;
-      this.#options.onEpoch?.({ event: 'committed', epoch, tally, changed: pieces });
-      this.#afterCommit();
-      return true;
+    return this.inTurn(async () => {
+      const isWhole = this.isWhole(commit);
+      if (isWhole === 'whole') await this.settle(commit);
+      if (isWhole === 'whole') this.proceed();
+      return isWhole !== 'missing';
     });
   }
 
-  /** The present epoch as a snapshot; the newest one if nothing came since. */
-  async assemble(): Promise<Snapshot> {
-    // A failure is told to whoever asked for that one.
-    while (this.#assembling !== undefined) await this.#assembling.catch(() => undefined);
-    const begun = await this.#inTurn(async () => {
-      // An epoch on its way lies in the journal that would be closed: it ends first.
-      if (this.#attempt === undefined) return await this.#beginAssembly();
-      this.#wish ??= Promise.withResolvers();
-      return { done: this.#wish.promise };
-    });
-    return await begun.done;
+  /** In turn: whether all of an epoch is here; `before`: it is the state already. */
+  isWhole(commit: EpochCommit): 'missing' | 'whole' | 'before' {
+    const attempt = this.#attemptOf(commit.epoch);
+    // Once more, after an answer that was lost.
+    if (attempt === undefined) return commit.epoch <= this.epoch ? 'before' : 'missing';
+    if (attempt.failure !== undefined) throw attempt.failure;
+    if (!attempt.isComplete(commit)) return 'missing';
+    attempt.pieces(); // What cannot be the state is found here.
+    return 'whole';
+  }
+
+  /** In turn: an epoch that is whole is the state once its group is decided. Settles when durable. */
+  async ready(commit: EpochCommit, group: EpochGroup): Promise<void> {
+    const { journal } = this.#layers.top;
+    journal.append(record.RECORD_READY, [encodeReady({ group, commit })]);
+    await journal.durable();
+  }
+
+  /** In turn: an epoch that is whole becomes the state. Settles when durable. */
+  async settle(commit: EpochCommit, group?: EpochGroup): Promise<void> {
+    const attempt = this.#attemptOf(commit.epoch)!;
+    const { journal } = this.#layers.top;
+    journal.append(record.RECORD_COMMIT, [encodeEpochCommit(commit)]);
+    await journal.durable();
+    const pieces = attempt.pieces();
+    this.#layers.apply({ commit, cut: attempt.cut, group }, pieces);
+    this.#attempt = undefined;
+    const { tally } = attempt;
+    this.#options.onEpoch?.({ event: 'committed', epoch: commit.epoch, tally, changed: pieces });
+  }
+
+  /** In turn, once an epoch has become the state, or was given up. */
+  proceed(): void {
+    this.#assembly.proceed();
+  }
+
+  /** Nobody knows what became of an epoch before it is opened again. */
+  fail(error: ReplicateError): void {
+    this.#failure ??= error;
+  }
+
+  /** The present epoch as a snapshot, with those of its group at the same one. */
+  assemble(): Promise<Snapshot> {
+    return this.#assembly.snapshot();
+  }
+
+  /** Those that the present epoch was committed with, as far as they still are at it. */
+  async companions(): Promise<readonly Replica[]> {
+    const { group, epoch } = this.#layers.known;
+    const names = group?.members.filter((name) => name !== this.volume) ?? [];
+    if (names.length === 0) return [];
+    const others = (await this.#options.others?.(names)) ?? [];
+    return others.filter((one) => one.epoch === epoch && one.group?.name === group?.name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
-    this.#stop.abort(closed(this.volume));
+    this.#assembly.stop();
     await this.#turn.catch(() => undefined);
-    await this.#assembling?.catch(() => undefined);
+    await this.#assembly.settled();
+    await this.#turn.catch(() => undefined);
     await this.#close();
   }
 
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
+  /** Changes of the state, one after the other. What has failed for good is told to all. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(() => {
+      if (this.#failure !== undefined) throw this.#failure;
+      return work();
+    });
     this.#turn = mine.catch(() => undefined); // Told to whoever asked for it.
     return mine;
   }
@@ -339,57 +386,9 @@ export class Replica implements AsyncDisposable {
     }
   }
 
-  #afterCommit(): void {
-    const wish = this.#wish;
-    this.#wish = undefined;
-    if (wish !== undefined) this.assemble().then(wish.resolve, wish.reject);
-    // Tried again after the next commit; who asks for a snapshot is told why there is none.
-    else if (this.#isDue()) this.assemble().catch(() => undefined);
-  }
-
-  #isDue(): boolean {
-    if (this.#assembling !== undefined) return false;
-    const { journalBytesDue = JOURNAL_BYTES_DUE } = this.#options;
-    const { journal, pieces } = this.#layers.top;
-    return journal.sizeBytes >= journalBytesDue || pieces.length >= JOURNAL_PIECES_DUE;
-  }
-
-  /** In turn, and while no epoch is on its way: what comes next goes to a new journal. */
-  async #beginAssembly(): Promise<{ readonly done: Promise<Snapshot> }> {
-    const { snapshot, isAtSnapshot } = this.#layers;
-    if (this.#assembling !== undefined)
-      return { done: this.#assembling.then(() => this.assemble()) };
-    if (isAtSnapshot) return { done: Promise.resolve(snapshot!) };
-    const frozen = await this.#layers.freeze();
-    const done = this.#assemble(frozen).finally(() => {
-      this.#assembling = undefined;
-    });
-    done.catch(() => undefined); // Told to whoever waits for it.
-    this.#assembling = done;
-    return { done };
-  }
-
-  async #assemble(frozen: Frozen): Promise<Snapshot> {
-    const { volume, owner } = this;
-    const parent = this.#layers.snapshot;
-    using view = this.#layers.view(frozen.layers);
-    // What a resize added or took away is no change that an epoch has told.
-    const isSameSize = parent?.sizeBytes === view.device.sizeBytes;
-    const since = isSameSize ? { parent, changed: piecesOf(frozen.layers) } : undefined;
-    const { digest, epoch } = frozen.known;
-    const expectedDigest = digest && toHex(digest);
-    const wish = { volume, origin: originOf(owner), expectedDigest, signal: this.#stop.signal };
-    const making = this.#options.makeSnapshot(view.device, since, wish);
-    const snapshot = await making.catch((error: unknown) => {
-      throw hasCode(error, 'STORE_DIGEST') ? notTheAgents(volume, epoch, error) : error;
-    });
-    await this.#inTurn(() => this.#layers.settle(snapshot, frozen));
-    return snapshot;
-  }
-
   async #close(): Promise<void> {
     this.#isClosed = true;
-    this.#wish?.reject(closed(this.volume));
+    this.#failure ??= closed(this.volume);
     try {
       await this.#layers[Symbol.asyncDispose]();
     } finally {

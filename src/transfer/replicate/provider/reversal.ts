@@ -27,7 +27,7 @@ export class Reversal implements AsyncDisposable {
   static async begin(env: Env, replica: Replica): Promise<Reversal> {
     const { promotion } = replica.authority.state;
     // One that was interrupted is finished first.
-    if (promotion?.snapshot === null) await replica.promote(promotion);
+    if (promotion?.snapshot === null) await replica.stand();
     const promoted = await openPromoted(env, replica.place).catch((error: unknown) => {
       throw inUse(replica.volume, error);
     });

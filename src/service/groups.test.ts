@@ -1,0 +1,156 @@
+/** Goal: volumes of a group are committed, stored and promoted together, at one epoch. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { equalBytes, fromHex, toHex } from '../core/index.ts';
+import { type Device, memory } from '../device/index.ts';
+import { type Agent, type EpochSource, keepReplica } from '../transfer/replicate/index.ts';
+import { decodeReady, encodeReady } from '../transfer/replicate/provider/group-record.ts';
+import { KIB, noise, Place } from './provider.suite.ts';
+
+const SIZE = 128 * KIB;
+const NAMES = ['data', 'log'] as const;
+const forced = { isForced: true, isAgentDead: true };
+
+/** Changing this line changes what journals hold that are there already. */
+const READY =
+  '210000007b226e616d65223a226462222c226d656d62657273223a5b2261222c2262225d7d' +
+  `07092002${'ab'.repeat(32)}00`;
+
+test('the record "ready" keeps its bytes', () => {
+  const digest = new Uint8Array(32).fill(0xab);
+  const commit = { volume: 7, epoch: 9, messageCount: 32, recordCount: 2, digest };
+  const ready = { group: { name: 'db', members: ['a', 'b'] }, commit };
+  assert.equal(toHex(encodeReady(ready)), READY);
+  assert.deepEqual(decodeReady(fromHex(READY, READY.length / 2)!), ready);
+});
+
+/** A source that is what a test makes of it. */
+function sourceOf(bytes: Uint8Array): EpochSource & { device: Device } {
+  return {
+    sizeBytes: SIZE,
+    device: memory('source', SIZE),
+    async cut() {
+      await this.device.write(bytes, 0, 0);
+      return {
+        ...{ device: this.device, changed: 'compare', wallMs: 0 },
+        acknowledged: async () => undefined,
+        [Symbol.asyncDispose]: async () => undefined,
+      };
+    },
+  };
+}
+
+/** One epoch of both volumes, and a snapshot of it. */
+async function sendGroup(place: Place, seed: number) {
+  const [data, log] = NAMES.map((name, at) => ({ name, source: sourceOf(noise(SIZE, seed + at)) }));
+  const group = { name: 'db', others: [log!] };
+  const connect = () => place.connect('web');
+  return await keepReplica(place.env, { ...data!, group, connect, mayPass: () => false });
+}
+
+async function contentOf(place: Place, name: string): Promise<Uint8Array> {
+  const replica = (await place.server.provider('').known(name))!;
+  return await replica.read(0, SIZE);
+}
+
+function openBoth(agent: Agent) {
+  const group = { name: 'db', members: [...NAMES] };
+  return Promise.all(NAMES.map((name) => agent.open(name, SIZE, { group })));
+}
+
+test('an epoch of a group is there for all of its volumes, and so are its snapshots', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  for (const seed of [1, 5]) {
+    const { held } = await sendGroup(place, seed);
+    const provider = place.server.provider('');
+    for (const [at, name] of NAMES.entries()) {
+      const replica = (await provider.known(name))!;
+      assert.equal(replica.epoch, held.epoch);
+      assert.ok(equalBytes(await contentOf(place, name), noise(SIZE, seed + at)));
+      await replica.assemble();
+      const [newest] = provider.repository.snapshots(name).slice(-1);
+      assert.deepEqual(newest!.tags, [`db@${held.epoch}`]);
+    }
+    const groups = (await provider.list()).map(({ group }) => group);
+    assert.deepEqual(groups, ['db', 'db']);
+  }
+});
+
+test('what has come whole for one volume does not count before the others have', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  const { held } = await sendGroup(place, 1);
+  {
+    await using agent = await place.connect('web');
+    const [data] = await openBoth(agent);
+    const { device } = sourceOf(new Uint8Array(0));
+    await device.write(noise(SIZE, 9), 0, 0);
+    const sent = data!.send({ device, changed: 'compare', wallMs: 0 });
+    // All of it has been acknowledged but the commit itself, which waits for the other volume.
+    const begun = new Promise<void>((resolve) => {
+      const look = () => (agent.session.backlogBytes === 0 ? resolve() : setImmediate(look));
+      setImmediate(look);
+    });
+    await Promise.race([begun, sent]);
+    assert.ok(equalBytes(await contentOf(place, 'data'), noise(SIZE, 1)));
+    agent.session.end();
+    await assert.rejects(sent, { code: 'REPLICATE_CLOSED' });
+  }
+  const replica = await place.server.provider('').known('data');
+  assert.equal(replica!.epoch, held.epoch);
+  const { held: next } = await sendGroup(place, 20);
+  assert.ok(next.epoch > held.epoch);
+  assert.ok(equalBytes(await contentOf(place, 'data'), noise(SIZE, 20)));
+});
+
+test('one of a group is promoted with the others, at their epoch, also after a restart', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  const { held } = await sendGroup(place, 1);
+  await place.server[Symbol.asyncDispose]();
+  await place.start();
+  const provider = place.server.provider('');
+  const promoted = await provider.promote('log', forced);
+  assert.equal(promoted.volume, 'log');
+  assert.deepEqual(promoted.missing, []);
+  const [other] = promoted.others!;
+  assert.deepEqual([other!.volume, other!.authority], ['data', promoted.authority]);
+  assert.deepEqual([other!.loss.epoch, promoted.loss.epoch], [held.epoch, held.epoch]);
+  await assert.rejects(sendGroup(place, 5), { remoteCode: 'REPLICATE_FENCED' });
+});
+
+test('a volume that left its group goes on alone, and is not promoted with it', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  await sendGroup(place, 1);
+  const { epoch } = (
+    await keepReplica(place.env, {
+      ...{ name: 'log', source: sourceOf(noise(SIZE, 3)), mayPass: () => false },
+      connect: () => place.connect('web'),
+    })
+  ).held;
+  const provider = place.server.provider('');
+  assert.equal((await provider.known('log'))!.epoch, epoch);
+  const promoted = await provider.promote('data', forced);
+  assert.deepEqual([promoted.others, promoted.missing], [[], ['log']]);
+  assert.equal((await provider.known('log'))!.authority.state.promotion, undefined);
+});
+
+test('a group that its volume is not in, or whose name is no word, is refused', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  for (const group of [
+    { name: 'db', members: ['others'] },
+    { name: 'd b', members: ['data'] },
+    { name: 'db', members: Array.from({ length: 33 }, () => 'data') },
+  ]) {
+    await using agent = await place.connect('web');
+    await assert.rejects(agent.open('data', SIZE, { group }), /REPLICATE_PROTOCOL|no word|group/);
+  }
+});

@@ -1,0 +1,80 @@
+/** The decision of a group: which of its epochs was committed last, in one durable file. */
+import {
+  type Env,
+  Gate,
+  readStateFile,
+  replaceStateFile,
+  sha256,
+  toHex,
+} from '../../../core/index.ts';
+import { ReplicateError } from '../errors.ts';
+
+/** Two agents may call their groups alike. */
+export type Decision = {
+  readonly owner: string;
+  readonly group: string;
+  readonly epoch: number;
+};
+
+const FOLDER = 'groups';
+const BYTES_MAX = 4 * 1024;
+
+export class Decisions {
+  readonly #env: Env;
+  readonly #directory: string;
+  /** What is written once more must not pass by what is decided meanwhile. */
+  readonly #turn = new Gate({ limit: 1 });
+
+  /** `directory`: of the provider; exists. */
+  constructor(env: Env, directory: string) {
+    this.#env = env;
+    this.#directory = directory;
+  }
+
+  /**
+   * From here on the epoch is the state of every member whose journal calls it ready. Numbers of
+   * epochs are never used twice, so that the last one says it all: each member makes its commit
+   * durable before another one of the group is decided.
+   */
+  decide(decision: Decision): Promise<void> {
+    return this.#turn.run(() => this.#write(decision));
+  }
+
+  /** Whether that epoch is the last one that was decided. */
+  isDecided(decision: Decision): Promise<boolean> {
+    return this.#turn.run(async () => {
+      if ((await read(this.#env, this.#pathOf(decision))) !== decision.epoch) return false;
+      // Once more: what an earlier life could not make durable can be read, and lost later.
+      await this.#write(decision);
+      return true;
+    });
+  }
+
+  async #write(decision: Decision): Promise<void> {
+    const { files } = this.#env;
+    await files.makeDirectory(`${this.#directory}/${FOLDER}`);
+    await files.syncDirectory(this.#directory);
+    const text = `${JSON.stringify({ version: 1, ...decision })}\n`;
+    await replaceStateFile(this.#env, this.#pathOf(decision), new TextEncoder().encode(text));
+  }
+
+  #pathOf({ owner, group }: Decision): string {
+    const key = new TextEncoder().encode(`${owner}/${group}`);
+    return `${this.#directory}/${FOLDER}/${toHex(sha256(key)).slice(0, 32)}.json`;
+  }
+}
+
+async function read(env: Env, path: string): Promise<number | undefined> {
+  const bytes = await readStateFile(env, path, BYTES_MAX);
+  if (bytes === undefined) return undefined;
+  try {
+    const { version, epoch } = JSON.parse(new TextDecoder().decode(bytes));
+    if (version !== 1 || !Number.isSafeInteger(epoch)) throw new TypeError('no number');
+    return epoch;
+  } catch (cause) {
+    throw new ReplicateError('REPLICATE_STATE', `${path} cannot be read`, {
+      hint: 'Put it back; without it nobody knows whether the last epoch of the group counts.',
+      cause,
+    });
+  }
+}
