@@ -25,7 +25,10 @@ export async function exportPromoted(
   const { env, output } = context;
   const { readOnly, listen, to, threads, directIo, group } = values;
   if (to.length > 0 || threads > 1 || directIo || group !== undefined) {
-    throw usageError('a promoted volume takes no --to, --group, --threads or --direct-io', 'ferry export');
+    throw usageError(
+      'a promoted volume takes no --to, --group, --threads or --direct-io',
+      'ferry export',
+    );
   }
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   await using repository = await repositoryOf(context);
