@@ -1,28 +1,14 @@
 /** Goal: volumes of a group are committed, stored and promoted together, at one epoch. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { equalBytes, fromHex, toHex } from '../core/index.ts';
+import { equalBytes } from '../core/index.ts';
 import { type Device, memory } from '../device/index.ts';
 import { type Agent, type EpochSource, keepReplica } from '../transfer/replicate/index.ts';
-import { decodeReady, encodeReady } from '../transfer/replicate/provider/group-record.ts';
 import { KIB, noise, Place } from './provider.suite.ts';
 
 const SIZE = 128 * KIB;
 const NAMES = ['data', 'log'] as const;
 const forced = { isForced: true, isAgentDead: true };
-
-/** Changing this line changes what journals hold that are there already. */
-const READY =
-  '210000007b226e616d65223a226462222c226d656d62657273223a5b2261222c2262225d7d' +
-  `07092002${'ab'.repeat(32)}00`;
-
-test('the record "ready" keeps its bytes', () => {
-  const digest = new Uint8Array(32).fill(0xab);
-  const commit = { volume: 7, epoch: 9, messageCount: 32, recordCount: 2, digest };
-  const ready = { group: { name: 'db', members: ['a', 'b'] }, commit };
-  assert.equal(toHex(encodeReady(ready)), READY);
-  assert.deepEqual(decodeReady(fromHex(READY, READY.length / 2)!), ready);
-});
 
 /** A source that is what a test makes of it. */
 function sourceOf(bytes: Uint8Array): EpochSource & { device: Device } {
