@@ -1,4 +1,4 @@
-/** An epoch of a group becomes the state of all its members, or of none, whenever the disk fails. */
+/** An epoch of a group becomes the state of all its members, or of none, whatever fails. */
 import { messageOf } from '../../../core/index.ts';
 import type { EpochCommit } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';

@@ -115,7 +115,7 @@ export class Provider implements AsyncDisposable {
     return this.#options.repository;
   }
 
-  /** Makes an epoch the state, or one of each member of a group; false while something is missing. */
+  /** Makes an epoch the state, or one of each of a group; false while something is missing. */
   commit(all: readonly Committing[], group: EpochGroup | undefined): Promise<boolean> {
     const { replica, commit } = all[0]!;
     if (group === undefined) return replica.commit(commit);

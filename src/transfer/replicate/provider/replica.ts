@@ -305,7 +305,7 @@ export class Replica implements AsyncDisposable {
     return 'whole';
   }
 
-  /** In turn: an epoch that is whole is the state once its group is decided. Settles when durable. */
+  /** In turn: an epoch that is whole is the state once its group is decided. */
   async ready(commit: EpochCommit, group: EpochGroup): Promise<void> {
     const { journal } = this.#layers.top;
     journal.append(record.RECORD_READY, [encodeReady({ group, commit })]);
