@@ -187,7 +187,7 @@ async function writer(
   const uri = `nbd+unix:///v?socket=${socket}`;
   const { clat_ns } = await fioWrites({ fio, folder, uri, timeoutMs: (seconds + 60) * 1000 }, [
     ...['--iodepth=4', `--size=${VOLUME_BYTES}`, `--rate=${RATE_BYTES}`, '--refill_buffers'],
-    ...['--time_based', `--runtime=${seconds}`],
+    ...['--randrepeat=0', '--time_based', `--runtime=${seconds}`],
   ]);
   const { percentile, max } = clat_ns;
   return {

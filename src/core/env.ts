@@ -27,7 +27,7 @@ export interface Clock {
   bootMs(): number;
   /** Milliseconds since 1970 as the host believes; for people only, no safety rests on it. */
   wallMs(): number;
-  /** Runs `run` once after `delayMs`. */
+  /** Runs `run` once after `delayMs`; 0: once whatever has come meanwhile had its turn. */
   after(delayMs: number, run: () => void, options?: TimerOptions): Timer;
 }
 

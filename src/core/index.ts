@@ -19,4 +19,5 @@ export * from './shared-run.ts';
 export * from './sibling-module.ts';
 export * from './size.ts';
 export * from './state-file.ts';
+export * from './turns.ts';
 export * from './uri.ts';

@@ -1,6 +1,6 @@
 /** The host's clocks and timers. */
 import { uptime } from 'node:os';
-import type { Clock } from '../env.ts';
+import type { Clock, Timer } from '../env.ts';
 import { TIMER_DELAY_MAX_MS } from '../limits.ts';
 
 export function nodeClock(): Clock {
@@ -10,6 +10,7 @@ export function nodeClock(): Clock {
     bootMs: () => 1000 * uptime(),
     wallMs: () => Date.now(),
     after(delayMs, run, { keepsProcess = false } = {}) {
+      if (delayMs <= 0) return afterTurn(run);
       let timer: NodeJS.Timeout;
       let leftMs = delayMs;
       function arm(): void {
@@ -22,4 +23,10 @@ export function nodeClock(): Clock {
       return { cancel: () => clearTimeout(timer) };
     },
   };
+}
+
+/** A timer would wait for a millisecond at least. A turn is too short to keep a process by itself. */
+function afterTurn(run: () => void): Timer {
+  const turn = setImmediate(run);
+  return { cancel: () => clearImmediate(turn) };
 }

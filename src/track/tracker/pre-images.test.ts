@@ -93,6 +93,27 @@ for (const [name, isSlow, bytesMax] of [
   });
 }
 
+test('where none serves for a patch few are kept, until some do again', async () => {
+  const base = memory('disk', SIZE);
+  await using here = await place(base, 1 << 24);
+  const { device, images } = here;
+  const keptOf = async () => {
+    const { mark, release } = cutOf(device);
+    images.hold('provider', mark);
+    for (let block = 0; block < BLOCKS - 1; block++) {
+      await device.write(new Uint8Array(BLOCK_BYTES).fill(7), block * BLOCK_BYTES, 0);
+    }
+    await release();
+    return images.keptBytes / BLOCK_BYTES;
+  };
+  assert.equal(await keptOf(), BLOCKS - 1);
+  for (let at = 0; at < 2_000; at++) images.judge(false);
+  const few = await keptOf();
+  assert.ok(few > 0 && few < BLOCKS / 4, `${few} of ${BLOCKS}`);
+  for (let at = 0; at < 2_000; at++) images.judge(true);
+  assert.equal(await keptOf(), BLOCKS - 1);
+});
+
 test('a write that is under way at a cut belongs to what was before it', async () => {
   const base = memory('disk', SIZE);
   const gate = Promise.withResolvers<void>();

@@ -25,6 +25,13 @@ type Layer = {
 
 const NOT_KEPT = -1;
 
+/** Where fewer of those that were looked at served for a patch, reading them costs more. */
+const USE_SHARE_MIN = 1 / 32;
+/** So many are looked at before that is believed; the past then counts half. */
+const JUDGED_MIN = 512;
+/** While they do not serve, those of one block in so many are kept: times change. */
+const PROBE_BLOCKS = 16;
+
 /** Memory is taken in steps, and not given back: a busy volume needs it again at once. */
 const SLAB_BLOCKS = 256;
 
@@ -41,6 +48,10 @@ export class PreImages {
   readonly #keeping = new Set<Flight>();
   /** Written since the last cut, blocks that were written twice counted twice. */
   writtenBytes = 0;
+  #judged = 0;
+  #useful = 0;
+  #isOfUse = true;
+  #scratch = new Uint8Array(BLOCK_BYTES);
   /** Told of each write; must be quick. */
   onWritten: ((writtenBytes: number) => void) | undefined;
 
@@ -95,11 +106,22 @@ export class PreImages {
     return undefined;
   }
 
-  /** What was there at the cut of that mark; undefined if that is not known. A copy. */
+  /** Whether one that was asked for made a patch possible. */
+  judge(wasOfUse: boolean): void {
+    this.#judged += 1;
+    if (wasOfUse) this.#useful += 1;
+    if (this.#judged < JUDGED_MIN) return;
+    this.#isOfUse = this.#useful >= this.#judged * USE_SHARE_MIN;
+    this.#judged /= 2;
+    this.#useful /= 2;
+  }
+
+  /** What was there at the cut of that mark; undefined if unknown. Valid until the next call. */
   old({ offsetBytes, lengthBytes }: Extent, mark: string): Uint8Array | undefined {
     const start = this.#layers.findIndex((layer) => layer.mark === mark);
     if (start < 0) return undefined;
-    const bytes = new Uint8Array(lengthBytes);
+    if (this.#scratch.byteLength < lengthBytes) this.#scratch = new Uint8Array(lengthBytes);
+    const bytes = this.#scratch.subarray(0, lengthBytes);
     const endBytes = offsetBytes + lengthBytes;
     for (let at = offsetBytes; at < endBytes; ) {
       const block = Math.floor(at / BLOCK_BYTES);
@@ -132,7 +154,7 @@ export class PreImages {
         layer.isOverfull = true;
         return undefined;
       }
-      const slot = this.#takeSlot();
+      const slot = this.#isOfUse || isProbe(block) ? this.#takeSlot() : undefined;
       if (slot === undefined) {
         layer.slots.set(block, NOT_KEPT);
         continue;
@@ -180,6 +202,11 @@ export class PreImages {
       for (const slot of slots.values()) if (slot !== NOT_KEPT) this.#free.push(slot);
     }
   }
+}
+
+/** Spread over all of the volume (Fibonacci hashing). */
+function isProbe(block: number): boolean {
+  return Math.imul(block, 0x9e3779b1) >>> 0 < 2 ** 32 / PROBE_BLOCKS;
 }
 
 /** Whether it was read; a failure is the writer's to meet, not ours. */

@@ -36,8 +36,15 @@ export const EARLY_MESSAGES_MAX = 1_024;
 /** What an agent reads, hashes and sends as one message. */
 export const WINDOW_BYTES = FRAME_RAW_MAX;
 
-/** Windows that are read, offered or sent at the same time: 32 MiB, 5 Gbit/s at 50 ms. */
-export const WINDOWS_IN_FLIGHT = 32;
+/** Windows that are read, offered or sent at the same time: 16 MiB, 2.5 Gbit/s at 50 ms. */
+export const WINDOWS_IN_FLIGHT = 16;
+
+/** So long an epoch is worked on before those who write have their turn. */
+export const SLICE_MS = 0.3;
+
+/** Up to so much of an epoch travels in smaller windows, which keep writers waiting for less. */
+export const SMALL_EPOCH_BYTES = 64 * MIB;
+export const SMALL_WINDOW_BYTES = 256 * KIB;
 
 /** Below this an epoch's data travels at once: a round trip costs more than the bytes. */
 export const OFFER_FROM_BYTES = 4 * MIB;

@@ -7,6 +7,7 @@ import {
   mapOrdered,
   SHA256_BYTES,
   sha256,
+  type Turns,
 } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import {
@@ -22,12 +23,19 @@ import {
   PRIORITY_DIRTY,
   type Reference,
 } from '../../../wire/index.ts';
-import { frameOf } from '../frames.ts';
-import { OFFER_BYTES, OFFER_FROM_BYTES, WINDOWS_IN_FLIGHT } from '../limits.ts';
+import { lendFrame } from '../frames.ts';
+import {
+  OFFER_BYTES,
+  OFFER_FROM_BYTES,
+  SMALL_EPOCH_BYTES,
+  SMALL_WINDOW_BYTES,
+  WINDOW_BYTES,
+  WINDOWS_IN_FLIGHT,
+} from '../limits.ts';
+import { memory } from '../memory.ts';
 import { referenceOf } from '../references.ts';
 import { DigestBuilder } from './digest-builder.ts';
 import type { RemoteVolume } from './remote-volume.ts';
-import { WindowMemory } from './window-memory.ts';
 import { bytesOf, changedWindows, comparedWindows, type Window } from './windows.ts';
 
 export type EpochRequest = {
@@ -40,10 +48,17 @@ export type EpochRequest = {
   readonly wallMs: number;
   /** Names the cut, for the time when the agent has forgotten it. */
   readonly mark?: string | undefined;
-  /** What the provider has of a range, where that is known: a patch may then do. */
+  /**
+   * What the provider has of a range, where that is known: a patch may then do. Valid until the next
+   * call.
+   */
   readonly oldBytes?:
     | ((offsetBytes: number, lengthBytes: number) => Uint8Array | undefined)
     | undefined;
+  /** Told of each of them that a patch was tried against. */
+  readonly onOldBytes?: ((wasOfUse: boolean) => void) | undefined;
+  /** Others are served by this thread meanwhile. */
+  readonly turns?: Turns | undefined;
   readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
 };
 
@@ -77,9 +92,11 @@ export async function sendContent(
   signal: AbortSignal,
 ): Promise<EpochReport> {
   const { changed, device } = request;
-  const sender = new EpochSender(volume, epoch, request);
   const isComparison = changed === 'compare';
-  const windows = isComparison ? comparedWindows(device) : changedWindows(changed);
+  const isSmall = !isComparison && (request.changedBytes ?? Infinity) <= SMALL_EPOCH_BYTES;
+  const windowBytes = isSmall ? SMALL_WINDOW_BYTES : WINDOW_BYTES;
+  const sender = new EpochSender(volume, epoch, request);
+  const windows = isComparison ? comparedWindows(device) : changedWindows(changed, windowBytes);
   const digest = new DigestBuilder(device.sizeBytes);
   let doneBytes = 0;
   const each = mapOrdered(windows, WINDOWS_IN_FLIGHT, (window) => {
@@ -114,7 +131,6 @@ class EpochSender {
   readonly #isOffered: (piece: Piece) => boolean;
   /** What a person may still wait for goes before what was never there. */
   readonly #priority: number;
-  readonly #memory = new WindowMemory();
 
   constructor(volume: RemoteVolume, epoch: number, request: EpochRequest) {
     this.#volume = volume;
@@ -130,12 +146,13 @@ class EpochSender {
 
   async send(window: Window): Promise<Sent> {
     const theirs = this.#isComparison ? await this.#theirs(window) : undefined;
-    const bytes = window.isEmpty ? undefined : this.#memory.take(bytesOf(window));
+    if (window.isEmpty) return await this.#sendRead(window, undefined, theirs);
+    const bytes = memory.take(bytesOf(window));
     try {
-      if (bytes !== undefined) await this.#read(window, bytes);
+      await this.#read(window, bytes);
       return await this.#sendRead(window, bytes, theirs);
     } finally {
-      if (bytes !== undefined) this.#memory.give(bytes);
+      memory.giveBack(bytes);
     }
   }
 
@@ -150,6 +167,7 @@ class EpochSender {
     const hashes: (Uint8Array | undefined)[] = [];
     let at = 0;
     for (const [index, extent] of extents.entries()) {
+      await this.#request.turns?.next();
       const bytes = all?.subarray(at, at + extent.lengthBytes);
       at += extent.lengthBytes;
       const hash = bytes === undefined || isZero(bytes) ? undefined : sha256(bytes);
@@ -173,6 +191,7 @@ class EpochSender {
     const { device } = this.#request;
     let at = 0;
     for (const { offsetBytes, lengthBytes } of new ExtentSet(extents)) {
+      await this.#request.turns?.next();
       await device.read(bytes.subarray(at, at + lengthBytes), offsetBytes);
       at += lengthBytes;
     }
@@ -201,6 +220,7 @@ class EpochSender {
     const inputs: FrameInput[] = [];
     const entries: Entry[] = zeroes.map((extent) => entryOf(KIND_ZERO, extent, undefined));
     for (const piece of pieces) {
+      await this.#request.turns?.next();
       const patch = this.#patch(piece);
       inputs.push(patch ?? { kind: 'plain', bytes: piece.bytes });
       entries.push(entryOf(patch === undefined ? KIND_DATA : KIND_PATCH, piece, piece.hash));
@@ -208,23 +228,33 @@ class EpochSender {
     }
     for (const { lengthBytes } of zeroes) this.counts.zeroBytes += lengthBytes;
     const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
-    const parts = encodeBlockData({ ...head, entries, frame: frameOf(inputs) });
-    await this.#post(BLOCK_DATA, parts, entries.length);
+    await this.#request.turns?.next();
+    const frame = lendFrame(inputs);
+    const parts = encodeBlockData({ ...head, entries, frame: frame.bytes });
+    await this.#post(BLOCK_DATA, parts, entries.length, frame.giveBack);
   }
 
   #patch({ offsetBytes, lengthBytes, bytes }: Piece): FrameInput | undefined {
-    const old = this.#request.oldBytes?.(offsetBytes, lengthBytes);
-    if (old?.byteLength !== lengthBytes || !looksAlike(old, bytes)) return undefined;
-    const patch = encodePatch(bytes, [old]);
-    if (patch === undefined || patch.byteLength > lengthBytes * PATCH_SHARE_MAX) return undefined;
+    const { oldBytes, onOldBytes } = this.#request;
+    const old = oldBytes?.(offsetBytes, lengthBytes);
+    if (old?.byteLength !== lengthBytes) return undefined;
+    const patch = looksAlike(old, bytes) ? encodePatch(bytes, [old]) : undefined;
+    const isOfUse = patch !== undefined && patch.byteLength <= lengthBytes * PATCH_SHARE_MAX;
+    onOldBytes?.(isOfUse);
+    if (!isOfUse) return undefined;
     return { kind: 'patch', rawBytes: lengthBytes, patch, parents: [referenceOf(old)] };
   }
 
-  async #post(type: number, parts: readonly Uint8Array[], recordCount: number): Promise<void> {
+  async #post(
+    type: number,
+    parts: readonly Uint8Array[],
+    recordCount: number,
+    onAcknowledged = () => {},
+  ): Promise<void> {
     this.counts.messageCount += 1;
     this.counts.recordCount += recordCount;
     this.counts.sentBytes += parts.reduce((sum, part) => sum + part.byteLength, 0);
-    await this.#volume.agent.send({ type, parts, priority: this.#priority });
+    await this.#volume.agent.send({ type, parts, priority: this.#priority, onAcknowledged });
   }
 }
 

@@ -1,5 +1,5 @@
 /** Epochs of a device that is tracked in this process: each one is a moment of it. */
-import type { Clock, Files } from '../../../core/index.ts';
+import { type Clock, type Files, Turns } from '../../../core/index.ts';
 import {
   type Cut,
   type DirtyMap,
@@ -11,6 +11,7 @@ import {
   toldUpTo,
 } from '../../../track/index.ts';
 import { bindingOf, consumerOf, type Held, sinceOf } from '../cursor.ts';
+import { SLICE_MS } from '../limits.ts';
 import type { CutEpoch, EpochSource } from './keep.ts';
 
 export type TrackedSourceOptions = {
@@ -33,6 +34,7 @@ export type TrackedSourceOptions = {
 export class TrackedSource implements EpochSource {
   readonly sizeBytes: number;
   readonly #options: TrackedSourceOptions;
+  readonly #turns: Turns;
   /** Of the epoch that is being sent. */
   #unsentBytes = 0;
   /** The cut that the provider has, and nothing was cut since. */
@@ -41,6 +43,7 @@ export class TrackedSource implements EpochSource {
   constructor(options: TrackedSourceOptions) {
     this.#options = options;
     this.sizeBytes = options.device.sizeBytes;
+    this.#turns = new Turns(options.clock, SLICE_MS);
   }
 
   /** Changed since the last cut, or cut and not yet given to the session. */
@@ -81,12 +84,13 @@ export class TrackedSource implements EpochSource {
     const changedBytes = map?.markedBytes ?? device.sizeBytes;
     this.#unsentBytes = changedBytes;
     return {
-      ...{ device: moment, wallMs, mark, changedBytes },
+      ...{ device: moment, wallMs, mark, changedBytes, turns: this.#turns },
       changed: map === undefined ? 'compare' : map.ranges(),
       ...(map !== undefined &&
         before !== undefined && {
           oldBytes: (offsetBytes, lengthBytes) =>
             preImages.old({ offsetBytes, lengthBytes }, before),
+          onOldBytes: (wasOfUse) => preImages.judge(wasOfUse),
         }),
       onProgress: ({ doneBytes }) => {
         this.#unsentBytes = changedBytes - doneBytes;

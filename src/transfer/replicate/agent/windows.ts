@@ -27,12 +27,12 @@ export async function* comparedWindows(device: Device): AsyncGenerator<Window> {
   }
 }
 
-export function* changedWindows(changed: Iterable<Extent>): Generator<Window> {
+export function* changedWindows(changed: Iterable<Extent>, windowBytes: number): Generator<Window> {
   let extents: Extent[] = [];
   let bytes = 0;
   for (const { offsetBytes, lengthBytes } of changed) {
     for (const extent of chunksOf(offsetBytes, offsetBytes + lengthBytes)) {
-      if (bytes + extent.lengthBytes > WINDOW_BYTES || extents.length === WINDOW_EXTENTS_MAX) {
+      if (bytes + extent.lengthBytes > windowBytes || extents.length === WINDOW_EXTENTS_MAX) {
         yield { extents, isEmpty: false };
         extents = [];
         bytes = 0;
