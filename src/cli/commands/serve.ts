@@ -48,7 +48,8 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const secured = await serveTlsOf(env.files, values, 'ferry serve');
   const node = await nodeOf(context);
   await using open = new AsyncDisposableStack();
-  const pool = open.use(codecPool(env, env.workers.parallelism));
+  // Snapshots are made beside what comes in, which is not to wait for them.
+  const pool = open.use(codecPool(env, Math.ceil(env.workers.parallelism / 2)));
   const tenants = await tenantsOf(context, values, pool, open);
   const counts = new Counts();
   const sinceMs = env.clock.monotonicMs();

@@ -5,7 +5,7 @@ import { type BlockData, type Entry, hasRecord } from '../../wire/index.ts';
 import { protocolBreach, ReplicateError } from './errors.ts';
 
 export type Plain = {
-  /** All of them, one behind the other. */
+  /** All of them, one behind the other; perhaps a view of the message. */
   readonly section: Uint8Array;
   /** Views of it: one for each entry with a record, in their order. */
   readonly records: readonly Uint8Array[];
@@ -18,7 +18,7 @@ export function plainOf(data: BlockData): Plain {
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return nothing;
   const frame = framed(data, entries.length);
-  const section = reading(() => plainSection(frame)).slice();
+  const section = reading(() => plainSection(frame));
   const records = frame.records.map(({ at, rawBytes }, index) => {
     const entry = entries[index]!;
     checkLength(entry, rawBytes);

@@ -55,14 +55,13 @@ export class Attempt {
   /** Takes a data message that is in the journal; its frame's records stand behind each other. */
   addData({ entries }: BlockData, journal: Journal, place: RecordPlace): void {
     let skipBytes = 0;
+    const section: Content = { kind: 'section', journal, place };
     for (const { kind, offsetBytes, lengthBytes } of entries) {
       if (kind === KIND_NOOP) continue;
-      const content: Content = kind === KIND_ZERO ? ZERO : { kind: 'section', journal, place };
+      const isZero = kind === KIND_ZERO;
       this.#add({
-        offsetBytes,
-        lengthBytes,
-        content,
-        skipBytes: kind === KIND_ZERO ? 0 : skipBytes,
+        ...{ offsetBytes, lengthBytes, content: isZero ? ZERO : section },
+        skipBytes: isZero ? 0 : skipBytes,
       });
       if (hasRecord(kind)) skipBytes += lengthBytes;
     }

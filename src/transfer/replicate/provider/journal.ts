@@ -13,6 +13,7 @@ import {
 } from '../../../core/index.ts';
 import { damagedJournal, ReplicateError } from '../errors.ts';
 import { JOURNAL_HEADER_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX } from '../limits.ts';
+import { memory } from '../memory.ts';
 import {
   decodeHeader,
   encodeHeader,
@@ -177,9 +178,10 @@ export class Journal implements AsyncDisposable {
       const group = this.#pending;
       if (group.length === 0) return;
       this.#pending = [];
-      for (const bytes of joined(group)) {
+      for (const { bytes, giveBack } of joined(group)) {
         await writeFully(this.#file, bytes, this.#writtenBytes);
         this.#writtenBytes += bytes.byteLength;
+        giveBack?.();
       }
       await this.#file.sync();
       this.durableBytes = this.#writtenBytes;
@@ -190,8 +192,10 @@ export class Journal implements AsyncDisposable {
   }
 }
 
+type Joined = { readonly bytes: Uint8Array; readonly giveBack?: () => void };
+
 /** Small records in one call; a large one is not copied. */
-function* joined(group: readonly Pending[]): Generator<Uint8Array> {
+function* joined(group: readonly Pending[]): Generator<Joined> {
   let small: Uint8Array[] = [];
   let smallBytes = 0;
   for (const part of group.flatMap(({ parts }) => parts)) {
@@ -200,12 +204,22 @@ function* joined(group: readonly Pending[]): Generator<Uint8Array> {
       smallBytes += part.byteLength;
       continue;
     }
-    if (smallBytes > 0) yield Buffer.concat(small, smallBytes);
+    if (smallBytes > 0) yield together(small, smallBytes);
     small = [];
     smallBytes = 0;
-    if (part.byteLength > 0) yield part;
+    if (part.byteLength > 0) yield { bytes: part };
   }
-  if (smallBytes > 0) yield Buffer.concat(small, smallBytes);
+  if (smallBytes > 0) yield together(small, smallBytes);
+}
+
+function together(parts: readonly Uint8Array[], lengthBytes: number): Joined {
+  const target = memory.take(lengthBytes);
+  let at = 0;
+  for (const part of parts) {
+    target.set(part, at);
+    at += part.byteLength;
+  }
+  return { bytes: target.subarray(0, lengthBytes), giveBack: () => memory.giveBack(target) };
 }
 
 async function openExisting(env: Env, path: string): Promise<OpenFile> {

@@ -36,7 +36,7 @@ export async function prove(data: BlockData, parentOf: ParentOf): Promise<Proven
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return { data, parts: encodeBlockData(data) };
   const frame = framed(data, entries.length);
-  const plain = reading(() => plainSection(frame)).slice();
+  const plain = reading(() => plainSection(frame));
   const records: Uint8Array[] = [];
   let hasPatches = false;
   for (const [index, record] of frame.records.entries()) {
@@ -94,7 +94,8 @@ export class SectionCache {
     const known = this.#sections.get(name);
     if (known !== undefined) return known;
     const { section } = plainOf(decodeBlockData(await journal.read(place)));
-    this.#sections.set(name, section, section.byteLength);
+    // A view keeps all of the record.
+    this.#sections.set(name, section, section.buffer.byteLength);
     return section;
   }
 }
