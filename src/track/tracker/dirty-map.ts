@@ -3,6 +3,7 @@ import { type Extent, ExtentSet } from '../../core/index.ts';
 import type { ChangedRange } from '../change-source.ts';
 import { BLOCK_BYTES, EMPTIES_MAX } from './limits.ts';
 import type { Shape } from './shape.ts';
+import { nextInWords } from './words.ts';
 
 /** Slots of a region: none of its blocks, all of them, or an index of a page of bits. */
 const CLEAN = -1;
@@ -309,15 +310,4 @@ function cutOut(set: ExtentSet, offsetBytes: number, lengthBytes: number): void 
 
 function addEmpty(set: ExtentSet, { offsetBytes, lengthBytes }: Extent): void {
   if (set.count < EMPTIES_MAX) set.add(offsetBytes, lengthBytes);
-}
-
-/** The first bit in [from, end) that is `wanted`, or `end`. */
-function nextInWords(words: Uint32Array, from: number, end: number, wanted: boolean): number {
-  const flip = wanted ? 0 : -1;
-  for (let word = from >>> 5; word << 5 < end; word++) {
-    let bits = words[word]! ^ flip;
-    if (word === from >>> 5) bits &= -1 << (from & 31);
-    if (bits !== 0) return Math.min(end, (word << 5) + 31 - Math.clz32(bits & -bits));
-  }
-  return end;
 }

@@ -9,7 +9,9 @@ import {
   decodeHot,
   decodePage,
   decodeRecords,
+  FILE_HEADER_BYTES,
   FILE_LOG,
+  FRAME_BYTES,
   RECORD_EMPTY,
   RECORD_END,
   RECORD_HOT,
@@ -18,6 +20,7 @@ import {
   RECORD_STILL,
   type Record,
 } from './record.ts';
+import type { LogEnd } from './record-log.ts';
 import { putMarks } from './set-file.ts';
 import type { Shape } from './shape.ts';
 import {
@@ -33,6 +36,8 @@ export type Loaded = {
   readonly active: DirtyMap;
   /** Why nothing that was known holds any more. */
   readonly lost: Lost | undefined;
+  /** Where the log can be gone on with, as it says what is known and nothing else. */
+  readonly end?: LogEnd | undefined;
 };
 
 export type LoadOptions = {
@@ -66,8 +71,9 @@ export async function load(env: Env, options: LoadOptions): Promise<Loaded> {
   const lost = verdict(replayed, options);
   if (lost !== undefined) return empty(lost, replayed.state);
   const { state, pages, hot } = replayed;
+  const end = hot.size === 0 ? replayed.end : undefined;
   for (const region of hot) pages.markRegion(region, true);
-  return { state, active: pages, lost: undefined };
+  return { state, active: pages, lost: undefined, end };
 }
 
 type Replayed = {
@@ -77,6 +83,8 @@ type Replayed = {
   readonly hot: ReadonlySet<number>;
   /** What the file looked like, if nothing was marked after that was noted. */
   readonly still: Identity | null | undefined;
+  /** Undefined if something torn follows. */
+  readonly end: LogEnd | undefined;
 };
 
 function replay(bytes: Uint8Array, { shape, budget }: LoadOptions): Replayed {
@@ -85,8 +93,16 @@ function replay(bytes: Uint8Array, { shape, budget }: LoadOptions): Replayed {
   // Of another size: only who follows is of interest, its pages are of another shape.
   const isOther = header.sizeBytes !== shape.sizeBytes || header.regionBytes !== shape.regionBytes;
   const replay = new Replay(shape, budget, isOther);
-  for (const record of decodeRecords(bytes, header.nonce)) replay.take(record);
-  return replay.result();
+  let recordCount = 0;
+  let sizeBytes = FILE_HEADER_BYTES;
+  for (const record of decodeRecords(bytes, header.nonce)) {
+    replay.take(record);
+    recordCount++;
+    sizeBytes += FRAME_BYTES + record.payload.byteLength;
+  }
+  const isTorn = sizeBytes < bytes.byteLength;
+  const end = isTorn ? undefined : { nonce: header.nonce, recordCount, sizeBytes };
+  return { ...replay.result(), end };
 }
 
 class Replay {
@@ -122,7 +138,7 @@ class Replay {
     else throw new FormatError(`a record of type ${type}`);
   }
 
-  result(): Replayed {
+  result(): Omit<Replayed, 'end'> {
     if (this.#state === undefined || !this.#isWhole) throw new FormatError('it is cut short');
     this.#putPages();
     return {
@@ -151,8 +167,9 @@ class Replay {
   }
 
   #putPages(): void {
+    const room = new Uint32Array(this.#shape.wordsPerRegion);
     for (const payload of this.#cleared.values()) {
-      const { region, marks } = decodePage(payload, this.#shape);
+      const { region, marks } = decodePage(payload, this.#shape, room);
       putMarks(this.#pages, region, marks);
     }
     this.#cleared.clear();

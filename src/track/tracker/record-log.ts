@@ -12,6 +12,13 @@ import {
   type Record,
 } from './record.ts';
 
+/** A file that was read to its end: its bytes, what is in it, and how long it is. */
+export type LogEnd = {
+  readonly nonce: Uint8Array;
+  readonly recordCount: number;
+  readonly sizeBytes: number;
+};
+
 export type NewFile = { readonly path: string } & Pick<FileHeader, 'kind' | 'shape'>;
 
 /** Records gathered before they are written: large files in few calls. */
@@ -32,6 +39,15 @@ export class RecordWriter {
   private constructor(file: OpenFile, nonceCrc: number) {
     this.#file = file;
     this.#nonceCrc = nonceCrc;
+  }
+
+  /** Goes on with a file behind what it holds. */
+  static async resume(env: Env, path: string, end: LogEnd): Promise<RecordWriter> {
+    const writer = new RecordWriter(await env.files.open(path, 'update'), crc32(end.nonce));
+    writer.#number = end.recordCount;
+    writer.#group = end.recordCount;
+    writer.sizeBytes = end.sizeBytes;
+    return writer;
   }
 
   static async create(env: Env, { path, kind, shape }: NewFile): Promise<RecordWriter> {
@@ -98,12 +114,16 @@ export class RecordLog {
   #writer: RecordWriter | undefined;
   #pending: Record[] = [];
   #rewriteAtBytes = 0;
+  /** Of a file that is there, until it is opened. */
+  #end: LogEnd | undefined;
   readonly #shared = new SharedRun(() => this.#attempt());
   #failure: TrackError | undefined;
 
-  /** The first commit makes the file. */
-  constructor(env: Env, where: NewFile, snapshot: () => Iterable<Record>) {
+  /** The first commit makes the file; with `end` it goes on with the one that is there. */
+  constructor(env: Env, where: NewFile, snapshot: () => Iterable<Record>, end?: LogEnd) {
     this.#env = env;
+    this.#end = end;
+    if (end !== undefined) this.#rewriteAtBytes = rewriteAt(end.sizeBytes);
     this.#where = where;
     this.#snapshot = snapshot;
   }
@@ -135,6 +155,10 @@ export class RecordLog {
   async #attempt(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     try {
+      if (this.#end !== undefined) {
+        this.#writer = await RecordWriter.resume(this.#env, this.#where.path, this.#end);
+        this.#end = undefined;
+      }
       if ((this.#writer?.sizeBytes ?? 0) >= this.#rewriteAtBytes) await this.#makeAnew();
       else {
         for (const record of this.#pending) this.#writer!.add(record);
@@ -156,9 +180,13 @@ export class RecordLog {
     const old = this.#writer;
     this.#writer = await writeWhole(this.#env, this.#where, [...this.#snapshot()]);
     await this.#env.files.syncDirectory(dirname(path));
-    this.#rewriteAtBytes = Math.max(LOG_BYTES_MIN, 2 * this.#writer.sizeBytes);
+    this.#rewriteAtBytes = rewriteAt(this.#writer.sizeBytes);
     await old?.close();
   }
+}
+
+function rewriteAt(sizeBytes: number): number {
+  return Math.max(LOG_BYTES_MIN, 2 * sizeBytes);
 }
 
 /** A durable file, with a mark at its end, once the directory is synced too; open for more. */

@@ -3,6 +3,7 @@ import { ByteReader, ByteWriter, crc32, FormatError } from '../../core/index.ts'
 import type { EmptyKind } from './dirty-map.ts';
 import { RECORD_BYTES_MAX } from './limits.ts';
 import type { Shape } from './shape.ts';
+import { nextInWords } from './words.ts';
 
 /*
  * docs/internals/tracking.md describes these bytes. A file is a header and records:
@@ -20,7 +21,7 @@ const VERSION = 1;
 export const FILE_NONCE_BYTES = 8;
 export const FILE_HEADER_BYTES = 8 + 2 + 2 + 8 + 4 + FILE_NONCE_BYTES + 4;
 const HEAD_BYTES = 4 + 1 + 4 + 4;
-const FRAME_BYTES = HEAD_BYTES + 4;
+export const FRAME_BYTES = HEAD_BYTES + 4;
 
 export const FILE_LOG = 1;
 export const FILE_SET = 2;
@@ -170,6 +171,11 @@ const PAGE_UNSURE = 2;
 const PAGE_BITS = 3;
 const PAGE_RUNS = 4;
 
+/** The region, and how its marks are written. */
+const PAGE_HEAD_BYTES = 4 + 1;
+/** Of a number of blocks, which are fewer than 2^32. */
+const BLOCK_VARINT_BYTES_MAX = 5;
+
 export type PageMarks = 'clean' | 'whole' | 'unsure' | Uint32Array;
 
 /** Runs where that is shorter than the bits. */
@@ -181,28 +187,49 @@ export function encodePage(region: number, marks: PageMarks): Uint8Array {
     return writer.view();
   }
   const bits = new Uint8Array(marks.buffer, marks.byteOffset, marks.byteLength);
-  const runs = new ByteWriter(64);
-  runs.u32(region);
-  runs.u8(PAGE_RUNS);
-  let last = 0;
-  for (const [from, end] of runsOf(marks)) {
-    runs.varint(from - last);
-    runs.varint(end - from);
-    last = end;
-    if (runs.length > bits.byteLength) break;
-  }
-  if (runs.length <= bits.byteLength) return runs.view();
-  const writer = new ByteWriter(5 + bits.byteLength);
+  const runs = encodeRuns(marks);
+  const writer = new ByteWriter(PAGE_HEAD_BYTES + bits.byteLength);
   writer.u32(region);
-  writer.u8(PAGE_BITS);
-  writer.put(bits);
+  writer.u8(runs === undefined ? PAGE_BITS : PAGE_RUNS);
+  writer.put(runs ?? bits);
   return writer.view();
 }
 
-/** FORMAT_INVALID if it is no page of such a volume. */
+/** Fresh memory for each page would take longer than what goes into it. */
+let runsRoom = new Uint8Array(0);
+
+/** Borrowed until the next call; undefined where that is longer than the bits. */
+function encodeRuns(words: Uint32Array): Uint8Array | undefined {
+  const blocks = words.length * 32;
+  const bytesMax = words.byteLength - PAGE_HEAD_BYTES;
+  const roomBytes = bytesMax + 2 * BLOCK_VARINT_BYTES_MAX;
+  if (runsRoom.byteLength < roomBytes) runsRoom = new Uint8Array(roomBytes);
+  const runs = runsRoom;
+  let at = 0;
+  let last = 0;
+  for (;;) {
+    const from = nextInWords(words, last, blocks, true);
+    if (from === blocks) return runs.subarray(0, at);
+    const end = nextInWords(words, from, blocks, false);
+    at = putVarint(runs, putVarint(runs, at, from - last), end - from);
+    if (at > bytesMax) return undefined;
+    last = end;
+  }
+}
+
+function putVarint(target: Uint8Array, at: number, value: number): number {
+  let rest = value;
+  let next = at;
+  for (; rest >= 0x80; rest >>>= 7) target[next++] = (rest & 0x7f) | 0x80;
+  target[next++] = rest;
+  return next;
+}
+
+/** FORMAT_INVALID if it is no page of such a volume. Bits are put into `room`, or new memory. */
 export function decodePage(
   payload: Uint8Array,
   shape: Shape,
+  room?: Uint32Array,
 ): { readonly region: number; readonly marks: PageMarks } {
   const reader = new ByteReader(payload);
   const region = reader.u32();
@@ -211,9 +238,10 @@ export function decodePage(
   if (encoding === PAGE_CLEAN) return { region, marks: 'clean' };
   if (encoding === PAGE_WHOLE) return { region, marks: 'whole' };
   if (encoding === PAGE_UNSURE) return { region, marks: 'unsure' };
-  const words = new Uint32Array(shape.wordsPerRegion);
+  const words = room?.fill(0) ?? new Uint32Array(shape.wordsPerRegion);
   if (encoding === PAGE_BITS) {
-    new Uint8Array(words.buffer).set(reader.take(words.byteLength));
+    const target = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    target.set(reader.take(words.byteLength));
   } else if (encoding === PAGE_RUNS) {
     let at = 0;
     while (reader.remaining > 0) {
@@ -224,24 +252,6 @@ export function decodePage(
     }
   } else throw new FormatError(`a page of kind ${encoding}`);
   return { region, marks: words };
-}
-
-function* runsOf(words: Uint32Array): Generator<readonly [from: number, end: number]> {
-  let from = -1;
-  for (let word = 0; word < words.length; word++) {
-    const bits = words[word]!;
-    if (bits === (from < 0 ? 0 : 0xffffffff)) continue;
-    for (let bit = 0; bit < 32; bit++) {
-      const isSet = (bits & (1 << bit)) !== 0;
-      if (isSet === from >= 0) continue;
-      if (isSet) from = word * 32 + bit;
-      else {
-        yield [from, word * 32 + bit];
-        from = -1;
-      }
-    }
-  }
-  if (from >= 0) yield [from, words.length * 32];
 }
 
 export type Empty = {

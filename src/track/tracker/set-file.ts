@@ -88,9 +88,10 @@ function fill(map: DirtyMap, bytes: Uint8Array): void {
   if (kind !== FILE_SET || sizeBytes !== map.shape.sizeBytes) {
     throw new FormatError('it belongs to another volume');
   }
+  const room = new Uint32Array(map.shape.wordsPerRegion);
   for (const { type, payload } of decodeRecords(bytes, nonce)) {
     if (type === RECORD_PAGE) {
-      const { region, marks } = decodePage(payload, map.shape);
+      const { region, marks } = decodePage(payload, map.shape, room);
       putMarks(map, region, marks);
     } else if (type === RECORD_EMPTY) {
       for (const { kind, offsetBytes, lengthBytes } of decodeEmpties(payload)) {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Draws } from '../../../sim/index.ts';
-import { type Env, EnvError } from '../../core/index.ts';
+import { type Env, EnvError, writeFully } from '../../core/index.ts';
 import { memory } from '../../device/index.ts';
 import { TrackError } from '../errors.ts';
 import { BLOCK_BYTES, HOT_REGIONS_MAX, LOG_BYTES_MIN, REGION_BYTES_MIN } from './limits.ts';
@@ -216,6 +216,34 @@ test('the log is made anew before it grows without end, and has everything', () 
     await tracker[Symbol.asyncDispose]();
     await using later = await open(env);
     assert.deepEqual(await blocksOf(later, epoch), [3, 5000]);
+  }));
+
+test('after a clean stop the log is gone on with, and made anew if it was torn', () =>
+  inWorld(async (world) => {
+    const { files } = world.env;
+    const inode = async () => (await files.stat('/t/log')).inode;
+    const tracker = await begun(world.env);
+    const { epoch } = tracker.cursor('repository')!;
+    await tracker[Symbol.asyncDispose]();
+    const kept = await inode();
+    const second = world.startProcess('second');
+    const again = await open(second.env);
+    assert.equal(await inode(), kept);
+    await mark(again, 8000);
+    second.kill();
+    await using later = await open(world.env);
+    assert.notEqual(await inode(), kept); // A region was hot.
+    const blocks = new Set(await blocksOf(later, epoch));
+    assert.ok(blocks.has(3) && blocks.has(5000) && blocks.has(8000));
+    await later[Symbol.asyncDispose]();
+    const stopped = await inode();
+    const { sizeBytes } = await files.stat('/t/log');
+    const file = await files.open('/t/log', 'update');
+    await writeFully(file, Uint8Array.of(40, 0, 0), sizeBytes);
+    await file.close();
+    await using last = await open(world.env);
+    assert.notEqual(await inode(), stopped);
+    assert.deepEqual(new Set(await blocksOf(last, epoch)), blocks);
   }));
 
 test('zeroes and discards are told as such, and as data once they are written', () =>

@@ -112,7 +112,7 @@ export class Tracker implements AsyncDisposable {
         return loaded.lost;
       }
       const tracker = new Tracker(env, options, { lock, shape, source, budget, loaded });
-      await tracker.#log.commit();
+      await tracker.#begin(loaded.end !== undefined);
       await tracker.#removeStrangers();
       return tracker;
     } catch (error) {
@@ -148,7 +148,16 @@ export class Tracker implements AsyncDisposable {
       save: () => this.#save(),
     });
     const where = { path: `${directory}/${LOG_NAME}`, kind: FILE_LOG, shape };
-    this.#log = new RecordLog(env, where, () => this.#everything());
+    this.#log = new RecordLog(env, where, () => this.#everything(), loaded.end);
+  }
+
+  /** The log says durably what is known now: in a new file, or behind what the old one says. */
+  async #begin(goesOn: boolean): Promise<void> {
+    if (goesOn) {
+      this.#log.append({ type: RECORD_STATE, payload: encodeJson(this.#state()) });
+      this.#log.append({ type: RECORD_STILL, payload: encodeJson(this.#still) });
+    }
+    await this.#log.commit();
   }
 
   /** The epoch that writes belong to now. */
