@@ -23,7 +23,7 @@ import { type Signer, type Signing, signer } from './signing.ts';
 import { findSimilar, SimilarTable, samplesPerChunk, takeSamples } from './similar.ts';
 import { isZero } from './zero.ts';
 
-/** Per chunk: a u32 that is 1 for all zero, the checksum as u32, the id: see signing.ts. */
+/** Per chunk: a u32 that is 1 for all zero, a u32 for the checksum, the id: see signing.ts. */
 export const DIGEST_ENTRY_BYTES = 8 + SHA256_BYTES;
 
 export type DigestJob = {
@@ -33,6 +33,8 @@ export type DigestJob = {
   /** Room for one entry per chunk; ids of zero chunks are left as they were. */
   readonly digests: SharedRange;
   readonly signing?: Signing | undefined;
+  /** Without them, as if they were 0: who has the chunks already needs none. */
+  readonly checksums?: boolean;
   /** Takes the same entries with plain SHA-256, where ids are something else. */
   readonly hashes?: SharedRange | undefined;
   /** Room for `samplesPerChunk` u32 per chunk; those of zero chunks are left as they were. */
@@ -152,7 +154,7 @@ function digest(job: DigestJob): undefined {
   const entries = bytesOf(job.digests);
   const view = new DataView(job.digests.memory, job.digests.at, job.digests.lengthBytes);
   const hashes = job.hashes && bytesOf(job.hashes);
-  const { sign } = signer(job.signing);
+  const { idOf, checksumOf } = signer(job.signing);
   const samples = job.samples && samplesOf(job.samples);
   const each = samplesPerChunk(job.chunkBytes);
   let entry = 0;
@@ -162,8 +164,9 @@ function digest(job: DigestJob): undefined {
     const zero = isZero(chunk);
     view.setUint32(entry, zero ? 1 : 0, true);
     if (!zero) {
-      const { id, checksum, hash } = sign(chunk);
-      view.setUint32(entry + 4, checksum, true);
+      const hash = sha256(chunk);
+      const id = idOf(hash);
+      if (job.checksums === true) view.setUint32(entry + 4, checksumOf(chunk, id), true);
       entries.set(id, entry + 8);
       hashes?.set(hash, entry + 8);
       if (samples !== undefined) takeSamples(chunk, samples.subarray(sample, sample + each));

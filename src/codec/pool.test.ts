@@ -28,7 +28,13 @@ function volume(): Uint8Array {
 async function digests(pool: CodecPool, bytes: Uint8Array): Promise<Uint8Array> {
   const target = shared(new Uint8Array(4 * DIGEST_ENTRY_BYTES).fill(9));
   const data = shared(bytes);
-  await pool.run<'digest'>({ kind: 'digest', data, chunkBytes: CHUNK, digests: target });
+  await pool.run<'digest'>({
+    kind: 'digest',
+    data,
+    chunkBytes: CHUNK,
+    digests: target,
+    checksums: true,
+  });
   return bytesOf(target).slice();
 }
 

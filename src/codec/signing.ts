@@ -18,6 +18,8 @@ export type Signatures = {
 export type Signer = {
   /** The id of content with this SHA-256. */
   idOf(hash: Uint8Array): Uint8Array;
+  /** The checksum of content with this id. */
+  checksumOf(bytes: Uint8Array, id: Uint8Array): number;
   sign(bytes: Uint8Array): Signatures;
   /** Whether the bytes have this id: nobody makes others that have. */
   hasId(bytes: Uint8Array, id: Uint8Array): boolean;
@@ -36,6 +38,7 @@ export function signer(signing: Signing | undefined): Signer {
   return {
     idOf,
     hasId,
+    checksumOf: masked,
     sign(bytes) {
       const hash = sha256(bytes);
       const id = idOf(hash);
@@ -48,6 +51,7 @@ export function signer(signing: Signing | undefined): Signer {
 const plainSigner: Signer = {
   idOf: (hash) => hash,
   hasId: (bytes, id) => equalBytes(sha256(bytes), id),
+  checksumOf: (bytes) => crc32(bytes),
   sign(bytes) {
     const hash = sha256(bytes);
     return { id: hash, checksum: crc32(bytes), hash };

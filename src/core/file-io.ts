@@ -16,6 +16,18 @@ export function readFully(
   });
 }
 
+/** What is asked for at a time: more is left to the thread pool by who has one. */
+const AT_ONCE_BYTES = 128 * 1024;
+
+/** Fills `target` if all of it is in memory; false, with any content in it, otherwise. */
+export function readNow(file: OpenFile, target: Uint8Array, offsetBytes: number): boolean {
+  for (let at = 0; at < target.byteLength; at += AT_ONCE_BYTES) {
+    const part = target.subarray(at, at + AT_ONCE_BYTES);
+    if (file.readAtOnce?.(part, offsetBytes + at) !== true) return false;
+  }
+  return true;
+}
+
 /** Writes all of `source`. */
 export function writeFully(file: OpenFile, source: Uint8Array, offsetBytes: number): Promise<void> {
   return new Promise((resolve, reject) => {

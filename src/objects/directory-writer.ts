@@ -7,6 +7,7 @@ import {
   type OpenFile,
   type Random,
   readFully,
+  readNow,
   toHex,
   writeFully,
 } from '../core/index.ts';
@@ -117,6 +118,7 @@ export class DirectoryWriters {
       readBack: async (target, offsetBytes) => {
         if (ending) return false;
         assert(offsetBytes + target.byteLength <= sizeBytes, `${key}: read back behind its end`);
+        if (readNow(file, target, offsetBytes)) return true;
         const reading = readFully(file, target, offsetBytes);
         readings.add(reading);
         try {

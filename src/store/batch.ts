@@ -50,7 +50,8 @@ export async function digestBatch(
   const canonical = range(batch.canonical);
   const digests = range(batch.digests);
   const samples = batch.samples.byteLength > 0 ? range(batch.samples) : undefined;
-  const own = { kind: 'digest', data, chunkBytes, digests, signing, samples } as const;
+  const checksums = hasChecksums(batch);
+  const own = { kind: 'digest', data, chunkBytes, digests, signing, samples, checksums } as const;
   if (chunkBytes === CANONICAL_BYTES) {
     await pool.run<'digest'>({ ...own, hashes: signing === undefined ? undefined : canonical });
     return;
@@ -58,6 +59,11 @@ export async function digestBatch(
   await pool.run<'digest'>(own);
   const job = { kind: 'digest', data, chunkBytes: CANONICAL_BYTES, digests: canonical } as const;
   await pool.run<'digest'>(job);
+}
+
+/** Where most chunks are known before, the few that are new have theirs taken one by one. */
+export function hasChecksums({ samples }: Batch): boolean {
+  return samples.byteLength === 0;
 }
 
 /** A view of the samples of the chunk at `offset` of the batch; empty where none are taken. */

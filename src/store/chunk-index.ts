@@ -204,19 +204,27 @@ export class ChunkIndex {
   }
 
   /** All copies that a patch's parent reference (CRC-32, first 8 id bytes) may mean. */
-  async findReference(reference: Uint8Array, depthBelow: number): Promise<Location[]> {
-    const checksum = prefixOf(reference, 0);
-    const prefix = reference.subarray(4);
+  findReference(reference: Uint8Array, depthBelow: number): Promise<Location[]> {
+    return this.findBeginning(reference.subarray(4), prefixOf(reference, 0), depthBelow);
+  }
+
+  /** All copies of chunks whose id begins like that, of the checksum where it is given. */
+  async findBeginning(
+    beginning: Uint8Array,
+    checksum: number | undefined,
+    depthBelow: number,
+  ): Promise<Location[]> {
     const found: Location[] = [];
-    const candidates = this.#candidates(prefixOf(prefix, 0), checksum);
+    const candidates = this.#candidates(prefixOf(beginning, 0), checksum);
     for (let at = 0; at < candidates.length; at += 2) {
       const pack = candidates[at]!;
       const ordinal = candidates[at + 1]!;
       const table = await this.#tableUnlessLost(pack);
       if (table === undefined) continue;
-      if (table.depths[ordinal]! >= depthBelow || table.checksums[ordinal] !== checksum) continue;
+      if (table.depths[ordinal]! >= depthBelow) continue;
+      if (checksum !== undefined && table.checksums[ordinal] !== checksum) continue;
       if (table.kinds[ordinal] !== RECORD_CHUNK) continue;
-      if (!equalBytes(table.id(ordinal).subarray(0, 8), prefix)) continue;
+      if (!equalBytes(table.id(ordinal).subarray(0, beginning.byteLength), beginning)) continue;
       found.push({ pack, packId: this.#packIds[pack]!, ordinal, table });
     }
     return found.sort((a, b) => this.#compare(a, b));

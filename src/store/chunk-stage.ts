@@ -76,8 +76,8 @@ export class ChunkStage {
   }
 
   /** A chunk that is stored already may resemble new ones. */
-  seen(id: Uint8Array, checksum: number, samples: Uint32Array): void {
-    this.#similar.add(id, checksum, samples);
+  seen(id: Uint8Array, samples: Uint32Array): void {
+    this.#similar.add(id, samples);
   }
 
   /** Adds a new chunk; `parent` is what was in its place before. */
@@ -197,9 +197,9 @@ export class ChunkStage {
     if (this.#matching.length > MATCHING_MAX) await this.#takeMatched();
   }
 
-  #stored({ id, checksum, samples }: Waiting): void {
+  #stored({ id, samples }: Waiting): void {
     this.#waitingIds.delete(nameOf(id));
-    this.#similar.add(id, checksum, samples);
+    this.#similar.add(id, samples);
   }
 
   #startMatching(): void {

@@ -76,7 +76,7 @@ export function blindPack(id: string): PackSeal {
   const seal: PackSeal = {
     place: refuse,
     signing: undefined,
-    signer: { idOf: refuse, sign: refuse, hasId: refuse, matches: refuse },
+    signer: { idOf: refuse, sign: refuse, checksumOf: refuse, hasId: refuse, matches: refuse },
     parseFrame: refuse,
     openFrame: refuse,
     sealFrame: refuse,

@@ -1,15 +1,18 @@
 /** Samples of the content of stored chunks, by which those are found that resemble new ones. */
-import { PARENT_REFERENCE_BYTES, PATCH_DEPTH_MAX, SimilarTable } from '../codec/index.ts';
+import { PATCH_DEPTH_MAX, SimilarTable } from '../codec/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
-import { mayBeParent, referenceOf } from './parent-choice.ts';
+import { mayBeParent } from './parent-choice.ts';
 
-/** Chunks that may be remembered, by numbers from 0 on; at 12 bytes each that is 12 MiB. */
+/** Chunks that may be remembered, by numbers from 0 on; at 8 bytes each that is 8 MiB. */
 const CHUNKS_MAX = 2 ** 20;
+
+/** What is remembered of an id: another chunk with the same beginning would be a worse parent. */
+const BEGINNING_BYTES = 8;
 
 export class SimilarIndex {
   readonly #index: ChunkIndex;
   readonly #table: SimilarTable;
-  #references = new Uint8Array(64 * PARENT_REFERENCE_BYTES);
+  #beginnings = new Uint8Array(64 * BEGINNING_BYTES);
   #count = 0;
 
   constructor(index: ChunkIndex, sizeBytes: number) {
@@ -23,26 +26,26 @@ export class SimilarIndex {
   }
 
   /** Remembers a stored chunk by its samples. */
-  add(id: Uint8Array, checksum: number, samples: Uint32Array): void {
+  add(id: Uint8Array, samples: Uint32Array): void {
     let number: number | undefined;
     for (const sample of samples) {
       if (!this.#table.wants(sample)) continue;
-      number ??= this.#numberOf(id, checksum);
+      number ??= this.#numberOf(id);
       if (number === undefined) return;
       this.#table.add(sample, number);
     }
   }
 
-  #numberOf(id: Uint8Array, checksum: number): number | undefined {
+  #numberOf(id: Uint8Array): number | undefined {
     if (this.#count >= CHUNKS_MAX) return undefined;
     const number = this.#count++;
-    const at = number * PARENT_REFERENCE_BYTES;
-    if (at === this.#references.byteLength) {
+    const at = number * BEGINNING_BYTES;
+    if (at === this.#beginnings.byteLength) {
       const wider = new Uint8Array(at * 2);
-      wider.set(this.#references);
-      this.#references = wider;
+      wider.set(this.#beginnings);
+      this.#beginnings = wider;
     }
-    this.#references.set(referenceOf(id, checksum), at);
+    this.#beginnings.set(id.subarray(0, BEGINNING_BYTES), at);
     return number;
   }
 
@@ -51,9 +54,9 @@ export class SimilarIndex {
     const found: Location[] = [];
     for (const number of numbers) {
       if (number >= this.#count) continue; // Read while the table was being written.
-      const at = number * PARENT_REFERENCE_BYTES;
-      const reference = this.#references.slice(at, at + PARENT_REFERENCE_BYTES);
-      const copies = await this.#index.findReference(reference, PATCH_DEPTH_MAX);
+      const at = number * BEGINNING_BYTES;
+      const beginning = this.#beginnings.slice(at, at + BEGINNING_BYTES);
+      const copies = await this.#index.findBeginning(beginning, undefined, PATCH_DEPTH_MAX);
       const copy = copies.find(
         (each) => mayBeParent(each) && !this.#index.isCondemned(each.pack), // Soon gone.
       );

@@ -3,9 +3,15 @@
  * that, and builds the manifest. Nothing is visible before `commit`.
  */
 import assert from 'node:assert/strict';
-import { type CodecPool, DIGEST_ENTRY_BYTES, type Signing, signer } from '../codec/index.ts';
+import {
+  type CodecPool,
+  DIGEST_ENTRY_BYTES,
+  type Signer,
+  type Signing,
+  signer,
+} from '../codec/index.ts';
 import { equalBytes } from '../core/index.ts';
-import { type Batch, digestBatch, newBatch, samplesOf } from './batch.ts';
+import { type Batch, digestBatch, hasChecksums, newBatch, samplesOf } from './batch.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { ChunkStage } from './chunk-stage.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
@@ -74,12 +80,11 @@ export class SnapshotWriter {
   #next = 0;
   #tail: Promise<void> = Promise.resolve();
   #failure: unknown;
-  /** From the hash of a chunk to its id. */
-  readonly #idOf: (hash: Uint8Array) => Uint8Array;
+  readonly #signer: Signer;
 
   constructor(options: SnapshotWriterOptions) {
     this.#options = options;
-    this.#idOf = signer(options.signing).idOf;
+    this.#signer = signer(options.signing);
     this.#relied = new Relied(options.index);
     const { chunkBytes, sizeBytes } = options.geometry;
     const { builder, pool, index, parent, patches } = options;
@@ -137,13 +142,13 @@ export class SnapshotWriter {
    */
   putKnown(hashes: Uint8Array, offsetBytes: number, lengthBytes: number): void {
     assert(this.#options.geometry.chunkBytes === CANONICAL_BYTES);
-    this.#put({ kind: 'known', hashes, idOf: this.#idOf, offsetBytes, lengthBytes });
+    this.#put({ kind: 'known', hashes, idOf: this.#signer.idOf, offsetBytes, lengthBytes });
   }
 
   /** Whether the repository has the chunk with this SHA-256, or will have it with this snapshot. */
   async holds(hash: Uint8Array): Promise<boolean> {
     const { index } = this.#options;
-    const id = this.#idOf(hash);
+    const id = this.#signer.idOf(hash);
     return this.#stage?.holds(id) || this.#usable(await index.find(id)) !== undefined;
   }
 
@@ -310,7 +315,8 @@ export class SnapshotWriter {
         const bytes = item.batch.bytes.subarray(inBatch, inBatch + length);
         // A copy: the batch is reused while the id lives on.
         const id = new Uint8Array(item.batch.digests).slice(entry + 8, entry + DIGEST_ENTRY_BYTES);
-        const chunk = { bytes, id, checksum: entries.getUint32(entry + 4, true) };
+        const checksum = hasChecksums(item.batch) ? entries.getUint32(entry + 4, true) : undefined;
+        const chunk = { bytes, id, checksum };
         await this.#takeChunk(open, piece, chunk, samplesOf(item.batch, inBatch, chunkBytes));
       }
       open.filled++;
@@ -329,23 +335,22 @@ export class SnapshotWriter {
   async #takeChunk(
     open: OpenLeaf,
     piece: number,
-    chunk: NewChunk,
+    { bytes, id, checksum }: Omit<NewChunk, 'checksum'> & { checksum: number | undefined },
     samples: Uint32Array,
   ): Promise<void> {
     const { leaf, old } = open;
-    const { id, checksum } = chunk;
-    const length = chunk.bytes.byteLength;
+    const length = bytes.byteLength;
     leaf.setChunk(piece, length, id);
     const wasChunk = old.kinds[piece] === PIECE_CHUNK;
     const { index, builder } = this.#options;
     const unsure = index.unreadable.size > 0;
     const same = wasChunk && old.lengths[piece] === length && equalBytes(old.id(piece), id);
     if (!same) this.stats.changedBytes += length;
-    else if (!unsure && !index.lossy) return this.#stage?.seen(id, checksum, samples);
+    else if (!unsure && !index.lossy) return this.#stage?.seen(id, samples);
     const answer = index.find(id, checksum);
     if (this.#usable(answer instanceof Promise ? await answer : answer) !== undefined) {
       if (!same) this.stats.knownBytes += length;
-      return this.#stage?.seen(id, checksum, samples);
+      return this.#stage?.seen(id, samples);
     }
     if (this.#stage?.holds(id)) {
       if (!same) this.stats.knownBytes += length;
@@ -353,6 +358,7 @@ export class SnapshotWriter {
     }
     this.stats.newBytes += length;
     this.stats.newChunks++;
+    const chunk = { bytes, id, checksum: checksum ?? this.#signer.checksumOf(bytes, id) };
     if (this.#stage === undefined || unsure) return builder.add(chunk, []);
     const before = wasChunk ? index.find(old.id(piece)) : undefined;
     const parent = this.#reliable(before instanceof Promise ? await before : before);
