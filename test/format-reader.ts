@@ -9,6 +9,7 @@ import { Cursor, decompress, hex, MAGIC, payload, sha256 } from './format-bytes.
 import { checkpointOf } from './format-checkpoint.ts';
 import { Keys } from './format-crypto.ts';
 import { type LogAccess, LogContent } from './format-log.ts';
+import { checkParity } from './format-parity.ts';
 import { type ChildOf, type Node, nodesOf } from './format-tree.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a reader of JSON has its fields from the document
@@ -135,6 +136,11 @@ export class Reader {
   #readTable(pack: string): void {
     if (this.#tables.has(pack)) return;
     const object = this.#object(`packs/${pack.slice(0, 2)}/${pack}`);
+    const parity = `parity/${pack.slice(0, 2)}/${pack}`;
+    if (existsSync(join(this.#root, parity))) {
+      checkParity(this.#object(parity), pack, object);
+      this.met.add('parity');
+    }
     const header = new Cursor(object);
     assert.equal(header.take(4).toString(), MAGIC);
     assert.deepEqual([header.u8(), header.u8(), header.u8(), header.u8()], [6, 1, 0, 0]);

@@ -34,6 +34,11 @@ export async function collectAndTell(
     const who = kind === 'gc' ? 'another run of gc' : `a ${kind} of ${volume}`;
     output.warn(`${report.condemnedPacks} packs wait until ${who} has ended: run gc again then`);
   }
+  if (report.unprotectedPacks > 0) {
+    output.warn(
+      `${report.unprotectedPacks} packs are damaged and get no parity: run ferry check --repair`,
+    );
+  }
   if (report.noSpace) {
     output.warn('there was no room to rewrite packs: run gc again once there is some');
   }
@@ -53,6 +58,7 @@ function textOf(report: GcReport, dryRun: boolean): string {
     `  packs    ${deadPacks} without use, ${sparsePacks} rewritten, ${report.droppedPacks} gone`,
   ];
   const { deadSessions, orphans, unfinishedFiles } = report;
+  if (report.protectedPacks > 0) lines.push(`  parity   made for ${packs(report.protectedPacks)}`);
   if (deadSessions + orphans + unfinishedFiles > 0) {
     lines.push(
       `  left by dead runs: ${deadSessions} sessions, ${orphans} objects, ` +

@@ -20,18 +20,25 @@ export type RepositoryOptions = Pick<HeadOptions, 'onRolledBack'> & {
   readonly withoutPassword?: boolean;
   /** Whether copies that this node keeps may be read. */
   readonly cache?: boolean;
+  /** False to see damage that parity would undo. */
+  readonly heals?: boolean;
 };
 
 /** To be disposed by the caller. */
 export async function repositoryOf(
   context: Context,
-  { withoutPassword = false, cache = true, ...heads }: RepositoryOptions = {},
+  { withoutPassword = false, cache = true, heals = true, ...heads }: RepositoryOptions = {},
 ): Promise<Repository> {
-  const { env, settings } = context;
+  const { env, settings, output } = context;
   const location = requireRepository(settings);
   const known = { heads: { ...headsOf(context), ...heads }, s3: s3Of(context, cache) };
   const unlock = withoutPassword ? { blind: true } : unlockOptions(context);
-  return openRepository(env, location, { ...known, ...unlock });
+  const onHealed = (key: string, mendedBytes: number) =>
+    output.warn(
+      `${key} is damaged, and read with the help of its parity (${mendedBytes} bytes): ` +
+        'run ferry check --repair',
+    );
+  return openRepository(env, location, { ...known, ...unlock, heals, onHealed });
 }
 
 /** With the password of flags and environment, or of a person who is asked. */

@@ -94,6 +94,9 @@ export async function takeSnapshot(
     const why = messageOf(result.finishFailure);
     output.warn(`the snapshot is there, but its source of changes did not take note of it: ${why}`);
   }
+  if (result.parityTrouble !== undefined) {
+    output.warn(`its packs have no parity yet (${result.parityTrouble.message}): run ferry parity`);
+  }
   tell(output, result, env.clock.monotonicMs() - startMs);
   if (result.untoldBy !== undefined) return exitStatus.untoldChange;
   if (result.snapshot.unreadable.length === 0) return exitStatus.done;

@@ -6,6 +6,7 @@ export {
   defaultCompression,
 } from './compression.ts';
 export type { DecodeStep } from './decode.ts';
+export { ERASURE_ROWS_MAX, fillRows } from './erasure.ts';
 export { CodecError, type CodecErrorCode } from './errors.ts';
 export {
   encodeFrame,

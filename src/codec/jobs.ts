@@ -1,12 +1,14 @@
 /**
  * The jobs that are worth a thread: digest (what is in this buffer), patch (chunks against their
  * former versions), match (which chunks resemble these), encode (make a frame), decode (fill a
- * buffer from frames). Pure functions over shared memory, run by `codec-worker.ts` or in place.
+ * buffer from frames), parity (rows that make up for lost ones). Pure functions over shared memory,
+ * run by `codec-worker.ts` or in place.
  */
 import assert from 'node:assert/strict';
 import { SHA256_BYTES, sha256 } from '../core/index.ts';
 import type { Compression } from './compression.ts';
 import { type DecodeStep, decodeSteps } from './decode.ts';
+import { fillRows } from './erasure.ts';
 import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type FrameInput } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, sealFrame } from './frame-seal.ts';
@@ -122,7 +124,15 @@ export type DecodeJob = {
   readonly checksAll?: boolean;
 };
 
-export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob;
+/** Fills the last `parity` of `rows` rows of equal length, in words; see `fillRows`. */
+export type ParityJob = {
+  readonly kind: 'parity';
+  readonly data: SharedRange;
+  readonly rows: number;
+  readonly parity: number;
+};
+
+export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob | ParityJob;
 
 export type JobResult = {
   digest: undefined;
@@ -131,6 +141,7 @@ export type JobResult = {
   match: number[][];
   encode: EncodeResult;
   decode: undefined;
+  parity: undefined;
 };
 
 export function runJob<K extends Job['kind']>(job: Extract<Job, { kind: K }>): JobResult[K];
@@ -146,6 +157,8 @@ export function runJob(job: Job): JobResult[Job['kind']] {
       return encode(job);
     case 'decode':
       return decode(job);
+    case 'parity':
+      return parity(job);
   }
 }
 
@@ -252,6 +265,18 @@ function decode(job: DecodeJob): undefined {
     wanted.delete(step);
   });
   assert(wanted.size === 0, 'an output of a step that is not there');
+}
+
+function parity(job: ParityJob): undefined {
+  const { memory, at, lengthBytes } = job.data;
+  const words = lengthBytes / job.rows / 4;
+  const row = (number: number) => new Int32Array(memory, at + number * words * 4, words);
+  const absent = Array.from({ length: job.parity }, (_, each) => job.rows - job.parity + each);
+  fillRows(
+    Array.from({ length: job.rows }, (_, number) => row(number)),
+    absent,
+    job.parity,
+  );
 }
 
 function encode(job: EncodeJob): EncodeResult {

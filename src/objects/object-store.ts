@@ -63,6 +63,12 @@ export interface ObjectStore extends AsyncDisposable {
   /** Absent objects are fine. */
   remove(key: string): Promise<void>;
 
+  /**
+   * Only where damaged objects can be put right: `key` was met damaged, and from now on is read as
+   * it was written. False if that cannot be.
+   */
+  heal?(key: string): Promise<boolean>;
+
   /** Only where something dies with its process: elsewhere the living show that they change. */
   readonly locks?: StoreLocks;
 }

@@ -10,6 +10,7 @@ import type { Geometry } from './geometry.ts';
 import { indexChange, type Merge, mergeIfNeeded } from './index-maintenance.ts';
 import type { CommitLog } from './log.ts';
 import type { LogState } from './log-state.ts';
+import { protectPacks } from './parity.ts';
 import { checkSession, storeCondemnedAgain } from './reliance.ts';
 import type { Relied } from './relied.ts';
 import type { SealedObjects } from './sealer.ts';
@@ -74,6 +75,8 @@ export class BackupSession implements AsyncDisposable {
   readonly #adopted: Adopted;
   /** Bytes of packs that were sealed. */
   storedBytes = 0;
+  /** Why packs of the committed snapshot have no parity, although they should. */
+  parityTrouble: ObjectError | undefined;
 
   readonly #ended: () => void;
   /** The generation in whose state everything relied on is there to stay, or UNKNOWN. */
@@ -233,7 +236,21 @@ export class BackupSession implements AsyncDisposable {
     this.#committed = true;
     for (const pack of this.#added()) index.uncommitted.delete(pack);
     await this.#cleanUp();
+    await this.#protect();
     return snapshot;
+  }
+
+  /** The snapshot is there whether this works or not: garbage collection makes what is missing. */
+  async #protect(): Promise<void> {
+    const { objects, log } = this.#parts;
+    const percent = log.state.parityPercent;
+    if (percent === 0) return;
+    try {
+      await protectPacks(objects, this.#added(), { percent, pool: this.#options.pool });
+    } catch (error) {
+      if (!(error instanceof ObjectError)) throw error;
+      this.parityTrouble = error;
+    }
   }
 
   /** Adopted packs come whole: a patch in one may stand on a chunk in another. */

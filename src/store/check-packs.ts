@@ -1,6 +1,6 @@
 /** Checks packs and index segments: tables always, every frame and record on demand. */
 import { CodecError } from '../codec/index.ts';
-import { equalBytes, FormatError, sha256, toHex } from '../core/index.ts';
+import { equalBytes, FormatError, hasCode, sha256, toHex } from '../core/index.ts';
 import { boundedPlans } from './bounded-plans.ts';
 import type { CheckRun } from './check.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
@@ -20,6 +20,8 @@ const JOBS_IN_FLIGHT = 4;
 
 export type PackFindings = {
   readonly named: ReadonlySet<string>;
+  /** Those whose every byte was to be read. */
+  readonly wanted: ReadonlySet<string>;
   /** Read to the end, and whole. */
   readonly read: readonly string[];
   readonly damaged: readonly string[];
@@ -63,7 +65,7 @@ export async function checkPacks(run: CheckRun): Promise<PackFindings> {
   for await (const { key } of repository.objects.list('packs/')) {
     if (!named.has(key.slice(key.lastIndexOf('/') + 1))) orphans++;
   }
-  return { named, read, damaged, orphans };
+  return { named, wanted, read, damaged, orphans };
 }
 
 async function checkPack(
@@ -87,13 +89,13 @@ async function checkPack(
     }
   }
   const header = new Uint8Array(PACK_HEADER_BYTES);
-  await objects.getRange(key, header, 0);
   try {
+    await objects.getRange(key, header, 0);
     checkPackHeader(header, packId);
   } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
-    run.damagedHull(packId);
-    throw damagedObject(key, error.message, error);
+    const isFormat = error instanceof FormatError;
+    if (isFormat || hasCode(error, 'OBJECT_IO')) run.damagedHull(packId);
+    throw isFormat ? damagedObject(key, error.message, error) : error;
   }
   run.progress(PACK_HEADER_BYTES);
   if (frames === undefined) return;
@@ -162,6 +164,8 @@ async function readFrames(
     // One frame at a time tells which one it is.
     if (span.to - span.from === 1) {
       if (!isDamage(error)) {
+        // A bad sector: as good as damaged for whoever repairs, and told as what it is.
+        if (hasCode(error, 'OBJECT_IO')) run.damagedFrame(span.packId, span.from);
         run.note(packKey(span.packId), error);
         return;
       }

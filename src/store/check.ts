@@ -1,9 +1,13 @@
-/** Checks a repository: structure always, every stored byte on demand. Reports, never repairs. */
+/**
+ * Checks a repository: structure always, every stored byte on demand. Reports, never repairs: open
+ * it with `heals: false` to see what parity would undo.
+ */
 import type { CodecPool } from '../codec/index.ts';
 import { FerryError } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { checkLog } from './check-log.ts';
 import { checkPacks } from './check-packs.ts';
+import { checkParities } from './check-parity.ts';
 import { checkTrees } from './check-trees.ts';
 import type { Location } from './chunk-index.ts';
 import { checkKeys } from './encryption.ts';
@@ -37,6 +41,8 @@ export type CheckReport = {
   readonly damagedPacks: readonly string[];
   /** All that the log names. */
   readonly packIds: ReadonlySet<string>;
+  /** Packs without the parity that the repository is to have. */
+  readonly unprotectedPacks: number;
   /** Packs that no log entry names: what a run that was cut left, or is just being written. */
   readonly orphanPacks: number;
 };
@@ -49,6 +55,8 @@ export class CheckRun {
   noted = 0;
   /** Packs of which no frame can be found, and frames that do not decode. */
   readonly damaged = new Map<string, Set<number> | 'whole'>();
+  /** Packs whose parity is not as it was written. */
+  readonly damagedParity = new Set<string>();
   /** Segments that are damaged, missing, or not what the packs say. */
   readonly badSegments = new Set<string>();
   objects = 0;
@@ -115,6 +123,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   await checkLog(run);
   for (const [key, problem] of await checkKeys(repository.objects)) run.note(key, problem);
   const packs = await checkPacks(run);
+  const unprotectedPacks = await checkParities(run, packs);
   const chunks = await checkTrees(run);
   return {
     problems: run.problems,
@@ -125,6 +134,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     readPacks: packs.read,
     damagedPacks: packs.damaged,
     packIds: packs.named,
+    unprotectedPacks,
     orphanPacks: packs.orphans,
   };
 }

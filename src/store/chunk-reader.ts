@@ -6,6 +6,7 @@ import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject } from './errors.ts';
 import { findParent } from './frame-plan.ts';
+import { healing } from './healing.ts';
 import { FRAME_CACHE_BYTES } from './limits.ts';
 import { packKey, readFrame } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
@@ -119,7 +120,8 @@ export class ChunkReader {
     if (known !== undefined) return known;
     let loading = this.#loading.get(name);
     if (loading === undefined) {
-      loading = this.#read(packId, table, frameNumber);
+      const read = () => this.#read(packId, table, frameNumber);
+      loading = healing(this.#objects, packKey(packId), read);
       this.#loading.set(name, loading);
       loading.then(
         (open) => {

@@ -24,6 +24,7 @@ export const objectKinds = {
   pack: 6,
   key: 7,
   writer: 9,
+  parity: 10,
 } as const;
 export type ObjectKind = keyof typeof objectKinds;
 

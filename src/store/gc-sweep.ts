@@ -1,6 +1,7 @@
 /** Removes what was left over: by writers that died, and by earlier runs that were cut short. */
 import { ObjectError } from '../objects/index.ts';
 import type { Collection } from './gc.ts';
+import { listedParity, sweepParity } from './gc-parity.ts';
 import { presentSessions } from './gc-sessions.ts';
 import type { LogState } from './log-state.ts';
 import { packKey } from './pack-file.ts';
@@ -19,12 +20,14 @@ export class GcSweep {
     // First what is there, then whose it may be: a pack is announced before it is there.
     const packs = await this.#ids('packs/');
     const segments = await this.#ids('index/');
+    const parity = await listedParity(this.#run);
     const { own, waitMs } = this.#run;
     const { alive, dead } = await presentSessions(env, objects, own, waitMs);
     const deadPins = await this.#deadPins();
     await this.#run.toNewest();
     if (alive.length === 0) await this.#removeUnfinished();
     await this.#removeFenced(packs, segments);
+    await sweepParity(this.#run, parity);
     const kept = new Set(alive.flatMap(({ state }) => state.packs));
     const candidates = packs.filter((pack) => !kept.has(pack));
     // A segment is announced by nobody: while somebody writes, none is taken for left over.

@@ -9,6 +9,7 @@ import type { ChunkIndex } from './chunk-index.ts';
 import { StoreError } from './errors.ts';
 import { indexWithout } from './gc-index.ts';
 import { PatchParents } from './gc-parents.ts';
+import { protectNamed } from './gc-parity.ts';
 import { type Garbage, planGarbage } from './gc-plan.ts';
 import { Repacker } from './gc-repack.ts';
 import { presentSessions } from './gc-sessions.ts';
@@ -20,6 +21,7 @@ import type { CommitLog } from './log.ts';
 import { type IndexChange, NO_INDEX_CHANGE } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
 import { packKey } from './pack-file.ts';
+import { parityKey } from './parity-file.ts';
 import { checkSession } from './reliance.ts';
 import type { SealedObjects } from './sealer.ts';
 import { segmentKey } from './segment.ts';
@@ -67,6 +69,9 @@ export type GcReport = {
   freedBytes: number;
   /** In a dry run: what the packs concerned have, less what would be copied. */
   wouldFreeBytes: number;
+  /** Packs that lacked parity and have it now; and that are damaged, so that they get none. */
+  protectedPacks: number;
+  unprotectedPacks: number;
   /** There was no room to rewrite packs: only those that nothing is needed of are gone. */
   noSpace: boolean;
 };
@@ -87,6 +92,7 @@ const WAIT_MS = 3 * SESSION_BEAT_MS;
 export async function collectGarbage(parts: GcParts, options: GcOptions): Promise<GcReport> {
   await using run = new Collection(parts, options);
   await run.all();
+  if (options.dryRun !== true) await protectNamed(run);
   return run.report;
 }
 
@@ -113,6 +119,8 @@ export class Collection implements AsyncDisposable {
     deadSessions: 0,
     freedBytes: 0,
     wouldFreeBytes: 0,
+    protectedPacks: 0,
+    unprotectedPacks: 0,
     noSpace: false,
   };
 
@@ -292,7 +300,7 @@ export class Collection implements AsyncDisposable {
   async #commitDropped(generation: number, condemned: readonly string[]): Promise<boolean> {
     const { env, objects, sync } = this.parts;
     const verifier = new Verifier(this, new Set(condemned));
-    let removed: readonly string[] = [];
+    let removed: string[] = [];
     const committed = await this.#append(generation, async (state) => {
       await verifier.check(state, []);
       const spared = condemned.filter((pack) => verifier.spared.has(pack));
@@ -301,7 +309,8 @@ export class Collection implements AsyncDisposable {
       const done = () => {
         this.report.droppedPacks += dropped.length;
         this.report.sparedPacks += spared.length;
-        removed = [...dropped.map(packKey), ...index.segmentsDropped.map(segmentKey)];
+        removed = [...dropped.map(parityKey), ...dropped.map(packKey)];
+        removed.push(...index.segmentsDropped.map(segmentKey));
       };
       return { condemned: [], spared, dropped, index, done };
     });

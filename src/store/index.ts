@@ -30,9 +30,18 @@ export { FrameCache } from './frame-cache.ts';
 export type { GcOptions, GcProgress, GcReport } from './gc.ts';
 export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
 export { type HeadMemory, headFiles, type KnownHead } from './head-memory.ts';
+export { mayBeDamage } from './healing.ts';
 export { Leaf, PIECE_CHUNK, PIECE_DISCARDED, PIECE_HOLE, PIECE_ZERO } from './leaf.ts';
 export { FANOUT, LEAF_BYTES } from './limits.ts';
 export { RECORD_CHUNK } from './pack-table.ts';
+export {
+  dropParity,
+  type Protection,
+  protectedPacks,
+  protectRepository,
+  setParity,
+} from './parity.ts';
+export { parityKey } from './parity-file.ts';
 export { eachChunk, leaves } from './pieces.ts';
 export {
   choosePacks,

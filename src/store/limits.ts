@@ -115,6 +115,18 @@ export const KEYS_MAX = 16;
 export const KDF_MEMORY_BYTES_MAX = 256 * MiB;
 export const KDF_STEPS_MAX = 2 ** 22;
 
+/** What parity knows of a pack piece by piece: a sector of most disks. */
+export const STRIPE_BYTES = 4 * KiB;
+
+/** Stripes of a pack that parity stripes are made from together, so that a share is a count. */
+export const PARITY_DATA_ROWS_MAX = 100;
+
+/** Parity stripes for those, in percent. */
+export const PARITY_PERCENT_MAX = 50;
+
+/** Packs whose repaired stripes an open repository remembers, while it reads from them. */
+export const HEALED_PACKS_MAX = 16;
+
 /** Names of volumes, tags and the like. */
 export const NAME_BYTES_MAX = 128;
 

@@ -2,6 +2,7 @@
 import { FORMAT_VERSION, SECOND_VERSION } from './envelope.ts';
 import { damagedObject } from './errors.ts';
 import { JsonFields } from './json.ts';
+import { PARITY_PERCENT_MAX } from './limits.ts';
 import { type Sealer, sealJsonObject, unsealJsonObject } from './sealer.ts';
 import { SNAPSHOT_ID_BYTES, type Snapshot, snapshotFromJson, snapshotToJson } from './snapshot.ts';
 
@@ -32,6 +33,8 @@ export type LogChange =
       readonly index: IndexChange;
       /** Whether snapshots miss chunks, which a repair had to give up; as before if absent. */
       readonly lossy?: boolean;
+      /** Parity stripes that packs get for a hundred of theirs, 0 for none; as before if absent. */
+      readonly parity?: number;
     }
   | { readonly type: 'forget'; readonly snapshots: readonly string[] }
   | { readonly type: 'hold'; readonly snapshots: readonly string[]; readonly held: boolean }
@@ -148,6 +151,7 @@ function changeFromJson(fields: JsonFields, key: string, sealer: Sealer): LogCha
         type,
         index: indexChangeFromJson(fields.object('index')),
         ...(fields.has('lossy') && { lossy: fields.flag('lossy') }),
+        ...(fields.has('parity') && { parity: parityFrom(fields) }),
       };
     case 'forget':
       return { type, snapshots: snapshots() };
@@ -172,6 +176,11 @@ function changeFromJson(fields: JsonFields, key: string, sealer: Sealer): LogCha
     default:
       throw damagedObject(key, `entries of type ${JSON.stringify(type)} are not known here`);
   }
+}
+
+/** The share of parity that an object names. */
+export function parityFrom(fields: JsonFields): number {
+  return Math.min(fields.count('parity'), PARITY_PERCENT_MAX);
 }
 
 function indexChangeFromJson(fields: JsonFields): IndexChange {

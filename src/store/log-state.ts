@@ -7,6 +7,7 @@ import {
   type LogEntry,
   logKey,
   NO_PREVIOUS,
+  parityFrom,
   type SegmentInfo,
   segmentFromJson,
 } from './log-entry.ts';
@@ -29,6 +30,8 @@ export class LogState {
   generation = 0;
   /** Snapshots miss chunks: nothing may be taken for there because a manifest names it. */
   lossy = false;
+  /** Parity stripes that packs get for a hundred of theirs; 0 for none. */
+  parityPercent = 0;
   /** In the order of the log. */
   readonly snapshots = new Map<string, Snapshot>();
   /** Packs that no segment covers. */
@@ -72,6 +75,7 @@ export class LogState {
         break;
       case 'index':
         this.lossy = entry.lossy ?? this.lossy;
+        this.parityPercent = entry.parity ?? this.parityPercent;
         this.#changeIndex(entry.index);
         break;
       case 'forget':
@@ -166,6 +170,7 @@ export class LogState {
       head: this.head,
       generation: this.generation,
       ...(this.lossy && { lossy: true }),
+      ...(this.parityPercent > 0 && { parity: this.parityPercent }),
       ...(base !== START && { since: base.sequence, sinceHead: base.head, forgotten }),
       loosePacks: [...this.loosePacks],
       segments: [...this.segments.values()],
@@ -193,6 +198,7 @@ export class LogState {
     this.head = fields.hex('head', 32);
     this.generation = fields.count('generation');
     this.lossy = fields.has('lossy') && fields.flag('lossy');
+    this.parityPercent = fields.has('parity') ? parityFrom(fields) : 0;
     if (fields.has('forgotten')) {
       for (const id of fields.hexes('forgotten', SNAPSHOT_ID_BYTES)) {
         this.#forget(id, this.sequence);

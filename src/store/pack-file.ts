@@ -4,6 +4,7 @@ import { ByteReader, ByteWriter, crc32, equalBytes, FormatError, fromHex } from 
 import { ObjectError, type ObjectStore, type RangeUse } from '../objects/index.ts';
 import { FORMAT_VERSION, MAGIC, objectKinds } from './envelope.ts';
 import { damagedObject, missingObject, StoreError } from './errors.ts';
+import { healing } from './healing.ts';
 import { PACK_BYTES_MAX, PACK_ID_BYTES, PACK_TABLE_BYTES_MAX } from './limits.ts';
 import type { PackSeal } from './pack-seal.ts';
 import { PACK_HEADER_BYTES, type PackTable } from './pack-table.ts';
@@ -74,7 +75,7 @@ function parseFooter(bytes: Uint8Array): Footer {
 export async function readPackTable(objects: SealedObjects, id: string): Promise<PackTable> {
   const key = packKey(id);
   try {
-    return await read(objects, key, objects.sealer.pack(id));
+    return await healing(objects, key, () => read(objects, key, objects.sealer.pack(id)));
   } catch (error) {
     if (error instanceof ObjectError && error.code === 'OBJECT_NOT_FOUND') {
       throw missingObject(key, error);
@@ -95,11 +96,17 @@ async function read(objects: ObjectStore, key: string, seal: PackSeal): Promise<
   await objects.getRange(key, tail, size - tail.byteLength);
   const footer = parseFooter(tail.subarray(-PACK_FOOTER_BYTES));
   const wanted = footer.storedBytes + PACK_FOOTER_BYTES;
-  if (footer.dataBytes + wanted !== size) throw new FormatError('its parts do not add up');
-  if (wanted > tail.byteLength) {
+  if (wanted > tail.byteLength && wanted <= size) {
     tail = new Uint8Array(wanted);
-    await objects.getRange(key, tail, footer.dataBytes);
+    await objects.getRange(key, tail, size - wanted);
   }
+  return parseTable(tail, footer, size, seal);
+}
+
+/** From the end of a pack of `size` bytes: all of the table, if they add up. */
+function parseTable(tail: Uint8Array, footer: Footer, size: number, seal: PackSeal): PackTable {
+  const wanted = footer.storedBytes + PACK_FOOTER_BYTES;
+  if (footer.dataBytes + wanted !== size) throw new FormatError('its parts do not add up');
   const stored = tail.subarray(tail.byteLength - wanted, -PACK_FOOTER_BYTES);
   if (crc32(stored) !== footer.checksum) throw new FormatError("its table's checksum is wrong");
   return seal.decodeTable(stored, footer.rawBytes, footer.dataBytes);
@@ -125,4 +132,12 @@ export async function readFrame(
       cause: error,
     });
   }
+}
+
+/** The table of a pack that is here as a whole; FormatError, CodecError. */
+export function parsePack(bytes: Uint8Array, id: string, seal: PackSeal): PackTable {
+  if (bytes.byteLength < PACK_HEADER_BYTES + PACK_FOOTER_BYTES) throw new FormatError('it is cut');
+  checkPackHeader(bytes.subarray(0, PACK_HEADER_BYTES), id);
+  const footer = parseFooter(bytes.subarray(-PACK_FOOTER_BYTES));
+  return parseTable(bytes, footer, bytes.byteLength, seal);
 }

@@ -6,6 +6,7 @@ import { type CheckReport, check } from './check.ts';
 import { unlockRepository } from './encryption.ts';
 import type { StoreError } from './errors.ts';
 import { NO_INDEX_CHANGE } from './log-entry.ts';
+import { protectRepository } from './parity.ts';
 import { repair } from './repair.ts';
 import { type RepairNote, repairKeys, repairLog, repairSuperblock } from './repair-base.ts';
 import { type OpenOptions, Repository } from './repository.ts';
@@ -75,7 +76,10 @@ export async function repairAll(
     if (dryRun || (!acted && turn > 0)) break;
   }
   if (dryRun) return { notes, check: undefined };
-  const repository = await Repository.open(env, objects, options.open);
+  const repository = await Repository.open(env, objects, { ...options.open, heals: false });
+  const { made } = await protectRepository(repository, { pool, signal });
+  const message = `parity: made for ${made} packs that lacked it`;
+  if (made > 0) notes.push({ action: 'rebuilt', object: 'parity', message });
   const report = await check(repository, { readData: true, pool, ...(signal && { signal }) });
   if (report.problems.length === 0 && repository.log.state.lossy) {
     await repository.commitIndex(() => NO_INDEX_CHANGE, { lossy: false });
@@ -97,6 +101,7 @@ async function opened(
   try {
     const repository = await Repository.open(env, objects, {
       ...open,
+      heals: false,
       heads: { ...open.heads, onRolledBack },
     });
     if (rollback === undefined) return repository;

@@ -14,7 +14,7 @@ import { readSuperblock, superblockKeys } from './superblock.ts';
 
 /** What a repair did, would do, or cannot do. */
 export type RepairNote = {
-  readonly action: 'replaced' | 'set-aside' | 'rewritten' | 'taken' | 'rebuilt' | 'lost';
+  readonly action: 'mended' | 'replaced' | 'set-aside' | 'rewritten' | 'taken' | 'rebuilt' | 'lost';
   readonly object: string;
   readonly message: string;
 };

@@ -6,14 +6,17 @@ import type { CodecPool } from '../codec/index.ts';
 import { type Env, FerryError, fromHex, toHex } from '../core/index.ts';
 import { CheckRun } from './check.ts';
 import { checkPacks } from './check-packs.ts';
+import { checkParities } from './check-parity.ts';
 import { checkpointKey, readCheckpoint, sealCheckpoint } from './checkpoint.ts';
 import { ChunkIndex } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { StoreError } from './errors.ts';
+import { type MendedPack, mendPack } from './mend-pack.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
+import { parityKey } from './parity-file.ts';
 import { eachChunk, leaves } from './pieces.ts';
-import { quarantine } from './quarantine.ts';
+import { putUnlessThere, quarantine } from './quarantine.ts';
 import { listedPacks, rebuildIn } from './rebuild-index.ts';
 import { type RepairNote, takePack } from './repair-base.ts';
 import type { Repository } from './repository.ts';
@@ -79,7 +82,9 @@ class RepairRun implements AsyncDisposable {
   async all(): Promise<boolean> {
     const { notes, dryRun, adoptsListed } = this.#options;
     const before = notes.length;
-    const { named } = await checkPacks(this.#check);
+    const packs = await checkPacks(this.#check);
+    await checkParities(this.#check, packs);
+    const { named } = packs;
     const missingIndex = this.#check.badSegments.size > 0;
     if (missingIndex || adoptsListed) await this.#adopt(named);
     const announce = async (pack: string) => (await this.#ownSession()).add(pack);
@@ -93,6 +98,7 @@ class RepairRun implements AsyncDisposable {
     this.#added.push(...sink.sealed.map(({ id }) => id));
     if (missingIndex || this.#dropped.size > 0 || this.#added.length > 0) await this.#commit();
     await this.#checkpoints();
+    await this.#parities();
     await this.#session?.end();
     return notes.length > before;
   }
@@ -138,7 +144,7 @@ class RepairRun implements AsyncDisposable {
     const { objects } = this.#repository;
     const { dryRun, dropsPatches } = this.#options;
     const key = packKey(packId);
-    if (await this.#fromMirror(packId)) return;
+    if ((await this.#byParity(packId)) || (await this.#fromMirror(packId))) return;
     const table = await this.#table(packId);
     if (table === undefined) {
       this.#dropped.add(packId);
@@ -169,6 +175,29 @@ class RepairRun implements AsyncDisposable {
       if (!(error instanceof StoreError)) throw error;
       return undefined;
     }
+  }
+
+  /** Byte for byte, if no more is damaged than the pack's parity makes up for. */
+  async #byParity(packId: string): Promise<boolean> {
+    const { objects } = this.#repository;
+    const key = packKey(packId);
+    let pack: MendedPack;
+    try {
+      pack = await mendPack(objects, packId);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      return false;
+    }
+    // What is whole already is not what is wrong with it, or another repair was faster.
+    if (pack.mended.length === 0) return false;
+    if (!this.#options.dryRun) {
+      await quarantine(objects, key);
+      await putUnlessThere(objects, key, pack.bytes);
+      this.#check.damaged.delete(packId);
+    }
+    const bytes = pack.mended.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+    this.#note('mended', key, `${bytes} bytes that were damaged are made again from its parity`);
+    return true;
   }
 
   /** Byte for byte, if the other repository is a mirror and its pack is whole. */
@@ -293,13 +322,23 @@ class RepairRun implements AsyncDisposable {
       ...(this.#lossy && { lossy: true }),
     };
     await rebuildIn(await this.#ownSession(), this.#env, this.#repository, change);
-    const old = [...this.#dropped].map(packKey);
+    const old = [...this.#dropped].flatMap((pack) => [packKey(pack), parityKey(pack)]);
     for (const segment of segments) {
       if (this.#check.badSegments.has(segment)) old.push(segmentKey(segment));
     }
     for (const key of old) {
       const to = await quarantine(objects, key);
       if (to !== undefined) this.#note('set-aside', key, `its bytes are in ${to} now`);
+    }
+  }
+
+  /** What is damaged is set aside, and made anew when the packs are whole again. */
+  async #parities(): Promise<void> {
+    const { objects } = this.#repository;
+    for (const packId of this.#check.damagedParity) {
+      const key = parityKey(packId);
+      if (!this.#options.dryRun) await quarantine(objects, key);
+      this.#note('set-aside', key, 'damaged; it can be made anew');
     }
   }
 

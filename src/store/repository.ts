@@ -17,6 +17,7 @@ import {
 import { noPassword, StoreError, snapshotGone, writerBusy } from './errors.ts';
 import { collectGarbage, type GcOptions, type GcParts, type GcReport } from './gc.ts';
 import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
+import { healingStore, type OnHealed } from './healing-store.ts';
 import { IndexSync } from './index-sync.ts';
 import { CommitLog } from './log.ts';
 import type { IndexChange } from './log-entry.ts';
@@ -53,6 +54,10 @@ export type OpenOptions = UnlockOptions & {
    * opened only with it.
    */
   readonly prepare?: (objects: ObjectStore, superblock: Superblock) => ObjectStore;
+  /** Told when a damaged pack is read with the help of its parity. */
+  readonly onHealed?: OnHealed;
+  /** False to see damage as it is, also where parity undoes it. */
+  readonly heals?: boolean;
   /** Tests shorten fingerprints, so that unequal chunks collide. */
   readonly fingerprints?: FingerprintBits;
 };
@@ -88,7 +93,8 @@ export class Repository implements AsyncDisposable {
     options: OpenOptions,
   ) {
     this.#env = env;
-    this.objects = sealedObjects(objects, sealer);
+    const read = options.heals === false ? objects : healingStore(objects, options.onHealed);
+    this.objects = sealedObjects(read, sealer);
     this.superblock = superblock;
     this.#ring = ring;
     const { repositoryId } = superblock;
@@ -96,7 +102,7 @@ export class Repository implements AsyncDisposable {
     this.#log = new CommitLog(this.objects, env.random, this.#heads);
     const index = new ChunkIndex(this.objects, options.fingerprints);
     this.#index = new IndexSync(this.objects, index);
-    this.reader = new TreeReader((id) => loadTree(objects, index, id));
+    this.reader = new TreeReader((id) => loadTree(this.objects, index, id));
   }
 
   /** Makes an empty repository. STORE_EXISTS, STORE_CHUNK_SIZE. */
@@ -291,10 +297,10 @@ export class Repository implements AsyncDisposable {
     });
   }
 
-  /** Commits an entry that only says where chunks are found. */
+  /** Commits an entry that only says where chunks are found, or what holds from now on. */
   async commitIndex(
     propose: (state: LogState) => IndexChange,
-    { lossy }: { readonly lossy?: boolean } = {},
+    said: { readonly lossy?: boolean; readonly parity?: number } = {},
   ): Promise<void> {
     checkWritable(this.superblock);
     this.#heads.checkWritable();
@@ -302,7 +308,7 @@ export class Repository implements AsyncDisposable {
       type: 'index',
       index: propose(state),
       generation: state.generation,
-      ...(lossy !== undefined && { lossy }),
+      ...said,
     }));
   }
 

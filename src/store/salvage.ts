@@ -244,7 +244,8 @@ async function wholeFrame(
     }
     return { tree: undefined };
   } catch (error) {
-    const known = error instanceof FerryError && /^(CODEC|STORE|FORMAT)_/.test(error.code);
+    const known =
+      error instanceof FerryError && /^(CODEC_|STORE_|FORMAT_|OBJECT_IO$)/.test(error.code);
     if (known && error.code !== 'STORE_NO_PASSWORD') return undefined;
     throw error;
   }

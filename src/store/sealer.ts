@@ -71,6 +71,7 @@ export function sealedObjects(objects: ObjectStore, sealer: Sealer): SealedObjec
     list: (prefix, after) => objects.list(prefix, after),
     remove: (key) => objects.remove(key),
     ...(objects.locks !== undefined && { locks: objects.locks }),
+    ...(objects.heal !== undefined && { heal: objects.heal }),
     async [Symbol.asyncDispose]() {
       await objects[Symbol.asyncDispose]();
     },

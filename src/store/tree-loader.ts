@@ -4,6 +4,7 @@ import { FormatError, fromHex } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject } from './errors.ts';
+import { healing } from './healing.ts';
 import { packKey, readFrame } from './pack-file.ts';
 import { RECORD_TREE } from './pack-table.ts';
 import { ParsedTree, type TreeRecord } from './tree-record.ts';
@@ -34,6 +35,10 @@ export async function fetchTree(
   location: Location,
   id: string,
 ): Promise<TreeRecord> {
+  return healing(objects, packKey(location.packId), () => fetch(objects, location, id));
+}
+
+async function fetch(objects: ObjectStore, location: Location, id: string): Promise<TreeRecord> {
   const { packId, table, ordinal } = location;
   const frameNumber = table.frameOf(ordinal);
   const bytes = new Uint8Array(table.frameBytes[frameNumber]!);

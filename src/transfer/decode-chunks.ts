@@ -1,12 +1,13 @@
 /** Has threads decode and verify chunks of a repository into shared memory. */
-import { CodecError, type CodecPool, type SharedRange } from '../codec/index.ts';
+import type { CodecPool, SharedRange } from '../codec/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
 import {
   boundedPlans,
   type ChunkIndex,
   ChunkReader,
-  type FrameCache,
+  FrameCache,
   type Location,
+  mayBeDamage,
 } from '../store/index.ts';
 
 /** A stored copy, and where in the target its plain bytes go. */
@@ -30,21 +31,29 @@ export async function decodeChunks(
   target: SharedRange,
 ): Promise<void> {
   const locations = wanted.map(({ location }) => location);
-  try {
-    for await (const { plan, from, steps } of boundedPlans(index, frames, locations)) {
+  const decode = async (cache: FrameCache) => {
+    for await (const { plan, from, steps } of boundedPlans(index, cache, locations)) {
       const outputs = steps.map((step, number) => {
         const { at, lengthBytes } = wanted[from + number]!;
         return { step, at, lengthBytes };
       });
       await pool.run<'decode'>({ kind: 'decode', plan, outputs, target });
     }
+  };
+  try {
+    await decode(frames);
   } catch (error) {
-    if (error instanceof CodecError) await blame(objects, index, locations);
-    throw error;
+    if (!mayBeDamage(error)) throw error;
+    await blame(objects, index, locations);
+    if (objects.heal === undefined) throw error;
+    await decode(new FrameCache(objects)); // The other one keeps what was damaged.
   }
 }
 
-/** A job that fails does not say which pack is damaged; reading chunk by chunk does. */
+/**
+ * A job that fails does not say which pack is damaged; reading chunk by chunk does, or heals it
+ * where its parity can.
+ */
 async function blame(objects: ObjectStore, index: ChunkIndex, locations: readonly Location[]) {
   const chunks = new ChunkReader(objects, index);
   for (const location of locations) await chunks.bytes(location);

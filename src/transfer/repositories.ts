@@ -129,7 +129,7 @@ export async function repairableObjects(
 ): Promise<ObjectStore> {
   if (!isS3Location(location)) return directoryAt(env, location, false);
   try {
-    return (await openRepository(env, location, options)).objects;
+    return (await openRepository(env, location, { ...options, heals: false })).objects;
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
     return s3At(env, location, options);

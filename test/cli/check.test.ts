@@ -194,3 +194,26 @@ test('an index that is gone is made anew', async () => {
   await here.json(0, 'check', '--rebuild-index', '--read-data');
   await here.ok('restore', 'disk', 'out.img', '--verify');
 });
+
+test('parity: asked for at init or later, it makes check --repair put bit rot right', async () => {
+  await using here = await place();
+  await here.ok('init', '--parity', '10%');
+  await writeImage(here.path('disk.img'), 4 * MIB, { [MIB]: noise(2 * MIB, 1) });
+  await here.ok('backup', 'disk.img');
+  const [told] = await here.json(0, 'parity');
+  assert.equal(told?.percent, 10);
+  assert.equal(told?.made, 0, 'the backup has made it');
+  const [pack = ''] = await objectsIn(here, 'packs');
+  const whole = await readFile(here.path(`repo/${pack}`));
+  await flip(here.path(`repo/${pack}`), 0.3);
+  assert.match(await here.ok('restore', 'disk', 'copy.img'), /./);
+  assert.deepEqual(await readFile(here.path('copy.img')), await readFile(here.path('disk.img')));
+  assert.equal((await problems(here, '--read-data'))[0], pack);
+  assert.match(await here.ok('check', '--repair'), /mended: .*4096 bytes/);
+  assert.deepEqual(await readFile(here.path(`repo/${pack}`)), whole);
+  const [anew] = await here.json(0, 'parity', '20%');
+  assert.equal(anew?.made, 1);
+  await here.ok('parity', 'off');
+  assert.deepEqual(await objectsIn(here, 'parity'), []);
+  await here.failure(2, 'parity', '51%');
+});

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { type Env, nodeEnv } from '../../src/core/index.ts';
 import { memory } from '../../src/device/index.ts';
 import { memoryStore, type ObjectStore } from '../../src/objects/index.ts';
-import { Repository, type Snapshot } from '../../src/store/index.ts';
+import { Repository, type Snapshot, setParity } from '../../src/store/index.ts';
 import { backup } from '../../src/transfer/backup/index.ts';
 import { copy } from '../../src/transfer/copy/index.ts';
 
@@ -19,6 +19,8 @@ export type Golden = {
   readonly versions: readonly GoldenVersion[];
   /** Was made from these, of which some were forgotten and collected. */
   readonly written?: readonly (GoldenVersion & { readonly forgotten: boolean })[];
+  /** Its packs have parity of so many percent. */
+  readonly parity?: number;
   /** Is a copy of another repository, which is not kept. */
   readonly isCopy?: boolean;
   /** Parts of the format that it must have, by the names of the reader in test/. */
@@ -145,6 +147,13 @@ export const goldens: readonly Golden[] = [
     parts: ['plain', 'patch', 'several parents'],
   },
   {
+    name: 'parity-4k',
+    chunkBytes: 4 * KiB,
+    versions: logged(),
+    parity: 20,
+    parts: ['plain', 'patch', 'parity'],
+  },
+  {
     name: 'copied-64k',
     chunkBytes: 64 * KiB,
     versions: versions(64 * KiB).slice(0, 3),
@@ -172,6 +181,7 @@ export async function writeGolden(objects: ObjectStore, golden: Golden): Promise
   const key = password === undefined ? undefined : { password, kdf: { logN: 10, r: 8, p: 1 } };
   await Repository.init(env, objects, { chunkBytes, ...(key && { key }) });
   const repository = await openGolden(env, objects);
+  if (golden.parity !== undefined) await setParity(repository, golden.parity);
   if (golden.isCopy === true) return copyGolden(env, golden, repository);
   const snapshots: Snapshot[] = [];
   for (const { volume, bytes } of golden.written ?? golden.versions) {

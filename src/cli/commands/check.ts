@@ -37,6 +37,7 @@ export const run: Run<typeof checkSpec> = async (context, values) => {
     withoutPassword: noPassword,
     // What is to be checked is what is stored, not copies of it.
     cache: false,
+    heals: false,
   }).catch((error) => {
     throw furtherThanCheck(error);
   });
@@ -143,8 +144,8 @@ function show(
     // Most messages begin with the object's name.
     output.item('problem', problem, message.startsWith(object) ? message : `${object}: ${message}`);
   }
-  const { snapshots, packs, chunks, readBytes, readPacks, orphanPacks } = report;
-  const counts = { snapshots, packs, chunks, readBytes, orphanPacks };
+  const { snapshots, packs, chunks, readBytes, readPacks, orphanPacks, unprotectedPacks } = report;
+  const counts = { snapshots, packs, chunks, readBytes, orphanPacks, unprotectedPacks };
   output.summary(
     {
       problems: problems.length,
@@ -170,6 +171,9 @@ function summaryOf(report: CheckReport, share: number | undefined, isBlind: bool
     lines.push(
       `${orphanPacks} packs belong to no snapshot: harmless, of an interrupted or a running backup`,
     );
+  }
+  if (report.unprotectedPacks > 0) {
+    lines.push(`${report.unprotectedPacks} packs have no parity yet: \`ferry parity\` makes it`);
   }
   if (isBlind) lines.push('without the password: what is stored is whole, if nobody forged it');
   if (share === undefined) {

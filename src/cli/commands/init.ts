@@ -1,6 +1,6 @@
 /** `ferry init`: makes a repository. */
-import { isSingleWriter } from '../../store/index.ts';
-import { initRepository } from '../../transfer/repository/index.ts';
+import { isSingleWriter, setParity } from '../../store/index.ts';
+import { initRepository, openRepository } from '../../transfer/repository/index.ts';
 import { usageError } from '../errors.ts';
 import { s3Of } from '../repository.ts';
 import { requireRepository } from '../settings.ts';
@@ -8,7 +8,7 @@ import { formatSizeExact } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { initSpec } from '../table/repository.ts';
 
-export const run: Run<typeof initSpec> = async (context, { chunkSize, encrypt, label }) => {
+export const run: Run<typeof initSpec> = async (context, { chunkSize, encrypt, label, parity }) => {
   const { env, output, settings, secrets } = context;
   const location = requireRepository(settings);
   if (!encrypt) checkPlain(secrets.isGiven, label);
@@ -18,11 +18,19 @@ export const run: Run<typeof initSpec> = async (context, { chunkSize, encrypt, l
     ...(key && { key }),
     s3: s3Of(context, false),
   });
+  if (parity !== undefined) {
+    const open = key === false ? {} : { secret: async () => ({ password: key.password }) };
+    await using repository = await openRepository(env, location, {
+      ...open,
+      s3: s3Of(context, false),
+    });
+    await setParity(repository, parity);
+  }
   const { repositoryId, chunkBytes, created } = made;
   const singleWriter = isSingleWriter(made);
   if (singleWriter) output.warn(oneWriter);
   output.summary(
-    { repositoryId, chunkBytes, created, singleWriter, encrypted: encrypt },
+    { repositoryId, chunkBytes, created, singleWriter, encrypted: encrypt, parity: parity ?? 0 },
     `made repository ${repositoryId.slice(0, 8)} in ${location}, chunks of ` +
       `${formatSizeExact(chunkBytes)}${encrypt ? `, encrypted\n${advice}` : ''}`,
   );

@@ -1,10 +1,12 @@
 /** Commands that make a repository and look into it. */
 import {
+  type ArgumentSpec,
   argument,
   count,
   duration,
   entry,
   flag,
+  type OptionSpec,
   optional,
   optionalArgument,
   powerOfTwo,
@@ -15,6 +17,19 @@ import {
 } from '../spec.ts';
 
 const snapshotHelp = 'VOL@latest, VOL@latest~2, VOL@ and the first digits of an id, or just VOL';
+
+function percentOf([written]: readonly string[]): number | undefined {
+  if (written === undefined) return undefined;
+  const percent = Number(/^(\d{1,2})%?$/.exec(written)?.[1]);
+  if (percent >= 1 && percent <= 50) return percent;
+  throw new Error(`expected a whole number of percent from 1 to 50, not '${written}'`);
+}
+
+const parity: OptionSpec<number | undefined> = {
+  placeholder: 'N%',
+  help: 'keep so much beside the data that bit rot can be repaired: see ferry parity',
+  parse: (texts) => percentOf(texts.slice(-1)),
+};
 
 export const initSpec = {
   name: 'init',
@@ -40,12 +55,14 @@ export const initSpec = {
     ),
     encrypt: flag('encrypt what is stored, under a password'),
     label: text('TEXT', 'with --encrypt: a name for the password, stored in clear'),
+    parity,
   },
   examples: [
     'ferry init --repo /backups/disks',
     'ferry init --chunk-size 16K',
     'ferry init --repo s3://backups/disks --endpoint http://127.0.0.1:9000',
     'ferry init --encrypt --label office',
+    'ferry init --parity 5%',
   ],
 } as const;
 
@@ -136,7 +153,7 @@ export const checkSpec = {
     'were not read for longest. Changes nothing. Exit status 20 if something is damaged or gone.',
     'Packs that no snapshot needs are no damage: an interrupted backup leaves them.',
     '',
-    '--repair takes good copies from the other repository, if one is named, rewrites damaged packs',
+    '--repair undoes what parity can undo, takes good copies from the other repository, if one is named, rewrites damaged packs',
     'without what is damaged, makes the index anew and sets the damaged bytes aside (quarantine/).',
     'It names what is lost: the next backup stores what its source still has. Exit status 0 if the',
     'repository is whole afterwards, 20 if not. Run it when no backup is running.',
@@ -163,6 +180,32 @@ export const checkSpec = {
   ],
 } as const;
 
+const share100: ArgumentSpec<number | undefined> = {
+  placeholder: 'N%|off',
+  help: 'from now on; without it, what holds is told',
+  optional: true,
+  parse: (texts) => (texts[0] === 'off' ? 0 : percentOf(texts)),
+};
+
+export const paritySpec = {
+  name: 'parity',
+  summary: 'keep what it takes to repair damaged packs',
+  details: [
+    'With N% each pack gets parity beside it (Reed-Solomon): for each hundred stripes of 4 KiB so',
+    'many more, spread so that a run of damage meets different ones. Up to N% of a pack may then be',
+    'flipped, unreadable or cut off: reads go on, and `ferry check --repair` puts it right. It does',
+    'not help if a whole pack is gone: for that, keep a copy elsewhere.',
+    '',
+    'Packs that are there get theirs at once, which reads them all; backups, copy and gc make it for',
+    'those that come. Another N% makes all anew; `off` removes it.',
+  ].join('\n'),
+  arguments: { percent: share100 },
+  options: {
+    noPassword: flag('for the host of an encrypted repository: make what is missing'),
+  },
+  examples: ['ferry parity', 'ferry parity 5%', 'ferry parity off'],
+} as const;
+
 export const repositoryCommands: readonly TableEntry[] = [
   entry(initSpec, () => import('../commands/init.ts')),
   entry(lsSpec, () => import('../commands/ls.ts')),
@@ -170,4 +213,5 @@ export const repositoryCommands: readonly TableEntry[] = [
   entry(diffSpec, () => import('../commands/diff.ts')),
   entry(statsSpec, () => import('../commands/stats.ts')),
   entry(checkSpec, () => import('../commands/check.ts')),
+  entry(paritySpec, () => import('../commands/parity.ts')),
 ];

@@ -1,6 +1,6 @@
 /** Backs a device up: finds what changed since the newest snapshot, stores that, commits. */
 import { type CodecPool, type Compression, codecPool, worthThreads } from '../../codec/index.ts';
-import { type Env, type Extent, hasCode, mapOrdered } from '../../core/index.ts';
+import { type Env, type Extent, type FerryError, hasCode, mapOrdered } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import {
   BATCH_BYTES,
@@ -62,6 +62,8 @@ export type BackupResult = {
   readonly skippedBytes: number;
   /** Packs of an earlier run that was cut off. */
   readonly adoptedPacks: number;
+  /** Why its packs have no parity yet, although they should. */
+  readonly parityTrouble?: FerryError | undefined;
 };
 
 /** Batches that are being read at the same time. */
@@ -162,6 +164,7 @@ async function backupSince(
     readBytes: run.readBytes,
     skippedBytes: run.skippedBytes,
     adoptedPacks: session.adoptedPacks,
+    parityTrouble: session.parityTrouble,
   };
 }
 
