@@ -183,6 +183,7 @@ export class ReplicaServer implements AsyncDisposable {
           onMessage: (message: Parameters<typeof handlers.onMessage>[0]) =>
             handlers.onMessage(message),
           onRoom: () => handlers.onRoom?.(),
+          onResumed: () => handlers.onResumed?.(),
           onClosed: (error: unknown) => {
             handlers.onClosed(error);
             const { traffic } = session;

@@ -1,7 +1,8 @@
 /** Goal: an agent may do what it was granted, in its own tenant, and nothing else. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasCode, sha256 } from '../core/index.ts';
+import { equalBytes, hasCode, sha256 } from '../core/index.ts';
+import { memory } from '../device/index.ts';
 import { isWithin, names, parseWindow } from './grant.ts';
 import { Pace } from './pace.ts';
 import { PeerPolicy } from './peer-policy.ts';
@@ -105,6 +106,38 @@ test('quotas bound volumes, what they come to, and what they take', async () => 
   assert.ok(remote('REPLICATE_QUOTA')(over), String(over));
   assert.equal((await place.server.provider('').known('a'))!.epoch, 2);
 });
+
+test('a volume that finds its quota full stops alone, and goes on when there is room', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  const { peers } = await place.node('provider');
+  await using agent = await place.connect('web');
+  const full = await send(agent, 'full', noise(300 * KIB, 1));
+  await peers.grant('web', () => ({ storedBytesMax: 200 * KIB }));
+  // A new session is told of the grant at once; the one that is open hears of it, too.
+  await (await place.connect('web'))[Symbol.asyncDispose]();
+  const device = memory('more', 300 * KIB);
+  await device.write(noise(300 * KIB, 2), 0, 0);
+  const epoch = { device, changed: 'compare', wallMs: 0 } as const;
+  await assert.rejects(full.send(epoch), remote('REPLICATE_QUOTA'));
+  assert.equal(place.counts.failing.get('full'), 'REPLICATE_QUOTA');
+  // Zeroes and what is unchanged take a few bytes, which count as well: only asking goes on.
+  const other = await agent.open('other', MIB);
+  assert.equal(agent.session.state, 'open');
+  await peers.grant('web', () => ({ storedBytesMax: 2 * MIB }));
+  await (await place.connect('web'))[Symbol.asyncDispose]();
+  const whole = memory('other', MIB);
+  await other.send({ device: whole, changed: 'compare', wallMs: 0 });
+  await full.send(epoch);
+  assert.equal(place.counts.failing.get('full'), undefined);
+  assert.ok(equalBytes(await contentOf(place, 'full'), noise(300 * KIB, 2)));
+});
+
+async function contentOf(place: Place, name: string): Promise<Uint8Array> {
+  const replica = (await place.server.provider('').known(name))!;
+  return await replica.read(0, replica.sizeBytes);
+}
 
 test('tenants share nothing: neither repository, nor names, nor what an offer tells', async () => {
   await using place = await Place.make();

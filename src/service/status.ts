@@ -100,7 +100,7 @@ function sessionOf({ host, agents }: ReplicaServer, session: Session): SessionSt
     state: session.state,
     lane: choice?.lanes ?? 'control',
     laneReason: choice?.reason ?? '',
-    roundTripMs: session.roundTripMs,
+    roundTripMs: session.roundTrip.milliseconds,
     ...session.traffic,
   };
 }

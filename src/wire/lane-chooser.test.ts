@@ -60,6 +60,8 @@ test('a lane that is wished for is taken, and no other is tried', async () => {
       await pause(pair.world, 300);
       assert.equal(pair.chooser.choice.reason, 'as wished');
       assert.equal(pair.chooser.choice.lanes, lane);
+      const told = `${lane}: as wished`;
+      await until(pair.world, () => pair.server.traffic.peerLanes === told);
       stop();
       await until(pair.world, () => pair.client.isIdle);
     });

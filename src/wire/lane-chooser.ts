@@ -131,7 +131,8 @@ export class LaneChooser {
     if (set !== this.#set) this.#sinceMs = this.#clock.monotonicMs();
     this.#set = set;
     this.#reason = reason;
-    this.#session.useLanes(set === 'control' ? [] : this.#lanesOf(set));
+    const lanes = set === 'control' ? [] : this.#lanesOf(set);
+    this.#session.useLanes(lanes, `${set}: ${reason}`);
   }
 
   #tick(): void {
@@ -153,7 +154,7 @@ export class LaneChooser {
       if (this.#untried.length === 0 && this.#trial === undefined && this.#set === 'tls') return;
       this.#untried = [];
       this.#trial = undefined;
-      const leastMs = this.#session.leastRoundTripMs;
+      const leastMs = this.#session.roundTrip.leastMs;
       this.#use('tls', `the round trip takes ${leastMs.toFixed(2)} ms`);
       return;
     }
@@ -165,7 +166,7 @@ export class LaneChooser {
   }
 
   #isNear(): boolean {
-    return this.#session.leastRoundTripMs < NEAR_MS && this.#available().includes('tls');
+    return this.#session.roundTrip.leastMs < NEAR_MS && this.#available().includes('tls');
   }
 
   #begin(set: LaneSet, nowMs: number): void {
@@ -183,7 +184,7 @@ export class LaneChooser {
     }
     const wantedMs = Math.min(
       TRIAL_MS_MAX,
-      Math.max(TRIAL_MS, TRIAL_ROUND_TRIPS * this.#session.roundTripMs),
+      Math.max(TRIAL_MS, TRIAL_ROUND_TRIPS * this.#session.roundTrip.milliseconds),
     );
     const passedMs = nowMs - trial.startMs;
     if (trial.countedFromMs === 0 && passedMs >= SETTLING_SHARE * wantedMs) {

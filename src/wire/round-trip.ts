@@ -16,6 +16,8 @@ export class RoundTrip {
   /** When the peer last showed that it had read something of ours. */
   answeredAtMs: number;
   peerBacklogBytes = 0;
+  /** By which lanes the peer sends, and why; empty until it says so. */
+  peerLanes = '';
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -27,16 +29,17 @@ export class RoundTrip {
     return this.#smoothedMs ?? 0;
   }
 
-  next(backlogBytes: number): Uint8Array {
+  next(backlogBytes: number, lanes: string | undefined): Uint8Array {
     const timeUs = this.#nowUs();
     const heldUs = this.#peerUs === 0 ? 0 : timeUs - this.#peerAtUs;
-    return encodeHeartbeat({ timeUs, echoUs: this.#peerUs, heldUs, backlogBytes });
+    return encodeHeartbeat({ timeUs, echoUs: this.#peerUs, heldUs, backlogBytes, lanes });
   }
 
   /** Answers whether the peer waits for an echo of its first one. */
-  hear({ timeUs, echoUs, heldUs, backlogBytes }: Heartbeat): boolean {
+  hear({ timeUs, echoUs, heldUs, backlogBytes, lanes = '' }: Heartbeat): boolean {
     const nowUs = this.#nowUs();
     this.peerBacklogBytes = backlogBytes;
+    this.peerLanes = lanes;
     this.#peerUs = timeUs;
     this.#peerAtUs = nowUs;
     if (echoUs === 0) return true;

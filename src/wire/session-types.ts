@@ -39,6 +39,8 @@ export type Traffic = {
   readonly resentBytes: number;
   /** What waits at the peer, as its last heartbeat said. */
   readonly peerBacklogBytes: number;
+  /** By which lanes the peer sends, and why; empty until it says so. */
+  readonly peerLanes: string;
 };
 
 export type SessionOptions = {

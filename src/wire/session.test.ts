@@ -31,7 +31,7 @@ test('messages arrive in both directions, whole, and are acknowledged', async ()
       atClient.messages.map(({ type }) => type),
       [READ],
     );
-    assert.ok(client.roundTripMs > 0);
+    assert.ok(client.roundTrip.milliseconds > 0);
   });
 });
 

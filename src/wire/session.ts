@@ -38,6 +38,7 @@ export class Session implements LaneOwner {
   readonly #inbound: Inbound;
   #state: SessionState = 'broken';
   #roundTrip: RoundTrip;
+  #lanesText: string | undefined;
   readonly #lanes = new LaneTable();
   /** Told whenever lanes come, become ready, or go. */
   onLanesChanged: (() => void) | undefined;
@@ -78,13 +79,8 @@ export class Session implements LaneOwner {
     return this.#state;
   }
 
-  get roundTripMs(): number {
-    return this.#roundTrip.milliseconds;
-  }
-
-  /** Of this connection; Infinity until it is known. */
-  get leastRoundTripMs(): number {
-    return this.#roundTrip.leastMs;
+  get roundTrip(): Pick<RoundTrip, 'milliseconds' | 'leastMs'> {
+    return this.#roundTrip;
   }
 
   /** Bytes that wait, and bytes that are sent and not acknowledged. */
@@ -97,9 +93,9 @@ export class Session implements LaneOwner {
   }
 
   get traffic(): Traffic {
-    const { peerBacklogBytes } = this.#roundTrip;
-    const { receivedBytes } = this.#lanes;
-    return { receivedBytes, peerBacklogBytes, resentBytes: this.#outbound.resentBytes };
+    const { peerBacklogBytes, peerLanes } = this.#roundTrip;
+    const [{ receivedBytes }, { resentBytes }] = [this.#lanes, this.#outbound];
+    return { receivedBytes, peerBacklogBytes, peerLanes, resentBytes };
   }
 
   /** Everything that was sent is acknowledged. */
@@ -186,8 +182,9 @@ export class Session implements LaneOwner {
     if (lane.isReady) this.onLaneReady(lane);
   }
 
-  /** Data goes by these lanes from now on; by none of them: by the control lane. */
-  useLanes(lanes: readonly Lane[]): void {
+  /** Data goes by these lanes from now on, or by the control lane; `why` is told to the peer. */
+  useLanes(lanes: readonly Lane[], why = this.#lanesText): void {
+    this.#lanesText = why;
     this.#lanes.use(lanes);
     this.pump();
   }
@@ -252,7 +249,7 @@ export class Session implements LaneOwner {
     }
     if (!this.#isHeartbeatDue) return undefined;
     this.#isHeartbeatDue = false;
-    const body = this.#roundTrip.next(this.#outbound.waitingBytes);
+    const body = this.#roundTrip.next(this.#outbound.waitingBytes, this.#lanesText);
     return { type: m.HEARTBEAT, flags: 0, body };
   }
 

@@ -72,7 +72,15 @@ function textOf(status: Status): string {
 
 function sessionTable({ sessions }: Status): string {
   if (sessions.length === 0) return 'no agent is connected';
-  const titles = ['AGENT', 'STATE', 'ROUND TRIP', 'RECEIVED', 'WAITS THERE', 'ANSWERED BY'];
+  const titles = [
+    'AGENT',
+    'STATE',
+    'ROUND TRIP',
+    'RECEIVED',
+    'WAITS THERE',
+    'SENDS BY',
+    'ANSWERED BY',
+  ];
   return textTable(
     titles.map((title) => ({ title })),
     sessions.map(({ agent, state, roundTripMs, receivedBytes, peerBacklogBytes, ...session }) => [
@@ -80,7 +88,7 @@ function sessionTable({ sessions }: Status): string {
       Object.entries(receivedBytes)
         .map(([kind, bytes]) => `${formatSize(bytes)} ${kind}`)
         .join(', '),
-      ...[formatSize(peerBacklogBytes), `${session.lane}: ${session.laneReason}`],
+      ...[formatSize(peerBacklogBytes), session.peerLanes || '?', session.lane],
     ]),
   );
 }

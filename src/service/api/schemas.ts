@@ -19,7 +19,7 @@ const health = {
 const session = record({
   ...{ agent: text, fingerprint: text, tenant: text, state: text, lane: text, laneReason: text },
   ...{ receivedBytes: counts, resentBytes: number, peerBacklogBytes: number },
-  roundTripMs: number,
+  ...{ peerLanes: text, roundTripMs: number },
 });
 
 const volume = {

@@ -13,15 +13,21 @@ export type ErrorMessage = {
   readonly isFatal: boolean;
   /** The numbered message of the receiver that it is about; 0 if none. */
   readonly sequence: number;
+  /** The volume that it is about, as the receiver has numbered it; the others go on. */
+  readonly volume?: number | undefined;
 };
 
-export function encodeError({ code, text, isFatal, sequence }: ErrorMessage): Uint8Array {
+/** May be skipped: it is then about all of them. */
+const TAG_VOLUME = 1;
+const known = new Set([TAG_VOLUME]);
+
+export function encodeError({ code, text, isFatal, sequence, volume }: ErrorMessage): Uint8Array {
   const writer = new ByteWriter();
   putText(writer, code, ERROR_CODE_BYTES_MAX);
   putText(writer, shortened(text), ERROR_TEXT_BYTES_MAX);
   writer.u8(isFatal ? 1 : 0);
   writer.varint(sequence);
-  putExtensions(writer);
+  putExtensions(writer, volume === undefined ? [] : [{ tag: TAG_VOLUME, bytes: varint(volume) }]);
   return writer.view();
 }
 
@@ -32,10 +38,17 @@ export function decodeError(body: Uint8Array): ErrorMessage {
     const text = getText(reader, ERROR_TEXT_BYTES_MAX, 'the text of an error');
     const isFatal = (reader.u8() & 1) === 1;
     const sequence = reader.varint();
-    getExtensions(reader, 'ERROR');
+    const [found] = getExtensions(reader, 'ERROR', known);
     reader.end();
-    return { code, text, isFatal, sequence };
+    const volume = found && { volume: new ByteReader(found.bytes).varint() };
+    return { code, text, isFatal, sequence, ...volume };
   });
+}
+
+function varint(value: number): Uint8Array {
+  const writer = new ByteWriter(8);
+  writer.varint(value);
+  return writer.view();
 }
 
 /** Each UTF-16 unit takes at most three bytes. */

@@ -36,6 +36,7 @@ export const examples: readonly Example[] = [
   }),
   example(m.HEARTBEAT, m.encodeHeartbeat, m.decodeHeartbeat, {
     ...{ timeUs: 1_000_000, echoUs: 999_000, heldUs: 17, backlogBytes: 2 ** 40 },
+    lanes: 'udp: 9 MB/s',
   }),
   example(m.ACK, m.encodeAck, m.decodeAck, {
     received,
@@ -46,6 +47,7 @@ export const examples: readonly Example[] = [
   }),
   example(m.ERROR, m.encodeError, m.decodeError, {
     ...{ code: 'STORE_NO_SPACE', text: 'the disk is full', isFatal: true, sequence: 129 },
+    volume: 300,
   }),
   example(m.GOODBYE, m.encodeGoodbye, m.decodeGoodbye, { reason: 'update', againAfterMs: 30_000 }),
   example(m.LANE_OFFER, m.encodeLaneOffer, m.decodeLaneOffer, {

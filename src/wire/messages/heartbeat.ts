@@ -12,7 +12,16 @@ export type Heartbeat = {
   readonly heldUs: number;
   /** Bytes that wait to be sent: how far behind the receiver is. */
   readonly backlogBytes: number;
+  /** By which lanes this side sends, and why: for people. */
+  readonly lanes?: string | undefined;
 };
+
+/** May be skipped. */
+const TAG_LANES = 1;
+const known = new Set([TAG_LANES]);
+
+/** Longer ones are cut off. */
+const LANES_CHARACTERS_MAX = 200;
 
 export function encodeHeartbeat(heartbeat: Heartbeat): Uint8Array {
   const writer = new ByteWriter(48);
@@ -20,7 +29,9 @@ export function encodeHeartbeat(heartbeat: Heartbeat): Uint8Array {
   writer.varint(heartbeat.echoUs);
   writer.varint(heartbeat.heldUs);
   writer.varint(heartbeat.backlogBytes);
-  putExtensions(writer);
+  const { lanes } = heartbeat;
+  const bytes = new TextEncoder().encode(lanes?.slice(0, LANES_CHARACTERS_MAX));
+  putExtensions(writer, lanes === undefined ? [] : [{ tag: TAG_LANES, bytes }]);
   return writer.view();
 }
 
@@ -31,8 +42,9 @@ export function decodeHeartbeat(body: Uint8Array): Heartbeat {
     const echoUs = reader.varint();
     const heldUs = reader.varint();
     const backlogBytes = reader.varint();
-    getExtensions(reader, 'HEARTBEAT');
+    const [found] = getExtensions(reader, 'HEARTBEAT', known);
     reader.end();
-    return { timeUs, echoUs, heldUs, backlogBytes };
+    const lanes = found && { lanes: new TextDecoder().decode(found.bytes) };
+    return { timeUs, echoUs, heldUs, backlogBytes, ...lanes };
   });
 }

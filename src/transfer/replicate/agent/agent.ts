@@ -169,8 +169,11 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   }
 
   /** Something of an epoch was not taken: it is given up, and sent anew. */
-  onPeerError({ code, text }: ErrorMessage): void {
-    for (const volume of this.#volumes) volume.refused(refused(code, text));
+  onPeerError({ code, text, volume: number }: ErrorMessage): void {
+    for (const volume of this.#volumes) {
+      const isIt = number === undefined || number === volume.facts.number;
+      if (isIt) volume.refused(refused(code, text));
+    }
   }
 
   onClosed(error: unknown): void {

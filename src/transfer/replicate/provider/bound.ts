@@ -1,9 +1,11 @@
 /** A volume that a session has open, under the agent's number; those that are committed with it. */
-import type { Incoming } from '../../../wire/index.ts';
+import type { ErrorMessage, Incoming } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { protocolBreach } from '../errors.ts';
 import { EARLY_MESSAGES_MAX } from '../limits.ts';
 import type { Replica } from './replica.ts';
+
+export type Refused = Omit<ErrorMessage, 'isFatal'>;
 
 export class Bound {
   readonly replica: Replica;
@@ -13,6 +15,8 @@ export class Bound {
   #early: Incoming[] = [];
   /** Waits until all of the epoch is here. */
   commit: Incoming | undefined;
+  /** The epoch was refused: nothing of it counts. Its agent is told, also after a broken link. */
+  refusal: Refused | undefined;
 
   constructor(replica: Replica, group: EpochGroup | undefined) {
     this.replica = replica;
@@ -29,6 +33,7 @@ export class Bound {
     // Of an epoch that was given up: nobody waits for it any more.
     this.commit?.done();
     this.commit = undefined;
+    this.refusal = undefined;
     const early = this.#early;
     this.#early = [];
     return early;

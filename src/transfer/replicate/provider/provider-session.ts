@@ -45,7 +45,9 @@ type Answered = Pick<TellOptions, 'hashes' | 'changes'> & { readonly [field: str
 const BROKEN = new Set(['REPLICATE_JOURNAL_FAILED', 'REPLICATE_JOURNAL']);
 
 /** What ends an epoch, and not its session. */
-const OF_THE_EPOCH = new Set(['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT']);
+const OF_THE_EPOCH = new Set([
+  ...['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT', 'REPLICATE_QUOTA'],
+]);
 
 export class ProviderSession implements SessionHandlers {
   readonly agent: string;
@@ -88,6 +90,13 @@ export class ProviderSession implements SessionHandlers {
 
   onRoom(): void {
     this.#flush();
+  }
+
+  /** What was said without a number may have been lost with the link. */
+  onResumed(): void {
+    for (const { refusal } of this.#bound.values()) {
+      if (refusal !== undefined) this.#session.sendError(refusal);
+    }
   }
 
   onClosed(): void {
@@ -165,13 +174,11 @@ export class ProviderSession implements SessionHandlers {
     else throw protocolBreach(`a provider takes no messages of type ${message.type}`);
   }
 
-  /** Waits for the agent's turn; what waits is bounded by its credit. REPLICATE_QUOTA. */
+  /** Waits for the agent's turn; what waits is bounded by its credit. */
   async #mayTake({ body }: Incoming): Promise<boolean> {
     const { signal } = this.#stop;
     await this.#provider.policy.admit(this.agent, body.byteLength, signal);
-    if (signal.aborted) return false;
-    this.#provider.checkStored(this.agent);
-    return true;
+    return !signal.aborted;
   }
 
   /** It is durable; it may have been the last one that the commit waited for. */
@@ -292,14 +299,13 @@ export class ProviderSession implements SessionHandlers {
     const all = this.#bound.get(volume)?.together(this.#bound.values());
     if (all === undefined || this.#isOver) return;
     const waiting = all.flatMap(({ commit }) => (commit === undefined ? [] : [commit]));
-    if (waiting.length < all.length) return;
+    if (waiting.length < all.length || all.some(({ refusal }) => refusal)) return;
     const commits = waiting.map(({ body }) => decodeEpochCommit(body));
     const isStill = (bound: Bound, at: number) => bound.commit === waiting[at];
     try {
       const parts = all.map(({ replica }, at) => ({ replica, commit: commits[at]! }));
       if (!(await this.#provider.commit(parts, all[0]!.group))) return;
     } catch (error) {
-      for (const [at, bound] of all.entries()) if (isStill(bound, at)) bound.commit = undefined;
       this.#fail(waiting[0]!, error);
       return;
     }
@@ -325,13 +331,15 @@ export class ProviderSession implements SessionHandlers {
       return;
     }
     const { code } = error;
-    // Done would say that the epoch is committed.
-    if (message.type === EPOCH_COMMIT) this.#end(error);
-    else if (OF_THE_EPOCH.has(code)) {
-      this.#provider.tell({ event: 'failed', volume: undefined, error });
-      message.done();
+    if (OF_THE_EPOCH.has(code)) {
+      const volume = volumeOf(message);
+      const bound = this.#boundOf(volume);
+      this.#provider.tell({ event: 'failed', volume: bound.replica.volume, error });
       const text = withoutPaths(error.message);
-      this.#session.sendError({ code, text, sequence: message.sequence });
+      bound.refusal = { code, text, sequence: message.sequence, volume };
+      this.#session.sendError(bound.refusal);
+      // Done would say that the epoch is committed.
+      if (message.type !== EPOCH_COMMIT) message.done();
     } else this.#end(error);
   }
 
@@ -365,6 +373,12 @@ export class ProviderSession implements SessionHandlers {
       this.#waitingNeeds.shift();
     }
   }
+}
+
+/** Of a message that belongs to an epoch. */
+function volumeOf({ type, body }: Incoming): number {
+  if (type === EPOCH_COMMIT) return decodeEpochCommit(body).volume;
+  return type === BLOCK_DATA ? decodeBlockData(body).volume : decodeBlockReference(body).volume;
 }
 
 /** SHA-256 after SHA-256, all zero where all bytes are; REPLICATE_BASE if the epoch has passed. */

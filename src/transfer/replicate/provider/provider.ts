@@ -199,7 +199,7 @@ export class Provider implements AsyncDisposable {
   }
 
   /** REPLICATE_QUOTA if the agent has as much stored as it may have, or more. */
-  checkStored(agent: string): void {
+  #checkStored(agent: string): void {
     const quota = this.policy.quotaOf(agent);
     if (quota.storedBytesMax < Infinity) checkStored(this.storedBytes(agent), quota);
   }
@@ -319,6 +319,7 @@ export class Provider implements AsyncDisposable {
     return await Replica.open(env, {
       ...{ directory: own, volume, owner, sizeBytes, repository, journalBytesDue },
       makeSnapshot: (...wanted) => this.#makeSnapshot(...wanted),
+      mayStore: () => this.#checkStored(owner),
       others: (volumes) => this.#others(owner, volumes),
       isDecided: (group, epoch) => this.#decisions.isDecided({ owner, group, epoch }),
       onEpoch: (event) => this.#onEpoch(volume, event),

@@ -35,6 +35,8 @@ export type EpochEvent =
 
 export type ReplicaOptions = LayersOptions & {
   readonly makeSnapshot: MakeSnapshot;
+  /** REPLICATE_QUOTA if nothing more is taken from the owner. */
+  readonly mayStore?: () => void;
   /** Other replicas of the same owner, as far as they can be opened. */
   readonly others?: (volumes: readonly string[]) => Promise<readonly Replica[]>;
   /** Tests make it small. */

@@ -252,10 +252,10 @@ export class Replica implements AsyncDisposable {
     return this.#layers.contents.knows(hashes);
   }
 
-  /** Settles when it is durable. REPLICATE_HASH, REPLICATE_PROTOCOL: the epoch must be given up. */
+  /** Settles when it is durable. REPLICATE_HASH, _PROTOCOL, _QUOTA: the epoch is to be given up. */
   async put(data: BlockData): Promise<void> {
     const attempt = this.#attemptOf(data.epoch);
-    if (attempt === undefined) return;
+    if (attempt === undefined || attempt.failure !== undefined) return;
     await this.#taking(attempt, async () => {
       attempt.check(data.entries);
       attempt.count(data);
@@ -272,7 +272,7 @@ export class Replica implements AsyncDisposable {
   /** As `put`; REPLICATE_UNKNOWN_CONTENT. */
   async refer(message: BlockReference): Promise<void> {
     const attempt = this.#attemptOf(message.epoch);
-    if (attempt === undefined) return;
+    if (attempt === undefined || attempt.failure !== undefined) return;
     await this.#taking(attempt, async () => {
       attempt.check(message.references);
       const { journal } = this.#layers.top;
@@ -377,6 +377,7 @@ export class Replica implements AsyncDisposable {
   async #taking(attempt: Attempt, work: () => Promise<void>): Promise<void> {
     attempt.pending += 1;
     try {
+      this.#options.mayStore?.();
       await work();
     } catch (error) {
       attempt.fail(error);
