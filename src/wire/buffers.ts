@@ -1,7 +1,7 @@
 /** Buffers for bodies, used again: a megabyte per message would keep the collector busy. */
-import { POOL_BUFFER_BYTES_MIN, POOL_IDLE_BYTES_MAX } from './limits.ts';
+import { POOL_BUFFER_BYTES_MIN, POOL_BUFFER_STEP_BYTES, POOL_IDLE_BYTES_MAX } from './limits.ts';
 
-/** Sizes are powers of two, so that a released buffer fits the next message of about its length. */
+/** Sizes come in steps, so that a released buffer fits the next message of about its length. */
 export class BufferPool {
   readonly #idle = new Map<number, Uint8Array[]>();
   #idleBytes = 0;
@@ -26,7 +26,11 @@ export class BufferPool {
   }
 }
 
+/** Powers of two; large ones in even steps, as a frame of a MiB is little longer than that. */
 function sizeFor(lengthBytes: number): number {
   if (lengthBytes <= POOL_BUFFER_BYTES_MIN) return POOL_BUFFER_BYTES_MIN;
+  if (lengthBytes > POOL_BUFFER_STEP_BYTES) {
+    return Math.ceil(lengthBytes / POOL_BUFFER_STEP_BYTES) * POOL_BUFFER_STEP_BYTES;
+  }
   return 2 ** (32 - Math.clz32(lengthBytes - 1));
 }

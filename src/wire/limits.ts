@@ -40,6 +40,8 @@ export const LANES_MAX = 16;
 export const POOL_IDLE_BYTES_MAX = 32 * MIB;
 /** The smallest buffer of the pool; shorter bodies are copied on their own. */
 export const POOL_BUFFER_BYTES_MIN = 16 * KIB;
+/** What longer buffers of the pool differ by. */
+export const POOL_BUFFER_STEP_BYTES = 128 * KIB;
 
 /** Bytes that wait under one priority; beyond them `send` says no. Room for a few frames. */
 export const QUEUE_BYTES_MAX = 8 * MIB;

@@ -21,6 +21,10 @@ export class Contents {
     this.#known = new KnownPlaces();
   }
 
+  committed(): void {
+    this.#known.committed();
+  }
+
   /** Remembers what a durable record of that journal holds. */
   learn({ entries }: BlockData, place: RecordPlace): void {
     let skipBytes = 0;

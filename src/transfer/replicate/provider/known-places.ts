@@ -1,5 +1,5 @@
 /** Where content with a given hash lies in a journal: for references to what just came. */
-import { KNOWN_HASHES_MAX } from '../limits.ts';
+import { KNOWN_HASHES_MAX, OFFER_BYTES } from '../limits.ts';
 import type { RecordPlace } from './journal-record.ts';
 
 export type KnownPlace = {
@@ -10,21 +10,30 @@ export type KnownPlace = {
 
 /** Of one journal; the oldest are forgotten. */
 export class KnownPlaces {
-  readonly #places = new Map<string, KnownPlace>();
+  readonly #chunks = new Map<string, KnownPlace>();
+  /** What is no whole chunk is offered again only if its epoch did not come to an end. */
+  readonly #pieces = new Map<string, KnownPlace>();
 
   find(hash: Uint8Array): KnownPlace | undefined {
-    return this.#places.get(keyOf(hash));
+    const key = keyOf(hash);
+    return this.#chunks.get(key) ?? this.#pieces.get(key);
   }
 
   add(hash: Uint8Array, place: KnownPlace): void {
     const key = keyOf(hash);
-    if (this.#places.has(key)) return;
-    this.#places.set(key, place);
-    if (this.#places.size <= KNOWN_HASHES_MAX) return;
-    for (const oldest of this.#places.keys()) {
-      this.#places.delete(oldest);
+    const places = place.lengthBytes === OFFER_BYTES ? this.#chunks : this.#pieces;
+    if (places.has(key)) return;
+    places.set(key, place);
+    if (places.size <= KNOWN_HASHES_MAX) return;
+    for (const oldest of places.keys()) {
+      places.delete(oldest);
       break;
     }
+  }
+
+  /** All that came is part of an epoch. */
+  committed(): void {
+    this.#pieces.clear();
   }
 }
 

@@ -154,6 +154,7 @@ export class Layers implements AsyncDisposable {
   /** The epoch, whose commit is durable, is the state from here on. */
   apply(applied: Applied, pieces: readonly Piece[]): void {
     this.top.pieces = overlay(this.top.pieces, pieces);
+    this.contents.committed();
     this.known = knownOf(applied);
   }
 
