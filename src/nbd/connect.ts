@@ -1,5 +1,4 @@
 /** Opens a server's export: connects, checks what the server claims, and makes a Device of it. */
-import { isDeepStrictEqual } from 'node:util';
 import type { Env, StreamHandlers, TlsCredentials } from '../core/index.ts';
 import type { BlockSizes } from '../device/index.ts';
 import { Client, type NbdDevice, styles } from './client.ts';
@@ -111,13 +110,25 @@ async function openSame(
     other.sizeBytes === sizeBytes &&
     other.flags === flags &&
     other.style === style &&
-    isDeepStrictEqual(other.blockSizes, blockSizes) &&
-    isDeepStrictEqual(other.contexts, contexts);
+    sameSizes(other.blockSizes, blockSizes) &&
+    sameContexts(other.contexts, contexts);
   if (isSame) return next;
   next.abandon();
   throw new NbdError('NBD_PROTOCOL', 'two connections see two different exports', {
     hint: 'The export was changed meanwhile; open it again.',
   });
+}
+
+function sameSizes(a: BlockSizes | undefined, b: BlockSizes | undefined): boolean {
+  return (
+    a?.minimumBytes === b?.minimumBytes &&
+    a?.preferredBytes === b?.preferredBytes &&
+    a?.maximumBytes === b?.maximumBytes
+  );
+}
+
+function sameContexts(a: Terms['contexts'], b: Terms['contexts']): boolean {
+  return a.size === b.size && [...a].every(([name, id]) => b.get(name) === id);
 }
 
 export type ListOptions = Pick<ConnectOptions, 'connectTimeoutMs' | 'tls'>;

@@ -14,7 +14,7 @@ export { PACK_ID_BYTES } from './limits.ts';
 export const PACK_FOOTER_BYTES = 28;
 
 /** One read from the end fetches footer and table of all but very full packs. */
-const TAIL_READ_BYTES = 256 * 1024;
+const TAIL_READ_BYTES = 96 * 1024;
 
 export function packKey(id: string): string {
   return `packs/${id.slice(0, 2)}/${id}`;

@@ -20,6 +20,10 @@ export const RECORD_TREE = 1;
 /** The pack's first frame begins behind its header. */
 export const PACK_HEADER_BYTES = 44;
 
+const CAPACITY_MIN = 64;
+
+type Columns = Pick<PackTable, 'kinds' | 'depths' | 'touched' | 'rawBytes' | 'checksums' | 'ids'>;
+
 /**
  * Columns, one entry per record in the order of the frames. Grows while a pack is written; a
  * record is known (its id, checksum) before the frame that holds it is.
@@ -27,7 +31,7 @@ export const PACK_HEADER_BYTES = 44;
 export class PackTable {
   /** How the pack's frames are read. */
   readonly seal: PackSeal;
-  #capacity = 64;
+  #capacity = CAPACITY_MIN;
   count = 0;
   /** Records from here on have no frame yet: a pack is being written. */
   framedCount = Number.MAX_SAFE_INTEGER;
@@ -59,7 +63,7 @@ export class PackTable {
   }
 
   add(kind: number, id: Uint8Array, checksum: number, rawBytes: number): number {
-    if (this.count === this.#capacity) this.#grow(this.#capacity * 2);
+    if (this.count === this.#capacity) this.#grow(Math.max(CAPACITY_MIN, this.#capacity * 2));
     const ordinal = this.count++;
     this.kinds[ordinal] = kind;
     this.touched[ordinal] = 1;
@@ -67,6 +71,14 @@ export class PackTable {
     this.checksums[ordinal] = checksum;
     this.ids.set(id, ordinal * SHA256_BYTES);
     return ordinal;
+  }
+
+  /** All records of a pack that is there, as whole columns. */
+  fill(columns: Columns): void {
+    assert(this.count === 0);
+    Object.assign(this, columns);
+    this.count = columns.kinds.length;
+    this.#capacity = this.count;
   }
 
   #grow(capacity: number): void {
@@ -187,20 +199,16 @@ export function decodeTable(
 }
 
 function readColumns(reader: ByteReader, table: PackTable, count: number): void {
-  const kinds = reader.take(count);
-  const depths = reader.take(count);
-  const touched = reader.take(count);
-  const lengths: number[] = [];
-  for (let at = 0; at < count; at++) lengths.push(reader.count(FRAME_RAW_MAX, 'a record'));
-  const checksums: number[] = [];
-  for (let at = 0; at < count; at++) checksums.push(reader.u32());
-  for (let at = 0; at < count; at++) {
-    const id = reader.take(SHA256_BYTES);
-    checkRecord(kinds[at]!, depths[at]!, touched[at]!);
-    const ordinal = table.add(kinds[at]!, id, checksums[at]!, lengths[at]!);
-    table.depths[ordinal] = depths[at]!;
-    table.touched[ordinal] = touched[at]!;
-  }
+  const kinds = new Uint8Array(reader.take(count));
+  const depths = new Uint8Array(reader.take(count));
+  const touched = new Uint8Array(reader.take(count));
+  for (let at = 0; at < count; at++) checkRecord(kinds[at]!, depths[at]!, touched[at]!);
+  const rawBytes = new Uint32Array(count);
+  for (let at = 0; at < count; at++) rawBytes[at] = reader.count(FRAME_RAW_MAX, 'a record');
+  const checksums = new Uint32Array(count);
+  for (let at = 0; at < count; at++) checksums[at] = reader.u32();
+  const ids = new Uint8Array(reader.take(count * SHA256_BYTES));
+  table.fill({ kinds, depths, touched, rawBytes, checksums, ids });
 }
 
 export function checkRecord(kind: number, depth: number, touched: number): void {

@@ -2,14 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { X509Certificate } from 'node:crypto';
 import { isIP, type Socket } from 'node:net';
-import {
-  type ConnectionOptions,
-  connect,
-  createSecureContext,
-  createServer,
-  type SecureContextOptions,
-  type TLSSocket,
-} from 'node:tls';
+import type { ConnectionOptions, SecureContextOptions, TLSSocket } from 'node:tls';
 import { EnvError } from '../errors.ts';
 import { sha256 } from '../hash.ts';
 import type {
@@ -21,6 +14,9 @@ import type {
   TlsOptions,
 } from '../tls.ts';
 import { QUEUED_BYTES_MAX, release, streamOf } from './stream.ts';
+
+/** Loaded at the first use: few commands have any, and none of the threads. */
+const tls = () => process.getBuiltinModule('node:tls');
 
 /**
  * Pre-shared keys: one suite of TLS 1.3 (OpenSSL knows the hash of no key, and assumes SHA-256),
@@ -107,7 +103,7 @@ function serverSide(credentials: TlsCredentials): Handshake {
   type Waiting = { done(socket: TLSSocket): void; fail(error: unknown): void };
   const waiting = new AsyncLocalStorage<Waiting>();
   const isVerified = credentials.kind === 'certificates' && credentials.verifyPeer;
-  const server = createServer({
+  const server = tls().createServer({
     ...contextOf(credentials, 'server'),
     requestCert: isVerified || credentials.kind === 'pinned',
     rejectUnauthorized: isVerified,
@@ -130,7 +126,7 @@ function serverSide(credentials: TlsCredentials): Handshake {
 }
 
 function clientSide(credentials: TlsCredentials): Handshake {
-  const secureContext = createSecureContext(contextOf(credentials, 'client'));
+  const secureContext = tls().createSecureContext(contextOf(credentials, 'client'));
   const key = credentials.kind === 'pre-shared-keys' ? keyOf(credentials) : undefined;
   const isVerified =
     credentials.kind === 'pre-shared-keys' ||
@@ -151,7 +147,7 @@ function clientSide(credentials: TlsCredentials): Handshake {
         options.checkServerIdentity = onlyWithoutCertificate;
       } else if (hostName === undefined || !isVerified)
         options.checkServerIdentity = () => undefined;
-      const secured = connect(options);
+      const secured = tls().connect(options);
       secured.once('secureConnect', () => resolve(secured));
       secured.once('error', reject);
       secured.once('close', () => reject(socket.errored ?? new Error('it hung up')));
