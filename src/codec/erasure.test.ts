@@ -1,3 +1,4 @@
+/** Goal: rows that are absent are computed from all others, whichever they are. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -75,8 +75,8 @@ export type Protection = {
 };
 
 /**
- * Makes parity for those of the packs that have none, or for all. Each is read again and verified first, so
- * that parity is of what was meant.
+ * Makes parity for those of the packs that have none, or for all. Each is read again and verified
+ * first, so that parity is of what was meant.
  */
 export async function protectPacks(
   objects: SealedObjects,

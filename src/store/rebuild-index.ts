@@ -63,7 +63,19 @@ export type IndexRepair = {
   /** Packs that are new. */
   readonly added?: readonly string[];
   readonly lossy?: boolean;
+  /** What the log named when packs were looked at; the present state without it. */
+  readonly known?: NamedThere;
 };
+
+/** Where the packs of a state are named. */
+export type NamedThere = {
+  readonly segments: readonly string[];
+  readonly loosePacks: readonly string[];
+};
+
+export function namedThere({ segments, loosePacks }: LogState): NamedThere {
+  return { segments: [...segments.keys()], loosePacks: [...loosePacks] };
+}
 
 /** STORE_FENCED if garbage collection took a step meanwhile: what it dropped must not come back. */
 export async function rebuildIndex(env: Env, repository: Repository): Promise<RebuiltIndex> {
@@ -93,7 +105,7 @@ export async function rebuildIn(
   }
   for (const pack of change.added ?? []) packs.add(pack);
   for (const pack of change.dropped ?? []) packs.delete(pack);
-  const before = { segments: [...log.state.segments.keys()] };
+  const before = namedThere(log.state);
   const covered: SegmentPack[] = [];
   const unreadable: string[] = [];
   for (const pack of [...packs].sort()) {
@@ -107,10 +119,11 @@ export async function rebuildIn(
   }
   const segments = await writeSegments(objects, env.random, covered);
   const done = new Set(covered.map(({ packId }) => packId));
-  const { dropped = new Set(), added = [], lossy } = change;
+  const { dropped = new Set(), added = [], lossy, known = before } = change;
   await repository.commitIndex(
     (state) => {
       checkUntouched(state, session, [...added, ...segments.map(({ id }) => id)]);
+      checkStillNamed(state, known);
       return replaced(state, { segments, before, done, unreadable, dropped });
     },
     lossy === undefined ? {} : { lossy },
@@ -127,9 +140,19 @@ function checkUntouched(state: LogState, session: Session, fresh: readonly strin
   throw new StoreError('STORE_FENCED', message, { hint: 'Run the command again.' });
 }
 
+/** What another repair has taken out of the log, and set aside, must not be named again. */
+function checkStillNamed(state: LogState, { segments, loosePacks }: NamedThere): void {
+  const isThere =
+    segments.every((segment) => state.segments.has(segment)) &&
+    loosePacks.every((pack) => state.loosePacks.has(pack));
+  if (isThere) return;
+  const message = 'nothing was committed: another repair or backup changed where packs are named';
+  throw new StoreError('STORE_FENCED', message, { hint: 'Run the command again.' });
+}
+
 type Replacing = {
   readonly segments: IndexChange['segments'];
-  readonly before: { readonly segments: readonly string[] };
+  readonly before: NamedThere;
   readonly done: ReadonlySet<string>;
   readonly unreadable: readonly string[];
   readonly dropped: ReadonlySet<string>;

@@ -17,7 +17,7 @@ import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { parityKey } from './parity-file.ts';
 import { eachChunk, leaves } from './pieces.ts';
 import { putUnlessThere, quarantine } from './quarantine.ts';
-import { listedPacks, rebuildIn } from './rebuild-index.ts';
+import { listedPacks, type NamedThere, namedThere, rebuildIn } from './rebuild-index.ts';
 import { type RepairNote, takePack } from './repair-base.ts';
 import type { Repository } from './repository.ts';
 import { isWholeFrame, PackSink, salvagePack } from './salvage.ts';
@@ -64,12 +64,14 @@ class RepairRun implements AsyncDisposable {
   #lossy = false;
   #session: Session | undefined;
   readonly #generation: number;
+  readonly #known: NamedThere;
 
   constructor(env: Env, repository: Repository, options: RepairOptions) {
     this.#env = env;
     this.#repository = repository;
     this.#options = options;
     this.#generation = repository.log.state.generation;
+    this.#known = namedThere(repository.log.state);
     const { pool, onProgress, signal } = options;
     this.#check = new CheckRun(repository, {
       readData: true,
@@ -319,6 +321,7 @@ class RepairRun implements AsyncDisposable {
     const change = {
       dropped: this.#dropped,
       added: this.#added,
+      known: this.#known,
       ...(this.#lossy && { lossy: true }),
     };
     await rebuildIn(await this.#ownSession(), this.#env, this.#repository, change);

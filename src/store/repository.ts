@@ -100,9 +100,8 @@ export class Repository implements AsyncDisposable {
     const { repositoryId } = superblock;
     this.#heads = new HeadGuard({ ...options.heads, objects: this.objects, repositoryId });
     this.#log = new CommitLog(this.objects, env.random, this.#heads);
-    const index = new ChunkIndex(this.objects, options.fingerprints);
-    this.#index = new IndexSync(this.objects, index);
-    this.reader = new TreeReader((id) => loadTree(this.objects, index, id));
+    this.#index = new IndexSync(this.objects, new ChunkIndex(this.objects, options.fingerprints));
+    this.reader = new TreeReader((id) => loadTree(this.objects, this.#index.index, id));
   }
 
   /** Makes an empty repository. STORE_EXISTS, STORE_CHUNK_SIZE. */
@@ -297,7 +296,7 @@ export class Repository implements AsyncDisposable {
     });
   }
 
-  /** Commits an entry that only says where chunks are found, or what holds from now on. */
+  /** Commits an entry that says where chunks are found, or what holds from now on. */
   async commitIndex(
     propose: (state: LogState) => IndexChange,
     said: { readonly lossy?: boolean; readonly parity?: number } = {},

@@ -322,3 +322,27 @@ test('what a repair has rescued is not named after gc took it for left over', as
   const again = await repairAll(env, shared.start().objects, { pool, dryRun: false });
   assert.deepEqual(again.check?.problems, alone.check?.problems);
 });
+
+for (const rebuilds of [true, false]) {
+  const who = rebuilds ? 'an index made anew' : 'a second repair';
+  test(`${who} beside a repair names nothing that was set aside meanwhile`, async () => {
+    const { objects } = await filled(3);
+    const damaged = await dump(objects);
+    const key = [...damaged.keys()].find((name) => name.startsWith('packs/'))!;
+    damaged.get(key)![100]! ^= 1;
+    const shared = sharedStore('shared');
+    await fill(shared.inner, damaged);
+    await using pool = codecPool(env, 0);
+    const slow = shared.start();
+    const { result } = await stoppedAtEntry(slow, async () => {
+      if (rebuilds) await rebuildIndex(env, await open(env, slow.objects));
+      else await repairAll(env, slow.objects, { pool, dryRun: false });
+    });
+    const fast = await repairAll(env, shared.start().objects, { pool, dryRun: false });
+    assert(fast.notes.some(({ action, object }) => action === 'set-aside' && object === key));
+    slow.resume();
+    await assert.rejects(result, { code: 'STORE_FENCED' });
+    const again = await repairAll(env, shared.start().objects, { pool, dryRun: false });
+    assert.deepEqual(again.check?.problems, fast.check?.problems);
+  });
+}
