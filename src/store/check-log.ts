@@ -3,7 +3,7 @@ import { equalBytes, sha256, toHex } from '../core/index.ts';
 import type { CheckRun } from './check.ts';
 import { readCheckpoint, sealCheckpoint } from './checkpoint.ts';
 import { damagedObject } from './errors.ts';
-import { LARGE_OBJECT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
+import { CHECKPOINT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX } from './limits.ts';
 import { logKey, unsealEntry } from './log-entry.ts';
 import { LogState } from './log-state.ts';
 import { plainSealer } from './sealer.ts';
@@ -52,7 +52,7 @@ async function checkCheckpoint(
   await run.part(key, async () => {
     const { objects } = run.repository;
     const found = await readCheckpoint(objects, key);
-    run.progress((await objects.get(key, LARGE_OBJECT_BYTES_MAX)).byteLength);
+    run.progress((await objects.get(key, CHECKPOINT_BYTES_MAX)).byteLength);
     if (expected === undefined) return;
     const spelled = (state: LogState) => sealCheckpoint(plainSealer, state);
     if (equalBytes(spelled(found), spelled(expected))) return;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { faultStore, memoryStore, type ObjectStore } from '../objects/index.ts';
-import { sealCheckpoint } from './checkpoint.ts';
-import { CHECKPOINT_INTERVAL } from './limits.ts';
+import { checkpointKey, sealCheckpoint } from './checkpoint.ts';
+import { CHECKPOINT_BYTES_MAX, CHECKPOINT_INTERVAL, CHECKPOINTS_TRIED_MAX } from './limits.ts';
 import { openLog, proposal, volumes } from './log.fixture.ts';
 import { plainSealer } from './sealer.ts';
 
@@ -61,4 +61,41 @@ test('checkpoints that others remove, damage or lose cost reading, and nothing e
     }
     assert.deepEqual(sealCheckpoint(plainSealer, (await openLog(copy)).state), expected);
   }
+});
+
+test('what a host forges costs whoever opens a bounded number of reads, and loses nothing', async () => {
+  const objects = memoryStore('a');
+  const log = await openLog(objects);
+  for (let at = 0; at < 5; at++) await log.append(async () => proposal(`${at}`));
+  for (let at = 1; at <= 3 * CHECKPOINTS_TRIED_MAX; at++) {
+    await objects.putIfAbsent(checkpointKey(1000 * at), new Uint8Array(100));
+  }
+  const asked: number[] = [];
+  const counted: ObjectStore = {
+    ...objects,
+    get(key, bytesMax) {
+      if (key.startsWith('checkpoints/')) asked.push(bytesMax);
+      return objects.get(key, bytesMax);
+    },
+  };
+  assert.deepEqual(volumes(await openLog(counted)), volumes(log));
+  assert.deepEqual(asked, Array(CHECKPOINTS_TRIED_MAX).fill(CHECKPOINT_BYTES_MAX));
+});
+
+test('checkpoints that stand upon each other are bounded together', async () => {
+  const objects = memoryStore('a');
+  const log = await openLog(objects);
+  const count = 3 * CHECKPOINT_INTERVAL;
+  for (let at = 0; at < count; at++) await log.append(async () => proposal(`${at}`));
+  const asked: number[] = [];
+  const counted: ObjectStore = {
+    ...objects,
+    async get(key, bytesMax) {
+      const bytes = await objects.get(key, bytesMax);
+      if (key.startsWith('checkpoints/')) asked.push(bytesMax - bytes.byteLength);
+      return bytes;
+    },
+  };
+  await openLog(counted);
+  assert(asked.length > 1 && asked.every((left, at) => at === 0 || left < asked[at - 1]!));
 });

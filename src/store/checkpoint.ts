@@ -3,7 +3,12 @@ import { ByteReader, ByteWriter, FormatError } from '../core/index.ts';
 import { parseJson, THIRD_VERSION, versionOf } from './envelope.ts';
 import { damagedObject } from './errors.ts';
 import { JsonFields } from './json.ts';
-import { CHECKPOINT_CHAIN_MAX, LARGE_OBJECT_BYTES_MAX } from './limits.ts';
+import {
+  CHECKPOINT_BYTES_MAX,
+  CHECKPOINT_CHAIN_MAX,
+  CHECKPOINT_JSON_BYTES_MAX,
+  CHECKPOINT_SNAPSHOTS_MAX,
+} from './limits.ts';
 import { LogState, type Mark, type SaidState } from './log-state.ts';
 import { type SealedObjects, type Sealer, sealObject, unsealObject } from './sealer.ts';
 import { snapshotFromJson } from './snapshot.ts';
@@ -30,9 +35,15 @@ export function sealCheckpoint(sealer: Sealer, state: LogState, base?: Mark): Ui
 /** The state that a checkpoint holds, with those it stands on; STORE_DAMAGED if it does not. */
 export async function readCheckpoint(objects: SealedObjects, key: string): Promise<LogState> {
   const parts: { key: string; said: SaidState }[] = [];
+  let leftBytes = CHECKPOINT_BYTES_MAX;
+  let count = 0;
   for (let at = key; ; ) {
-    const said = unsealCheckpoint(objects, at, await objects.get(at, LARGE_OBJECT_BYTES_MAX));
+    const bytes = await objects.get(at, leftBytes);
+    leftBytes -= bytes.byteLength;
+    const said = unsealCheckpoint(objects, at, bytes);
     parts.push({ key: at, said });
+    count += said.snapshots.length;
+    if (count > CHECKPOINT_SNAPSHOTS_MAX) throw damagedObject(at, 'too many snapshots');
     const base = LogState.baseOf(said);
     if (base === 0) break;
     if (checkpointKey(base) >= at || parts.length >= CHECKPOINT_CHAIN_MAX) {
@@ -53,6 +64,7 @@ export async function readCheckpoint(objects: SealedObjects, key: string): Promi
 function unsealCheckpoint({ sealer }: SealedObjects, key: string, bytes: Uint8Array): SaidState {
   const payload = unsealObject(sealer, 'checkpoint', key, bytes);
   if (versionOf(bytes) < THIRD_VERSION) {
+    if (payload.byteLength > CHECKPOINT_JSON_BYTES_MAX) throw damagedObject(key, 'it is too long');
     const fields = new JsonFields(parseJson(payload, key), key);
     return {
       fields,
@@ -61,7 +73,8 @@ function unsealCheckpoint({ sealer }: SealedObjects, key: string, bytes: Uint8Ar
   }
   try {
     const reader = new ByteReader(payload);
-    const fields = new JsonFields(parseJson(reader.take(reader.varint()), key), key);
+    const json = reader.take(reader.count(CHECKPOINT_JSON_BYTES_MAX, 'the length of its fields'));
+    const fields = new JsonFields(parseJson(json, key), key);
     const visible = reader.take(reader.varint());
     const hidden = sealer.revealBytes(key, reader.take(reader.remaining));
     return { fields, snapshots: decodeSnapshots(visible, hidden, key) };

@@ -58,8 +58,20 @@ export const HELD_FRAMES_BYTES = 8 * MiB;
 /** Small objects: superblock, log entry, session. */
 export const SMALL_OBJECT_BYTES_MAX = 16 * MiB;
 
-/** Checkpoints and index segments. */
+/** Index segments. */
 export const LARGE_OBJECT_BYTES_MAX = 1024 * MiB;
+
+/** Checkpoints that one state is read from: who forges some takes no more of whoever opens. */
+export const CHECKPOINT_BYTES_MAX = 256 * MiB;
+
+/** JSON in a checkpoint: parsing takes many times as much memory. */
+export const CHECKPOINT_JSON_BYTES_MAX = 64 * MiB;
+
+/** Snapshots of one checkpoint, about 400 MiB in memory; beyond, the log is read instead. */
+export const CHECKPOINT_SNAPSHOTS_MAX = 1_000_000;
+
+/** Damaged checkpoints that are passed over; then the log is read from its beginning. */
+export const CHECKPOINTS_TRIED_MAX = 8;
 
 /** A log entry lists at most this many packs itself; beyond, an index segment does. */
 export const ENTRY_PACKS_MAX = 64;

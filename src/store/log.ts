@@ -5,7 +5,10 @@ import { checkpointKey, readCheckpoint, sealCheckpoint } from './checkpoint.ts';
 import { missingObject, StoreError } from './errors.ts';
 import type { HeadGuard } from './head-guard.ts';
 import {
+  CHECKPOINT_BYTES_MAX,
   CHECKPOINT_INTERVAL,
+  CHECKPOINT_SNAPSHOTS_MAX,
+  CHECKPOINTS_TRIED_MAX,
   COMMIT_ATTEMPTS_MAX,
   LOG_READS_MAX,
   NEAR_LOG_READS,
@@ -101,7 +104,7 @@ export class CommitLog {
   /** Checkpoints only save reading: a damaged one is passed over here, and named by check. */
   async #newestCheckpoint(): Promise<LogState | undefined> {
     const keys = await this.#checkpointKeys();
-    for (const key of keys.sort().reverse()) {
+    for (const key of keys.sort().reverse().slice(0, CHECKPOINTS_TRIED_MAX)) {
       try {
         return await readCheckpoint(this.#objects, key);
       } catch (error) {
@@ -185,7 +188,10 @@ export class CommitLog {
     try {
       const there = await this.#checkpointKeys();
       const base = standing(state.checkpoints, there).findLast((mark) => mark.sequence <= lowest);
-      await this.#objects.putIfAbsent(key, sealCheckpoint(sealer, state, base));
+      const bytes = sealCheckpoint(sealer, state, base);
+      const fits = state.snapshots.size <= CHECKPOINT_SNAPSHOTS_MAX;
+      if (!fits || bytes.byteLength > CHECKPOINT_BYTES_MAX) return; // Nobody would read it.
+      await this.#objects.putIfAbsent(key, bytes);
       state.noteCheckpoint(base);
       const kept = new Set(state.checkpoints.map(({ sequence }) => checkpointKey(sequence)));
       for (const old of there) if (old < key && !kept.has(old)) await this.#objects.remove(old);

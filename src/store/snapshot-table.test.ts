@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FormatError } from '../core/index.ts';
+import { ByteWriter, FormatError } from '../core/index.ts';
 import { StoreError } from './errors.ts';
+import { CHECKPOINT_SNAPSHOTS_MAX } from './limits.ts';
 import type { Snapshot } from './snapshot.ts';
 import { decodeSnapshots, encodeSnapshots } from './snapshot-table.ts';
 
@@ -95,4 +96,10 @@ test('a table with other, fewer or more bytes is another table or a typed error'
 test('a table that claims very many snapshots takes no memory for them', () => {
   const claims = Uint8Array.of(255, 255, 255, 255, 255, 255, 15, 1, 2, 3);
   assert.throws(() => decodeSnapshots(claims, new Uint8Array(0), 'checkpoints/1'), FormatError);
+});
+
+test('a table of more snapshots than there may be is refused by its number alone', () => {
+  const writer = new ByteWriter(16);
+  writer.varint(CHECKPOINT_SNAPSHOTS_MAX + 1);
+  assert.throws(() => decodeSnapshots(writer.view(), undefined, 'x'), /number of snapshots/);
 });

@@ -2,6 +2,7 @@
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
 import { ByteReader, ByteWriter, FormatError, fromHex, toHex } from '../core/index.ts';
 import { parseJson } from './envelope.ts';
+import { CHECKPOINT_JSON_BYTES_MAX, CHECKPOINT_SNAPSHOTS_MAX } from './limits.ts';
 import {
   checkVolumeName,
   SNAPSHOT_ID_BYTES,
@@ -152,7 +153,7 @@ const NO_TAGS: readonly string[] = [];
 
 /** `fieldsOf` gives those of each snapshot once, in their order. */
 function readVisible(reader: ByteReader) {
-  const count = reader.varint();
+  const count = reader.count(CHECKPOINT_SNAPSHOTS_MAX, 'the number of snapshots');
   const ids = hexColumn(reader, count, SNAPSHOT_ID_BYTES);
   const shapes = reader.take(count);
   const sizes = numberColumn(reader, count);
@@ -174,7 +175,8 @@ function readVisible(reader: ByteReader) {
 }
 
 function readTexts(reader: ByteReader, key: string): string[] {
-  const texts = parseJson(reader.take(reader.varint()), key);
+  const lengthBytes = reader.count(CHECKPOINT_JSON_BYTES_MAX, 'the length of its texts');
+  const texts = parseJson(reader.take(lengthBytes), key);
   if (Array.isArray(texts) && texts.every((text) => typeof text === 'string')) return texts;
   throw new FormatError('its texts are something else');
 }
