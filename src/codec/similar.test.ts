@@ -77,6 +77,26 @@ test('pages from many chunks lead to those that have most of it, each with somet
   assert.deepEqual(findSimilar(log, table, 8), [3, 5, 1, 0]);
 });
 
+test('a candidate with less than a sixteenth of a chunk to itself is not worth a frame', () => {
+  const table = SimilarTable.for(2 ** 30);
+  const [most, little] = [noise(CHUNK, 31), noise(CHUNK, 32)];
+  remember(table, most, 1);
+  remember(table, little, 2);
+  for (const [kib, expected] of [
+    [3, [1]],
+    [5, [1, 2]],
+  ] as const) {
+    const chunk = noise(CHUNK, 33);
+    chunk.set(most.subarray(0, CHUNK / 2));
+    chunk.set(little.subarray(CHUNK / 2, CHUNK / 2 + kib * 1024), CHUNK / 2);
+    assert.deepEqual(findSimilar(chunk, table, 4), expected);
+  }
+  // Of a chunk of 4 KiB each of its four samples is a quarter.
+  const small = noise(4096, 34);
+  small.set(little.subarray(0, 2048));
+  assert.deepEqual(findSimilar(small, table, 4), [2]);
+});
+
 test('what many chunks have in common leads nowhere, nor do zeroes and repeated bytes', () => {
   const table = SimilarTable.for(2 ** 30);
   const common = noise(CHUNK, 7);

@@ -43,6 +43,12 @@ const CANDIDATES_MAX = 256;
 /** A chunk is compared in so many parts: a candidate counts by the parts that only it has. */
 const REGIONS = 64;
 
+/**
+ * A candidate must have this share of the parts that can be told apart to itself: for less, reading
+ * its frame costs more than it gains, and a dictionary of two that fit well makes smaller patches.
+ */
+const GAIN_SHARE_MIN = 1 / 16;
+
 export function samplesPerChunk(chunkBytes: number): number {
   return Math.ceil(chunkBytes / SAMPLE_STEP_BYTES);
 }
@@ -246,9 +252,11 @@ function mostShared(length: number, limit: number): number[] {
   }
   const found: number[] = [];
   const left: Shared = { low: -1, high: -1 };
+  const parts = Math.min(REGIONS, length / SAMPLE_STEP_BYTES);
+  const gainMin = Math.max(1, Math.floor(parts * GAIN_SHARE_MIN));
   while (found.length < limit) {
     let best: number | undefined;
-    let most = 0;
+    let most = gainMin - 1;
     for (const [number, { low, high }] of shared) {
       const gain = bitCount(low & left.low) + bitCount(high & left.high);
       if (gain <= most) continue;
