@@ -59,11 +59,14 @@ export class Reader {
   /** By the hex of the id. */
   readonly #records = new Map<string, StoredRecord[]>();
   readonly #trees = new Map<string, Node[]>();
+  readonly #patchesMax: number;
 
   constructor(root: string, { fromCheckpoint = 0, password = '' } = {}) {
     this.#root = root;
     const superblock = this.#json('superblock/0', 1);
-    assert.deepEqual(superblock.features.reader, password === '' ? [] : ['encryption']);
+    const known = password === '' ? ['large-patches'] : ['encryption', 'large-patches'];
+    for (const feature of superblock.features.reader) assert(known.includes(feature), feature);
+    this.#patchesMax = superblock.features.reader.includes('large-patches') ? 8 : 4;
     if (password !== '') this.#keys = new Keys(root, superblock, password);
     const log = new LogContent(this.#logAccess(), fromCheckpoint);
     this.snapshots.push(...log.snapshots.values());
@@ -248,7 +251,10 @@ export class Reader {
     if (algorithm === 0 && plainRaw > 0) this.met.add('raw');
     if (head.kind === 1) {
       const parents = head.parents.map((reference) => this.#parent(reference, depth));
+      assert(depth > 0 && depth <= this.#patchesMax && parents.length <= this.#patchesMax);
       if (parents.length > 1) this.met.add('several parents');
+      if (parents.length > 4) this.met.add('many parents');
+      if (depth > 4) this.met.add('long chain');
       const dictionary = Buffer.concat([Buffer.alloc(1), ...parents]);
       const from = patchesAt + head.at;
       return zstdDecompressSync(frame.subarray(from, from + head.stored), { dictionary });

@@ -1,4 +1,5 @@
 /** Finds records by their id: fingerprints in memory first, then the full id in a chunk table. */
+import { patchLimitsAtFirst } from '../codec/index.ts';
 import { equalBytes, type FerryError, SHA256_BYTES } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
@@ -40,6 +41,9 @@ export class ChunkIndex {
 
   /** Manifests name chunks that are in no pack: see `LogState.lossy`. */
   lossy = false;
+
+  /** What new patches of this repository keep to. */
+  patchLimits = patchLimitsAtFirst;
 
   constructor(objects: SealedObjects, { bits }: FingerprintBits = { bits: 32 }) {
     this.#objects = objects;

@@ -3,12 +3,7 @@
  * patches against their former versions are made at once; what gains nothing by that is parked, and
  * compared with everything else that was seen, the later the better.
  */
-import {
-  CLEARLY_WORTH,
-  type CodecPool,
-  PATCH_PARENTS_MAX,
-  type PatchResult,
-} from '../codec/index.ts';
+import { CLEARLY_WORTH, type CodecPool, type PatchResult } from '../codec/index.ts';
 import type { Location } from './chunk-index.ts';
 import type { FrameBuilder, NewChunk } from './frame-builder.ts';
 import { type FramePlan, PLAN_HELD_TARGET } from './frame-plan.ts';
@@ -208,7 +203,7 @@ export class ChunkStage {
     const { memory } = group;
     const chunks = group.chunks.map(({ at, lengthBytes }) => ({ memory, at, lengthBytes }));
     const table = this.#similar.memory;
-    const job = { kind: 'match', chunks, table, limit: PATCH_PARENTS_MAX } as const;
+    const job = { kind: 'match', chunks, table, limit: this.#similar.parentsMax } as const;
     const result = this.#pool.run<'match'>(job);
     result.catch(() => undefined); // Seen again in its turn.
     this.#matching.push({ group, result });
@@ -223,7 +218,8 @@ export class ChunkStage {
       const { at, lengthBytes, id, checksum, parent } = chunk;
       const similar = await this.#similar.locations(matches[number] ?? []);
       const bytes = new Uint8Array(group.memory, at, lengthBytes);
-      await this.#builder.add({ bytes, id, checksum }, choicesOf(similar, parent));
+      const choices = choicesOf(similar, parent, this.#similar.parentsMax);
+      await this.#builder.add({ bytes, id, checksum }, choices);
       this.#stored(chunk);
     }
     this.#release(group);
@@ -255,13 +251,17 @@ export class ChunkStage {
 }
 
 /** All that is similar together, and what was there before: alone, if that is better. */
-function choicesOf(similar: readonly Location[], parent: Location | undefined): Parents[] {
+function choicesOf(
+  similar: readonly Location[],
+  parent: Location | undefined,
+  parentsMax: number,
+): Parents[] {
   if (parent === undefined) return similar.length === 0 ? [] : [similar];
   const others = similar.filter(
     (one) => one.pack !== parent.pack || one.ordinal !== parent.ordinal,
   );
   if (others.length === 0) return [[parent]];
-  return [[...others.slice(0, PATCH_PARENTS_MAX - 1), parent], [parent]];
+  return [[...others.slice(0, parentsMax - 1), parent], [parent]];
 }
 
 function nameOf(id: Uint8Array): string {

@@ -8,6 +8,7 @@ import {
   type FramePlace,
   openShared,
   type ParentReference,
+  type PatchLimits,
   type Signing,
 } from '../codec/index.ts';
 import { SHA256_BYTES, toHex } from '../core/index.ts';
@@ -51,6 +52,10 @@ export class FramePlan {
   constructor(index: ChunkIndex, cache: FrameCache) {
     this.#index = index;
     this.#cache = cache;
+  }
+
+  get patchLimits(): PatchLimits {
+    return this.#index.patchLimits;
   }
 
   get frameCount(): number {

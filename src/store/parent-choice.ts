@@ -1,10 +1,5 @@
 /** Plans dictionaries: what it takes to decode chunks that a new one may be a patch against. */
-import {
-  FRAMES_TOUCHED_MAX,
-  PARENT_REFERENCE_BYTES,
-  PATCH_DEPTH_MAX,
-  type ParentChoice,
-} from '../codec/index.ts';
+import { PARENT_REFERENCE_BYTES, type ParentChoice } from '../codec/index.ts';
 import { FerryError } from '../core/index.ts';
 import type { Location } from './chunk-index.ts';
 import { type FramePlan, STANDS_ON_BYTES_MAX } from './frame-plan.ts';
@@ -33,18 +28,15 @@ export type PlannedChoice = {
  */
 const PLAN_HELD_MAX = 8 * 1024 * 1024;
 
-/** Former versions end their chains one earlier: what resembles them may still stand on them. */
-const CHAIN_DEPTH_MAX = PATCH_DEPTH_MAX - 1;
-
 /** Parents may later be read from other copies, which stand on other chunks. */
 const NEW_STANDS_ON_MAX = STANDS_ON_BYTES_MAX / 4;
 
-export function mayBeParent({ table, ordinal }: Location): boolean {
+export function mayBeParent({ table, ordinal }: Location, depthMax: number): boolean {
   return (
     // A record of an open pack may be announced and not be written yet.
     ordinal < table.framedCount &&
     table.kinds[ordinal] === RECORD_CHUNK &&
-    table.depths[ordinal]! < PATCH_DEPTH_MAX
+    table.depths[ordinal]! < depthMax
   );
 }
 
@@ -86,9 +78,11 @@ export async function planAll(
 export async function planChain(plan: FramePlan, newest: Location): Promise<PlannedChoice[]> {
   const first = await stepOf(plan, newest);
   if (first === undefined) return [];
+  // Chains end one earlier: what resembles a former version may still stand on it.
+  const depthMax = plan.patchLimits.depthMax - 1;
   return plan
     .chain(first)
-    .filter(({ location: { table, ordinal } }) => table.depths[ordinal]! < CHAIN_DEPTH_MAX)
+    .filter(({ location: { table, ordinal } }) => table.depths[ordinal]! < depthMax)
     .flatMap(({ step, location }) => plannedChoice(plan, [step], [location]) ?? []);
 }
 
@@ -112,10 +106,11 @@ function plannedChoice(
   steps: readonly number[],
   parents: Parents,
 ): PlannedChoice | undefined {
-  if (!parents.every(mayBeParent)) return undefined;
+  const { depthMax, framesTouchedMax } = plan.patchLimits;
+  if (!parents.every((parent) => mayBeParent(parent, depthMax))) return undefined;
   const depth = Math.max(...parents.map(({ table, ordinal }) => table.depths[ordinal]!));
   const touched = plan.framesTouched(steps) + 1;
-  if (touched > FRAMES_TOUCHED_MAX || plan.standsOnBytes(steps) > NEW_STANDS_ON_MAX) {
+  if (touched > framesTouchedMax || plan.standsOnBytes(steps) > NEW_STANDS_ON_MAX) {
     return undefined;
   }
   const references = parents.map(({ table, ordinal }) =>

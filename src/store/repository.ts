@@ -34,10 +34,10 @@ import {
   checkVacant,
   checkWritable,
   completeSuperblock,
-  ENCRYPTION_FEATURE,
+  featuresOf,
   isSingleWriter,
+  patchLimitsOf,
   readSuperblock,
-  SINGLE_WRITER_FEATURE,
   type Superblock,
   writeSuperblock,
 } from './superblock.ts';
@@ -101,6 +101,7 @@ export class Repository implements AsyncDisposable {
     this.#heads = new HeadGuard({ ...options.heads, objects: this.objects, repositoryId });
     this.#log = new CommitLog(this.objects, env.random, this.#heads);
     this.#index = new IndexSync(this.objects, new ChunkIndex(this.objects, options.fingerprints));
+    this.#index.index.patchLimits = patchLimitsOf(superblock);
     this.reader = new TreeReader((id) => loadTree(this.objects, this.#index.index, id));
   }
 
@@ -119,9 +120,7 @@ export class Repository implements AsyncDisposable {
     const id = new Uint8Array(16);
     env.random.fill(id);
     const created = new Date(env.clock.wallMs()).toISOString();
-    const reader = key === undefined ? [] : [ENCRYPTION_FEATURE];
-    const writer = singleWriter ? [...reader, SINGLE_WRITER_FEATURE] : reader;
-    const features = { reader, writer, gc: writer };
+    const features = featuresOf({ isEncrypted: key !== undefined, singleWriter });
     const plain = { repositoryId: toHex(id), chunkBytes, created, features };
     await checkVacant(objects);
     // A key without a superblock is nothing; a superblock without a key could never be opened.

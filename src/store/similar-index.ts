@@ -1,5 +1,5 @@
 /** Samples of the content of stored chunks, by which those are found that resemble new ones. */
-import { PATCH_DEPTH_MAX, SimilarTable } from '../codec/index.ts';
+import { SimilarTable } from '../codec/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { mayBeParent } from './parent-choice.ts';
 
@@ -18,6 +18,10 @@ export class SimilarIndex {
   constructor(index: ChunkIndex, sizeBytes: number) {
     this.#index = index;
     this.#table = SimilarTable.for(sizeBytes);
+  }
+
+  get parentsMax(): number {
+    return this.#index.patchLimits.parentsMax;
   }
 
   /** For `match` jobs. */
@@ -56,9 +60,10 @@ export class SimilarIndex {
       if (number >= this.#count) continue; // Read while the table was being written.
       const at = number * BEGINNING_BYTES;
       const beginning = this.#beginnings.slice(at, at + BEGINNING_BYTES);
-      const copies = await this.#index.findBeginning(beginning, undefined, PATCH_DEPTH_MAX);
+      const { depthMax } = this.#index.patchLimits;
+      const copies = await this.#index.findBeginning(beginning, undefined, depthMax);
       const copy = copies.find(
-        (each) => mayBeParent(each) && !this.#index.isCondemned(each.pack), // Soon gone.
+        (each) => mayBeParent(each, depthMax) && !this.#index.isCondemned(each.pack), // Soon gone.
       );
       if (copy !== undefined) found.push(copy);
     }

@@ -1,5 +1,11 @@
 /** The superblock: what the repository is, written twice at `init`, never changed. */
-import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from '../codec/index.ts';
+import {
+  CHUNK_BYTES_MAX,
+  CHUNK_BYTES_MIN,
+  type PatchLimits,
+  patchLimits,
+  patchLimitsAtFirst,
+} from '../codec/index.ts';
 import { equalBytes, FerryError, fromHex, toHex } from '../core/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { sealJson, unsealJson } from './envelope.ts';
@@ -28,7 +34,14 @@ export const SINGLE_WRITER_FEATURE = 'single-writer';
 /** What version 1 knows under this name is described in docs/format.md. */
 export const ENCRYPTION_FEATURE = 'encryption';
 
-const knownFeatures: readonly string[] = [SINGLE_WRITER_FEATURE, ENCRYPTION_FEATURE];
+/** Patches keep to `patchLimits`; without it to `patchLimitsAtFirst`. */
+export const LARGE_PATCHES_FEATURE = 'large-patches';
+
+const knownFeatures: readonly string[] = [
+  SINGLE_WRITER_FEATURE,
+  ENCRYPTION_FEATURE,
+  LARGE_PATCHES_FEATURE,
+];
 
 export const superblockKeys = ['superblock/0', 'superblock/1'] as const;
 
@@ -133,6 +146,21 @@ function unknownOf(features: readonly string[]): string | undefined {
 
 export function isSingleWriter({ features }: Superblock): boolean {
   return features.writer.includes(SINGLE_WRITER_FEATURE);
+}
+
+/** What a new repository asks of programs. */
+export function featuresOf(of: {
+  readonly isEncrypted: boolean;
+  readonly singleWriter: boolean;
+}): Superblock['features'] {
+  const all = of.isEncrypted ? [ENCRYPTION_FEATURE] : [];
+  const writer = of.singleWriter ? [...all, SINGLE_WRITER_FEATURE] : all;
+  return { reader: [...all, LARGE_PATCHES_FEATURE], writer, gc: writer };
+}
+
+/** For who writes to the repository. */
+export function patchLimitsOf({ features }: Superblock): PatchLimits {
+  return features.reader.includes(LARGE_PATCHES_FEATURE) ? patchLimits : patchLimitsAtFirst;
 }
 
 /** Either all of it says that the repository is encrypted, or nothing does. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { codecPool } from '../../src/codec/index.ts';
+import { codecPool, patchLimits, patchLimitsAtFirst } from '../../src/codec/index.ts';
 import { equalBytes, nodeEnv } from '../../src/core/index.ts';
 import { memory } from '../../src/device/index.ts';
 import { directoryStore, memoryStore, type ObjectStore } from '../../src/objects/index.ts';
@@ -50,6 +50,10 @@ for (const golden of goldens) {
     const { files, random } = nodeEnv();
     await using objects = await directoryStore(files, folder, random);
     await readsAs(objects, golden);
+    const index = await (await openGolden(env, objects)).index();
+    const isLarge = golden.parts.includes('many parents');
+    // A writer keeps to what programs know that may read the repository.
+    assert.deepEqual(index.patchLimits, isLarge ? patchLimits : patchLimitsAtFirst);
   });
 
   test(`today's writer makes a ${golden.name} that holds the same, by name and digest`, async () => {

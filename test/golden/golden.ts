@@ -110,6 +110,30 @@ function logged(): GoldenVersion[] {
   ];
 }
 
+/**
+ * Each day half as much changes, elsewhere in two chunks: patches stand one upon the other. Then a
+ * chunk comes that is made of parts of seven others.
+ */
+function chained(): GoldenVersion[] {
+  const chunkBytes = 16 * KiB;
+  let bytes = new Uint8Array(8 * chunkBytes);
+  bytes.set(noise(7 * chunkBytes, 7));
+  let at = 100;
+  const days = [0, 4000, 1900, 900, 430, 200, 95].map((changedBytes, day) => {
+    bytes = bytes.slice();
+    bytes.set(noise(changedBytes, 100 + day), at);
+    bytes.set(noise(changedBytes, 200 + day), chunkBytes + at);
+    at += changedBytes;
+    return { volume: 'disk', bytes };
+  });
+  const last = bytes.slice();
+  for (let part = 0; part < 7; part++) {
+    const from = part * chunkBytes + 4000;
+    last.set(last.subarray(from, from + 2300), 7 * chunkBytes + part * 2300);
+  }
+  return [...days, { volume: 'disk', bytes: last }];
+}
+
 const GOLDEN_PASSWORD = 'golden password: Kenwort für alle';
 
 const parts = ['plain', 'patch', 'run', 'inner', 'leaf with a base'];
@@ -152,6 +176,12 @@ export const goldens: readonly Golden[] = [
     versions: logged(),
     parity: 20,
     parts: ['plain', 'patch', 'parity'],
+  },
+  {
+    name: 'chains-16k',
+    chunkBytes: 16 * KiB,
+    versions: chained(),
+    parts: ['plain', 'patch', 'long chain', 'many parents'],
   },
   {
     name: 'copied-64k',
