@@ -6,6 +6,7 @@ import { Bitmap, type FerryError, fromHex, toHex } from '../core/index.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { StoreError } from './errors.ts';
 import type { PatchParents } from './gc-parents.ts';
+import type { Standing } from './gc-standing.ts';
 import { treeHeight } from './geometry.ts';
 import { PIECE_CHUNK } from './leaf.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
@@ -17,6 +18,8 @@ export type ReachOptions = {
   readonly index: ChunkIndex;
   readonly reader: TreeReader;
   readonly parents: PatchParents;
+  /** Is told what is marked for which reason. */
+  readonly standing?: Standing;
   /** Something is needed that lies only in a condemned pack. */
   onCondemned(found: Location): void;
   /** Called now and then, with the nodes visited so far. */
@@ -137,6 +140,7 @@ export class Reach {
     if (location === undefined) {
       throw this.#options.index.absent(`record ${toHex(id).slice(0, 16)}`);
     }
+    this.#options.standing?.want(location);
     if (!this.#mark(location)) return undefined;
     if (location.table.depths[location.ordinal] === 0) return undefined;
     return this.#parents(location);
@@ -156,18 +160,27 @@ export class Reach {
     return true;
   }
 
+  async #parents(patch: Location): Promise<void> {
+    for (const parent of await this.parentsOf(patch)) {
+      this.#options.standing?.standOn(parent);
+      if (!this.#mark(parent)) continue;
+      if (parent.table.depths[parent.ordinal] !== 0) await this.#parents(parent);
+    }
+  }
+
   /** Each parent resolves to its best copy, as it will for whoever reads the patch. */
-  async #parents({ packId, table, ordinal }: Location): Promise<void> {
+  async parentsOf({ packId, table, ordinal }: Location): Promise<Location[]> {
     const { index, parents } = this.#options;
     const depth = table.depths[ordinal]!;
+    const found: Location[] = [];
     for (const reference of await parents.of(packId, table, ordinal)) {
       const [parent] = await index.findReference(reference, depth);
       if (parent === undefined) {
         throw index.absent(`the parent ${toHex(reference.subarray(4))} of a patch`);
       }
-      if (!this.#mark(parent)) continue;
-      if (parent.table.depths[parent.ordinal] !== 0) await this.#parents(parent);
+      found.push(parent);
     }
+    return found;
   }
 }
 
@@ -175,6 +188,7 @@ export class Reach {
 export function usedBytes(
   table: PackTable,
   bits: Bitmap | undefined,
+  freed?: Bitmap,
 ): { stored: number; used: number } {
   let stored = 0;
   let used = 0;
@@ -187,7 +201,7 @@ export function usedBytes(
       // A patch is about so much smaller than what it stands for.
       const weight = table.rawBytes[ordinal]! / (table.depths[ordinal] === 0 ? 1 : PATCH_SHRINKS);
       all += weight;
-      if (bits?.test(ordinal) === true) live += weight;
+      if (bits?.test(ordinal) === true && freed?.test(ordinal) !== true) live += weight;
     }
     stored += table.frameBytes[frame]!;
     if (all > 0) used += (table.frameBytes[frame]! * live) / all;

@@ -1,6 +1,7 @@
 /**
  * Copies what is still needed of sparse packs into new ones: frames that are needed whole as they
- * are, of the others the needed records in new frames. Depths stay, so every patch keeps resolving.
+ * are, of the others the needed records in new frames. Depths stay, or become 0, so every patch
+ * keeps resolving.
  */
 import assert from 'node:assert/strict';
 import {
@@ -19,10 +20,11 @@ import {
   plainRecord,
   plainSection,
   sealFrame,
+  withoutZeroMargins,
 } from '../codec/index.ts';
 import { type Bitmap, type Random, sha256, toHex } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
-import { named } from './chunk-reader.ts';
+import { ChunkReader, named } from './chunk-reader.ts';
 import { PACK_RECORDS_TARGET } from './limits.ts';
 import { readFrame } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
@@ -48,6 +50,8 @@ export type SparsePack = {
   readonly packId: string;
   readonly table: PackTable;
   readonly live: Bitmap;
+  /** Patches that become plain chunks. */
+  readonly whole: Bitmap | undefined;
 };
 
 /** A record on its way into a new frame. */
@@ -62,12 +66,14 @@ export class Repacker implements AsyncDisposable {
   #pending: Copied[] = [];
   #pendingBytes = 0;
   #unfoldedBytes = 0;
+  readonly #chunks: ChunkReader;
   /** Packs that are there and that the log does not name yet. */
   readonly packs: string[] = [];
   storedBytes = 0;
 
   constructor(options: RepackOptions) {
     this.#options = options;
+    this.#chunks = new ChunkReader(options.objects, options.index);
   }
 
   /** Chunks first, so that the tree records behind them name them by their places. */
@@ -82,12 +88,15 @@ export class Repacker implements AsyncDisposable {
       if (needed === 0) continue;
       if (table.kinds[first] === RECORD_TREE) {
         for (let at = first; at < end; at++) if (live.test(at)) trees.push(at);
-      } else await this.#copyFrame(sparse, frame, needed === end - first);
+      } else {
+        const asItIs = needed === end - first && !sparse.whole?.count(first, end - first);
+        await this.#copyFrame(sparse, frame, asItIs);
+      }
     }
     for (const ordinal of trees) await this.#copyTree(sparse, ordinal);
   }
 
-  async #copyFrame(sparse: SparsePack, number: number, whole: boolean): Promise<void> {
+  async #copyFrame(sparse: SparsePack, number: number, asItIs: boolean): Promise<void> {
     const { objects } = this.#options;
     const { packId, table, live } = sparse;
     const bytes = new Uint8Array(table.frameBytes[number]!);
@@ -95,16 +104,27 @@ export class Repacker implements AsyncDisposable {
     const frame = named(packId, () => table.seal.parseFrame(bytes, number));
     const first = table.frameFirst[number]!;
     // A sealed frame belongs to its place: it is opened, and sealed anew for another.
-    if (whole && table.seal.place(number) === undefined) {
+    if (asItIs && table.seal.place(number) === undefined) {
       const ordinals = frame.records.map((_, at) => first + at);
       return this.#append(bytes, table, ordinals);
     }
     const section = named(packId, () => plainSection(frame));
     for (const [at, record] of frame.records.entries()) {
       if (!live.test(first + at)) continue;
-      const input = inputOf(frame, section, record);
+      const isWhole = sparse.whole?.test(first + at) === true;
+      const input = isWhole
+        ? await this.#plain(sparse, first + at)
+        : inputOf(frame, section, record);
       await this.#add({ input, from: table, ordinal: first + at });
     }
+  }
+
+  /** A patch as the chunk that it stands for. */
+  async #plain({ number: pack, packId, table }: SparsePack, ordinal: number): Promise<FrameInput> {
+    const chunk = await this.#chunks.bytes({ pack, packId, table, ordinal });
+    const { from, to } = withoutZeroMargins(chunk);
+    const rawBytes = chunk.byteLength;
+    return { kind: 'plain', bytes: chunk.subarray(from, to), rawBytes, skipBytes: from };
   }
 
   async #add(copied: Copied): Promise<void> {
@@ -131,7 +151,7 @@ export class Repacker implements AsyncDisposable {
     const writer = this.#open();
     const firstRecord = writer.table.count;
     for (const { input, from, ordinal } of copied) {
-      const place = this.#announce(writer, from, ordinal);
+      const place = this.#announce(writer, from, ordinal, input.kind === 'plain');
       const sealed = from.seal.place(0) !== undefined;
       if (sealed && input.kind === 'patch') writer.table.setParents(place, input.parents);
     }
@@ -157,7 +177,9 @@ export class Repacker implements AsyncDisposable {
     await this.#flush();
     const writer = this.#open();
     const firstRecord = writer.table.count;
-    for (const ordinal of ordinals) this.#announce(writer, from, ordinal);
+    for (const ordinal of ordinals) {
+      this.#announce(writer, from, ordinal, from.depths[ordinal] === 0);
+    }
     await this.#write(writer, bytes, { firstRecord, number: writer.numberFrame() });
   }
 
@@ -182,13 +204,13 @@ export class Repacker implements AsyncDisposable {
     return this.#writer;
   }
 
-  #announce(writer: PackWriter, from: PackTable, ordinal: number): number {
+  #announce(writer: PackWriter, from: PackTable, ordinal: number, isPlain: boolean): number {
     const id = from.id(ordinal);
     assert(from.kinds[ordinal] === RECORD_CHUNK);
     const rawBytes = from.rawBytes[ordinal]!;
     const place = writer.table.add(RECORD_CHUNK, id, from.checksums[ordinal]!, rawBytes);
-    writer.table.depths[place] = from.depths[ordinal]!;
-    writer.table.touched[place] = from.touched[ordinal]!;
+    writer.table.depths[place] = isPlain ? 0 : from.depths[ordinal]!;
+    writer.table.touched[place] = isPlain ? 1 : from.touched[ordinal]!;
     this.#places.set(toHex(id), place);
     return place;
   }

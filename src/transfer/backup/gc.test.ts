@@ -7,7 +7,9 @@ import { env, filled, forget, gc, noneLeftOver, sizeOf } from './gc.fixture.ts';
 import {
   backUp,
   dump,
+  type Expected,
   fill,
+  init,
   type Kind,
   kinds,
   noise,
@@ -91,6 +93,40 @@ for (const applied of [false, true]) {
       await noneLeftOver(copy);
     }
     assert(calls > 40, `only ${calls} calls`);
+  });
+}
+
+for (const kind of kinds) {
+  test(`${kind}: a patch that is all that is left of its chain is stored whole`, async () => {
+    const objects = memoryStore('chain');
+    await init(env, objects, kind);
+    const expected: Expected = new Map();
+    let bytes = noise(400_000, 5);
+    for (let day = 0; day < 4; day++) {
+      bytes = bytes.slice();
+      for (let at = 10_000 * day; at < bytes.byteLength; at += 65_536) bytes.fill(day, at, at + 99);
+      const { snapshot } = await backUp(env, await open(env, objects), bytes);
+      expected.set(snapshot.id, bytes);
+    }
+    const depths = async () => {
+      const index = await (await open(env, objects)).index();
+      const tables = await Promise.all(index.packIds().map((pack) => index.tableOf(pack)));
+      return tables.flatMap(({ depths: each, count }) => [...each.subarray(0, count)]);
+    };
+    const ids = [...expected.keys()];
+    const before = await sizeOf(objects, 'packs/');
+    // With two left, both stand on what is forgotten: it stays, and so do they.
+    await forget(objects, expected, ids.slice(0, 2));
+    await gc(objects);
+    await verifyAll(env, objects, expected);
+    assert(Math.max(...(await depths())) > 0);
+    await forget(objects, expected, [ids[2]!]);
+    const report = await gc(objects);
+    assert(report.sparsePacks > 0 && report.droppedPacks > 0, JSON.stringify(report));
+    assert.equal(Math.max(...(await depths())), 0);
+    assert((await sizeOf(objects, 'packs/')) < before);
+    await verifyAll(env, objects, expected);
+    await noneLeftOver(objects);
   });
 }
 
