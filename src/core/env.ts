@@ -238,6 +238,8 @@ export interface Workers {
   readonly parallelism: number;
   /** Starts a thread that imports `module` and calls its export `serve(port)`. */
   start(module: URL, handlers: WorkerHandlers, options?: WorkerOptions): WorkerPort;
+  /** Frees memory that was shared with threads that have ended; takes some milliseconds. */
+  reclaim?(): void;
 }
 
 export type WorkerOptions = {

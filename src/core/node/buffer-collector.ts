@@ -13,10 +13,19 @@ const DEAD_BYTES_MAX = 8 * 1024 * 1024;
 /** Asking costs tens of microseconds: not after every message. */
 const CALLS_PER_LOOK = 4;
 
+function collector(): () => void {
+  v8.setFlagsFromString('--expose-gc');
+  return vm.runInNewContext('gc') as () => void;
+}
+
+/** Frees dead buffers now. Shared ones bring on no collection, however many there are. */
+export function collectBuffers(): void {
+  collector()();
+}
+
 /** Returns what to call now and then; it collects once enough buffers may be dead. */
 export function bufferCollector(): () => void {
-  v8.setFlagsFromString('--expose-gc');
-  const collect = vm.runInNewContext('gc') as () => void;
+  const collect = collector();
   let live = externalBytes();
   let calls = 0;
   return () => {

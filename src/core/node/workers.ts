@@ -5,9 +5,10 @@ import { dirname } from 'node:path';
 import type { WorkerHandlers, WorkerOptions, WorkerPort, Workers } from '../env.ts';
 import { EnvError } from '../errors.ts';
 import { siblingModule } from '../sibling-module.ts';
+import { collectBuffers } from './buffer-collector.ts';
 
 export function nodeWorkers(): Workers {
-  return { parallelism: os.availableParallelism(), start };
+  return { parallelism: os.availableParallelism(), start, reclaim: collectBuffers };
 }
 
 function start(module: URL, handlers: WorkerHandlers, options: WorkerOptions = {}): WorkerPort {

@@ -1,4 +1,5 @@
 /** Copies snapshots from one repository to another, oldest first. */
+import { worthThreads } from '../../codec/index.ts';
 import { type Env, hasCode } from '../../core/index.ts';
 import { originalId, type Repository, type Snapshot } from '../../store/index.ts';
 import { checkInterrupted } from '../errors.ts';
@@ -57,6 +58,8 @@ export async function copy(
     if (done === 'present') presentCount++;
     else if ('copy' in done) {
       history.add(done.copy);
+      // What the next one needs comes on top of it otherwise, as do those after it.
+      if (worthThreads(done.readBytes)) env.workers.reclaim?.();
       copied.push(done);
       request.onCopied?.(done);
     } else {
