@@ -22,8 +22,8 @@ const SLOTS_LOG2_MIN = 10;
 const SLOTS_LOG2_MAX = 20;
 const PROBES_MAX = 16;
 
-/** Two bits for each slot say whether a hash may be there at all: they stay in the cache. */
-const FILTER_LOG2_MORE = 1;
+/** Eight bits for each slot say whether a hash may be there at all: one in sixteen passes them. */
+const FILTER_LOG2_MORE = 3;
 
 function tableBytes(slotsLog2: number): number {
   return 2 ** slotsLog2 * 8 + 2 ** (slotsLog2 + FILTER_LOG2_MORE) / 8;
