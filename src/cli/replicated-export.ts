@@ -18,7 +18,7 @@ import {
 import type { LaneMode } from '../wire/index.ts';
 import { digestOf } from './authority.ts';
 import type { Context } from './context.ts';
-import { nodeOf } from './node.ts';
+import type { Node } from './node.ts';
 import type { State } from './output.ts';
 import type { ProviderAddress } from './provider-address.ts';
 import { formatDuration, formatSize } from './sizes.ts';
@@ -37,6 +37,7 @@ export type ReplicatedOptions = {
   /** Several are cut at one moment. */
   readonly volumes: readonly [ReplicatedVolume, ...ReplicatedVolume[]];
   readonly group: string | undefined;
+  readonly node: Node;
   readonly roomBytesMax: number;
   readonly to: readonly ProviderAddress[];
   readonly intervalMs: number;
@@ -66,11 +67,10 @@ export async function replicatedExport(
   context: Context,
   options: ReplicatedOptions,
 ): Promise<ReplicatedExport> {
-  const { volumes, to, syncMs, group, intervalMs, lane } = options;
+  const { volumes, to, syncMs, group, intervalMs, lane, node } = options;
   const { env, output } = context;
   const name = group ?? volumes[0].volume;
   const life = { isServed: false };
-  const node = await nodeOf(context);
   const preImages = volumes.map(({ exported }) =>
     exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX),
   );

@@ -36,8 +36,9 @@ const ROOM_BYTES = 64 * 1024 * 1024;
 
 export async function reverse(
   context: Context,
-  { source, name, to, lane }: Values<typeof replicateSpec>,
+  values: Values<typeof replicateSpec>,
 ): Promise<void> {
+  const { source, name, to, lane } = values;
   const { env, output } = context;
   const volume = name ?? defaultVolumeName(source);
   checkVolumeName(volume);
@@ -46,7 +47,7 @@ export async function reverse(
   await using base = await openSource(env, source, { readOnly: false });
   await using own = await ownOf(context, { volume, source, base });
   const authority = await authorityOf(context, volume);
-  const node = await nodeOf(context);
+  const node = await nodeOf(context, values);
   await using agent = await connectProvider(env, { ...to, ...node, lane });
   const mandate = new Mandate({ clock: env.clock, authority });
   const remote = await opened(agent, { volume, sizeBytes: base.sizeBytes, mandate });

@@ -34,6 +34,9 @@ export function tellEvent(output: Output, log: Log, event: ServerEvent): void {
     const { name, tenant } = event;
     log.info({ event: 'paired', agent: name, tenant }, `paired with ${name}`);
     if (output.options.json) output.status({ state: 'paired', name }, '');
+  } else if (event.event === 'vouched') {
+    const { name } = event;
+    log.info({ event: 'vouched', agent: name }, `${name} has come, by its authority`);
   } else tellConnection(log, event);
 }
 

@@ -41,6 +41,8 @@ export type PeerCertificate = {
   readonly validToMs: number;
   /** The names in it: `DNS:host`. */
   readonly names: readonly string[];
+  /** Of its subject, if there is one. */
+  readonly commonName?: string | undefined;
   /** One of the authorities stands behind it. */
   readonly isVouchedFor: boolean;
 };

@@ -13,7 +13,7 @@ import { ServiceError } from './errors.ts';
 import { type Grant, isGrant } from './grant.ts';
 
 export type Peer = {
-  /** SHA-256 of its certificate, hexadecimal. */
+  /** SHA-256 of its certificate, hexadecimal; of its name if an authority stands behind it. */
   readonly fingerprint: string;
   readonly name: string;
   /** Agents send to this node; providers take from it. */
@@ -24,6 +24,10 @@ export type Peer = {
   readonly since: string;
   /** Of an agent: what it may do here. */
   readonly grant?: Grant;
+  /** It comes with any certificate for its name. */
+  readonly isVouchedFor?: true;
+  /** It is not let in, though its authority stands behind it. */
+  readonly isRevoked?: true;
 };
 
 const NAME = 'peers.json';
@@ -72,7 +76,7 @@ export class PeerBook {
     return added;
   }
 
-  /** Changes what an agent may do; answers what it may now. SERVICE_UNKNOWN_PEER. */
+  /** Changes what an agent may do, and lets it in again; answers what it may now. SERVICE_UNKNOWN_PEER. */
   async grant(which: string, change: (before: Grant) => Grant): Promise<Peer> {
     let changed: Peer | undefined;
     await this.#change((peers) => {
@@ -80,7 +84,8 @@ export class PeerBook {
       if (found.length === 0) throw unknownPeer(which);
       if (found.length > 1) throw severalPeers(which, found);
       const before = found[0]!;
-      changed = { ...before, grant: change(before.grant ?? {}) };
+      const { isRevoked, ...others } = before;
+      changed = { ...others, grant: change(before.grant ?? {}) };
       return peers.map((peer) => (peer === before ? changed! : peer));
     });
     return changed!;
@@ -92,7 +97,11 @@ export class PeerBook {
     let gone: readonly Peer[] = [];
     await this.#change((peers) => {
       gone = peers.filter(isIt);
-      return peers.filter((peer) => !isIt(peer));
+      // Forgotten, the others would be let in once more by their authority.
+      return peers.flatMap((peer) => {
+        if (!isIt(peer)) return [peer];
+        return peer.isVouchedFor ? [{ ...peer, isRevoked: true as const }] : [];
+      });
     });
     if (gone.length > 0) return gone;
     throw unknownPeer(which);

@@ -18,6 +18,8 @@ export type LinkOptions = {
   readonly written: string;
   readonly identity: NodeIdentity;
   readonly peers: PeerBook;
+  /** PEM: who stands behind providers, instead of pairing with them. */
+  readonly authorities?: Uint8Array | undefined;
 };
 
 /** Further TLS connections, as far as the provider offers them. */
@@ -42,18 +44,19 @@ export async function pairWith(env: Env, options: LinkOptions, token: string): P
   return await peers.add({ role: 'provider', name, address: written, fingerprint });
 }
 
-/** A session with a provider that was paired with. SERVICE_UNKNOWN_PEER. */
+/** A session with a provider that is known, or that an authority stands behind. SERVICE_UNKNOWN_PEER. */
 export async function connectProvider(
   env: Env,
-  { address, written, identity, peers, lane }: LinkOptions & { readonly lane?: LaneMode },
+  options: LinkOptions & { readonly lane?: LaneMode },
 ): Promise<Agent> {
-  const known = await knownProvider(peers, written);
-  const pins = [fromHex(known.fingerprint, 32)!];
+  const { address, written, identity, peers, authorities, lane } = options;
+  const known = authorities ? undefined : await knownProvider(peers, written);
+  const pins = known && { pins: [fromHex(known.fingerprint, 32)!] };
   return await Agent.connect(async (handlers) => {
     const { session } = await dialSession({
-      ...{ env, identity: known.fingerprint, handlers, streamLanes: STREAM_LANES },
+      ...{ env, identity: known?.fingerprint ?? written, handlers, streamLanes: STREAM_LANES },
       ...(lane !== undefined && { lane }),
-      dial: () => dialTls(env, { address, identity, pins }),
+      dial: () => dialTls(env, { address, identity, authorities, ...pins }),
     });
     return session;
   });
@@ -64,7 +67,7 @@ export async function knownProvider(peers: PeerBook, written: string): Promise<P
   const known = (await peers.peers('provider')).find((peer) => peer.address === written);
   if (known !== undefined) return known;
   throw new ServiceError('SERVICE_UNKNOWN_PEER', `${written} is not known here`, {
-    hint: 'Run the line that `ferry serve` prints there: `ferry pair ferry://HOST:PORT TOKEN`.',
+    hint: 'Run the line that `ferry serve` prints there, `ferry pair ...`, or use --ca.',
   });
 }
 

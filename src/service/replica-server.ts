@@ -1,6 +1,6 @@
 /** `ferry serve`: listens for agents, knows them or pairs, hands them to their tenants. */
 import type { Address, Env, Listener, PeerCertificate, Timer } from '../core/index.ts';
-import { fromHex, pause, toHex } from '../core/index.ts';
+import { fromHex, pause, sha256, toHex } from '../core/index.ts';
 import type { Provider, ProviderEvent } from '../transfer/replicate/index.ts';
 import {
   checkPinned,
@@ -13,6 +13,7 @@ import {
   type Session,
   SessionHost,
   type Traffic,
+  vouchedName,
   WireError,
 } from '../wire/index.ts';
 import { ServiceError } from './errors.ts';
@@ -27,6 +28,8 @@ export type ServerEvent =
   /** Somebody came and was not let in, or left before that. */
   | { readonly event: 'refused'; readonly peer: string; readonly error: unknown }
   | { readonly event: 'paired'; readonly name: string; readonly tenant: string }
+  /** An agent that the authority stands behind has come for the first time. */
+  | { readonly event: 'vouched'; readonly name: string }
   /** A session has ended; `error` is undefined after a goodbye. */
   | {
       readonly event: 'ended';
@@ -43,6 +46,8 @@ export type ReplicaServerOptions = {
   readonly address: Address;
   readonly identity: NodeIdentity;
   readonly peers: PeerBook;
+  /** PEM: agents that it stands behind need not pair; they are known by the names it gave them. */
+  readonly authorities?: Uint8Array | undefined;
   /** Of agents whose grant says nothing else. */
   readonly defaults?: Defaults;
   readonly lane?: LaneMode;
@@ -72,6 +77,7 @@ export class ReplicaServer implements AsyncDisposable {
   readonly #policy: PeerPolicy;
   readonly #invitations: OneTimeTokens<Grant>;
   #known: ReadonlyMap<string, Peer> = new Map();
+  #revoked: ReadonlySet<string> = new Set();
   #listener: Listener | undefined;
   #look: Timer | undefined;
   #isStopping = false;
@@ -87,7 +93,7 @@ export class ReplicaServer implements AsyncDisposable {
   private constructor(env: Env, options: ReplicaServerOptions) {
     this.#env = env;
     this.#options = options;
-    const { identity, lane, defaults = {}, journalBytesDue } = options;
+    const { identity, lane, defaults = {}, journalBytesDue, authorities } = options;
     this.#policy = new PeerPolicy(env, defaults);
     const policy = this.#policy;
     const fingerprint = toHex(identity.fingerprint);
@@ -104,7 +110,10 @@ export class ReplicaServer implements AsyncDisposable {
     });
     this.host = new SessionHost({
       env,
-      tls: env.net.tls({ role: 'server', credentials: { kind: 'pinned', identity } }),
+      tls: env.net.tls({
+        ...{ role: 'server' },
+        credentials: { kind: 'pinned', identity, ...(authorities && { authorities }) },
+      }),
       streamLanes: STREAM_LANES,
       ...(lane !== undefined && { lane }),
       admit: (knock) => this.#admit(knock),
@@ -172,8 +181,7 @@ export class ReplicaServer implements AsyncDisposable {
     const shown = checkShown(certificate, wallMs);
     if (hello.pairingToken !== undefined) await this.#pair(shown, hello.pairingToken);
     await this.#readPeers();
-    checkPinned(certificate, this.#pins(), wallMs);
-    const agent = toHex(shown.fingerprint);
+    const agent = await this.#identify(shown, wallMs);
     const provider = this.#providerOf(agent);
     return {
       identity: agent,
@@ -194,6 +202,25 @@ export class ReplicaServer implements AsyncDisposable {
     };
   }
 
+  /** Paired with, or by the name that its authority gave it. */
+  async #identify(shown: PeerCertificate, wallMs: number): Promise<string> {
+    if (!shown.isVouchedFor || this.#known.has(toHex(shown.fingerprint))) {
+      checkPinned(shown, this.#pins(), wallMs);
+      return toHex(shown.fingerprint);
+    }
+    const name = vouchedName(shown);
+    const fingerprint = sha256(new TextEncoder().encode(`name:${name}`));
+    const agent = toHex(fingerprint);
+    if (this.#revoked.has(agent)) throw revoked();
+    if (!this.#known.has(agent)) {
+      const peer = { role: 'agent', name, address: null, fingerprint } as const;
+      await this.#options.peers.add({ ...peer, isVouchedFor: true });
+      await this.#readPeers();
+      this.#tell({ event: 'vouched', name });
+    }
+    return agent;
+  }
+
   #providerOf(agent: string): Provider {
     const tenant = this.#known.get(agent)?.grant?.tenant ?? FIRST_TENANT;
     const found = this.tenants.find(({ name }) => name === tenant);
@@ -212,11 +239,14 @@ export class ReplicaServer implements AsyncDisposable {
   }
 
   #pins(): readonly Uint8Array[] {
-    return [...this.#known.keys()].map((fingerprint) => fromHex(fingerprint, 32)!);
+    const paired = [...this.#known.values()].filter(({ isVouchedFor }) => isVouchedFor !== true);
+    return paired.map(({ fingerprint }) => fromHex(fingerprint, 32)!);
   }
 
   async #readPeers(): Promise<void> {
-    const agents = await this.#options.peers.peers('agent');
+    const all = await this.#options.peers.peers('agent');
+    const [gone, agents] = [all.filter(isGone), all.filter((peer) => !isGone(peer))];
+    this.#revoked = new Set(gone.map(({ fingerprint }) => fingerprint));
     this.#known = new Map(agents.map((peer) => [peer.fingerprint, peer]));
     this.#policy.grants = new Map(agents.map((peer) => [peer.fingerprint, peer.grant ?? {}]));
   }
@@ -251,9 +281,13 @@ export class ReplicaServer implements AsyncDisposable {
   }
 }
 
+function isGone({ isRevoked }: Peer): boolean {
+  return isRevoked === true;
+}
+
 function revoked(): WireError {
   return new WireError('WIRE_NOT_TRUSTED', 'this agent was revoked', {
-    hint: 'Pair with the provider again (`ferry pair`).',
+    hint: 'Pair with the provider again (`ferry pair`), or have `ferry peers` there let it in.',
   });
 }
 

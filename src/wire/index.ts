@@ -18,7 +18,7 @@ export {
   type NodeIdentity,
 } from './identity/certificate.ts';
 export { OneTimeTokens, type OneTimeTokensOptions } from './identity/one-time-tokens.ts';
-export { checkPinned, checkShown } from './identity/trust.ts';
+export { checkPinned, checkShown, vouchedName } from './identity/trust.ts';
 export { Incoming } from './incoming.ts';
 export type { Lane, LaneKind } from './lane.ts';
 export { type LaneChoice, LaneChooser, type LaneMode, type LaneSet } from './lane-chooser.ts';

@@ -5,6 +5,7 @@ import { Lease, ReplicateError } from '../../transfer/replicate/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
 import { type ExportedVolume, namedSources, openVolume } from '../exported-volume.ts';
+import { nodeOf } from '../node.ts';
 import { exportPromoted, promotedVolume } from '../promoted-export.ts';
 import { type ReplicatedExport, replicatedExport } from '../replicated-export.ts';
 import { type Exported, serveUntilStopped } from '../serving.ts';
@@ -85,9 +86,10 @@ function checkReplicated(values: Values<typeof exportSpec>, source: string): voi
 
 async function replicatedOf(
   context: Context,
-  { to, interval, sync, lane, momentRoom, fence, group }: Values<typeof exportSpec>,
+  values: Values<typeof exportSpec>,
   { volumes, leases }: { readonly volumes: readonly ExportedVolume[]; readonly leases: Lease[] },
 ): Promise<ReplicatedExport | undefined> {
+  const { to, interval, sync, lane, momentRoom, fence, group } = values;
   if (to.length === 0) return undefined;
   const { clock } = context.env;
   const state = resolve(context.settings.stateDirectory);
@@ -103,6 +105,7 @@ async function replicatedOf(
     ...{ volumes: [first, ...others], group, to, lane, syncMs: sync },
     intervalMs: interval ?? INTERVAL_MS,
     roomBytesMax: momentRoom,
+    node: await nodeOf(context, values),
   });
 }
 

@@ -103,9 +103,9 @@ function tableOf(peers: readonly Peer[]): string {
   const titles = ['NAME', 'ROLE', 'ADDRESS', 'FINGERPRINT', 'SINCE', 'MAY'];
   return textTable(
     titles.map((title) => ({ title })),
-    peers.map(({ name, role, address, fingerprint, since, grant }) => [
+    peers.map(({ name, role, address, fingerprint, since, grant, isRevoked }) => [
       ...[name, role, address ?? '', fingerprint.slice(0, 16), formatTime(since)],
-      role === 'agent' ? grantText(grant ?? {}) : '',
+      isRevoked ? 'revoked' : role === 'agent' ? grantText(grant ?? {}) : '',
     ]),
   );
 }

@@ -46,7 +46,7 @@ export const run: Run<typeof replicateSpec> = async (context: Context, values) =
     throw usageError('--once, --reverse and --interval exclude each other', 'ferry replicate');
   }
   if (values.reverse) return await reverse(context, values);
-  const node = await nodeOf(context);
+  const node = await nodeOf(context, values);
   await using from = await openBackupSource(context, source, noOptions);
   const name = values.name ?? from.volume;
   checkVolumeName(name);

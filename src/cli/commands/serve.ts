@@ -46,7 +46,7 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   }
   const log = await logOf(context, values);
   const secured = await serveTlsOf(env.files, values, 'ferry serve');
-  const node = await nodeOf(context);
+  const node = await nodeOf(context, values);
   await using open = new AsyncDisposableStack();
   // Snapshots are made beside what comes in, which is not to wait for them.
   const pool = open.use(codecPool(env, Math.ceil(env.workers.parallelism / 2)));

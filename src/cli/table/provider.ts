@@ -2,6 +2,7 @@
 import { type Address, parseSize, SIZE_FORM } from '../../core/index.ts';
 import { parseAddress } from '../listen.ts';
 import { LOG_LEVEL_NAMES } from '../log-levels.ts';
+import { nodeOptions } from '../node-options.ts';
 import { type ProviderAddress, parseProvider } from '../provider-address.ts';
 import {
   argument,
@@ -76,6 +77,10 @@ export const serveSpec = {
     'volume is always as it was at one moment of its agent. Snapshots of the volumes go into the',
     'repository, where every other command works beside it. Ctrl-C and SIGTERM stop it.',
     '',
+    'With --ca agents need not pair: whoever shows a certificate that FILE has signed is let in, and',
+    'known by the first name in it, whichever certificate it comes with; `ferry peers` lists it from',
+    'then on, changes its rights, and revokes it.',
+    '',
     'Quotas, rates and windows hold for every agent that has none of its own (`ferry peers`).',
     '`ferry status` tells how it goes. --http adds metrics for Prometheus (/metrics), /healthz and',
     'the same status for others; it is for reading only, and asks nobody who he is. --nbd exports',
@@ -87,6 +92,7 @@ export const serveSpec = {
   options: {
     listen: listenTcp,
     lane,
+    ...nodeOptions,
     ...grantOptions,
     volumes: count('N', 'volumes that one agent may have', '1000', { min: 1 }),
     tenant: tenants,

@@ -1,4 +1,5 @@
 /** Commands that keep volumes present at a provider. */
+import { nodeOptions } from '../node-options.ts';
 import { type ProviderAddress, parseProvider } from '../provider-address.ts';
 import {
   type ArgumentSpec,
@@ -81,6 +82,7 @@ export const replicateSpec = {
     once: flag('send one epoch, make a snapshot of it, end'),
     reverse: flag('bring a promoted volume back: only what differs is fetched'),
     interval: duration('between two epochs; 1s by default'),
+    ...nodeOptions,
     lane,
   },
   examples: [

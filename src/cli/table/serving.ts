@@ -2,6 +2,7 @@
 
 import { compressionOption } from '../compression.ts';
 import { listen } from '../listen.ts';
+import { nodeOptions } from '../node-options.ts';
 import {
   argument,
   argumentList,
@@ -118,6 +119,7 @@ export const exportSpec = {
     interval: duration('with --to: from one epoch to the next; 1s by default'),
     sync: syncOption,
     fence: fenceOption,
+    ...nodeOptions,
     lane,
     listen,
     format: diskFormat,

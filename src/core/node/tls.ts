@@ -91,6 +91,7 @@ function peerCertificate(certificate: X509Certificate, isVouchedFor: boolean): P
     validFromMs: certificate.validFromDate.getTime(),
     validToMs: certificate.validToDate.getTime(),
     names: certificate.subjectAltName?.split(', ') ?? [],
+    commonName: /^CN=(.+)$/m.exec(certificate.subject)?.[1],
     isVouchedFor,
   };
 }

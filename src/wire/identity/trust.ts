@@ -20,6 +20,28 @@ export function checkPinned(
   return found;
 }
 
+/** An authority stands behind it, and it is for that host. WIRE_NOT_TRUSTED. */
+export function checkVouched(
+  peer: PeerCertificate | undefined,
+  hostName: string,
+  wallMs: number,
+): void {
+  const { isVouchedFor, names } = checkShown(peer, wallMs);
+  if (!isVouchedFor) throw notTrusted('the authority (--ca) does not stand behind it');
+  if (names.includes(`DNS:${hostName}`) || names.includes(`IP Address:${hostName}`)) return;
+  throw notTrusted(`it is for ${names.join(', ') || 'no host'}, not for ${hostName}`);
+}
+
+/** By which its authority knows it: its first name, or that of its subject. WIRE_NOT_TRUSTED. */
+export function vouchedName({ names, commonName = '' }: PeerCertificate): string {
+  const name = names[0]?.replace(/^(DNS|URI|IP Address|email):/, '') ?? commonName;
+  if (AGENT_NAME.test(name)) return name;
+  throw notTrusted(`${JSON.stringify(name.slice(0, 40))} in it is no name for an agent`);
+}
+
+/** It is shown to people, and typed by them. */
+const AGENT_NAME = /^[A-Za-z0-9][A-Za-z0-9.:/@_-]{0,127}$/;
+
 /** A certificate was shown, and it is valid now. */
 export function checkShown(peer: PeerCertificate | undefined, wallMs: number): PeerCertificate {
   if (peer === undefined) throw notTrusted('it shows none');
