@@ -108,6 +108,7 @@ test('where none serves for a patch few are kept, until some do again', async ()
   };
   assert.equal(await keptOf(), BLOCKS - 1);
   for (let at = 0; at < 2_000; at++) images.judge(false);
+  assert.equal(images.keptBytes, 0);
   const few = await keptOf();
   assert.ok(few > 0 && few < BLOCKS / 4, `${few} of ${BLOCKS}`);
   for (let at = 0; at < 2_000; at++) images.judge(true);

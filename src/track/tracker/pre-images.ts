@@ -32,7 +32,7 @@ const JUDGED_MIN = 512;
 /** While they do not serve, those of one block in so many are kept: times change. */
 const PROBE_BLOCKS = 16;
 
-/** Memory is taken in steps, and not given back: a busy volume needs it again at once. */
+/** Memory is taken in steps, and kept while it serves: a busy volume needs it again at once. */
 const SLAB_BLOCKS = 256;
 
 /** Nothing rests on it: who uses what it gives proves it, and can do without. */
@@ -111,9 +111,21 @@ export class PreImages {
     this.#judged += 1;
     if (wasOfUse) this.#useful += 1;
     if (this.#judged < JUDGED_MIN) return;
-    this.#isOfUse = this.#useful >= this.#judged * USE_SHARE_MIN;
+    const isOfUse = this.#useful >= this.#judged * USE_SHARE_MIN;
+    // What is being read just now goes into memory that must stay: the next time, then.
+    if (!isOfUse && this.#isOfUse && this.#keeping.size === 0) this.#forget();
+    else if (isOfUse) this.#isOfUse = true;
     this.#judged /= 2;
     this.#useful /= 2;
+  }
+
+  /** A few are kept from now on, in as little memory as that takes. */
+  #forget(): void {
+    this.#isOfUse = false;
+    for (const { slots } of this.#layers)
+      for (const block of slots.keys()) slots.set(block, NOT_KEPT);
+    this.#slabs.length = 0;
+    this.#free.length = 0;
   }
 
   /** What was there at the cut of that mark; undefined if unknown. Valid until the next call. */
