@@ -3,7 +3,7 @@
  * rewritten without what is damaged, the index is made anew. No damaged byte is thrown away.
  */
 import type { CodecPool } from '../codec/index.ts';
-import { type Env, FerryError, fromHex, toHex } from '../core/index.ts';
+import { type Env, FerryError, fromHex, hasCode, toHex } from '../core/index.ts';
 import { CheckRun } from './check.ts';
 import { checkPacks } from './check-packs.ts';
 import { checkParities } from './check-parity.ts';
@@ -20,6 +20,7 @@ import { putUnlessThere, quarantine } from './quarantine.ts';
 import { listedPacks, type NamedThere, namedThere, rebuildIn } from './rebuild-index.ts';
 import { type RepairNote, takePack } from './repair-base.ts';
 import type { Repository } from './repository.ts';
+import { rescueFrames } from './rescue-frames.ts';
 import { isWholeFrame, PackSink, salvagePack } from './salvage.ts';
 import { segmentKey } from './segment.ts';
 import { Session } from './session.ts';
@@ -151,7 +152,10 @@ class RepairRun implements AsyncDisposable {
     if (table === undefined) {
       this.#dropped.add(packId);
       this.#lossy = true;
-      this.#note('lost', key, 'nothing of it can be read');
+      const index = await this.#repository.index();
+      const kept = await rescueFrames(objects, index, packId, dryRun ? undefined : sink);
+      if (kept === 0) this.#note('lost', key, 'nothing of it can be read');
+      else this.#note('rewritten', key, `its table is lost; ${kept} records were found and kept`);
       return;
     }
     const bad = new Set<number>();
@@ -174,7 +178,7 @@ class RepairRun implements AsyncDisposable {
     try {
       return await readPackTable(this.#repository.objects, packId);
     } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
+      if (!(error instanceof StoreError) && !hasCode(error, 'OBJECT_IO')) throw error;
       return undefined;
     }
   }

@@ -356,3 +356,23 @@ test('cut off at every write, a repair is run again and ends as if it had not be
     }
   }
 });
+
+for (const kind of kinds) {
+  test(`${kind}: a pack whose table is lost is searched for what is whole`, async () => {
+    const built = byKind.get(kind)!;
+    let searched = 0;
+    for (const key of keys(built, 'packs/')) {
+      const objects = await hurt(built, key, (good) => flipped(good, 0.999));
+      const { check, notes } = await repaired(objects);
+      assert.deepEqual(check?.problems, [], `${key}: ${JSON.stringify(notes)}`);
+      const after = await outcomes(objects, built.expected);
+      assert.deepEqual([...new Set(after.values())], ['right'], key);
+      // Cut in front of the table, and one frame damaged too: the others are kept.
+      const worse = () => hurt(built, key, (good) => flipped(good.slice(0, -200), 0.3));
+      await keeps(built, await worse(), key);
+      const { notes: found } = await repaired(await worse());
+      if (found.some((note) => note.action === 'rewritten' && note.object === key)) searched++;
+    }
+    assert(searched > 0, 'some packs have more than the frame that was hurt');
+  });
+}
