@@ -58,7 +58,9 @@ const heavy = {
 
 test('heavy packages are loaded by what needs them, not by code that may come to that', () => {
   const files = globSync('**/*.ts', { cwd: root }).filter((path) => !path.endsWith('.test.ts'));
-  const names = [...Object.keys(heavy), 'node:tls', 'fastify', 'pino', 'prom-client', 'yaml'].join('|');
+  const names = [...Object.keys(heavy), 'node:tls', 'fastify', 'pino', 'prom-client', 'yaml'].join(
+    '|',
+  );
   const statically = new RegExp(`^(?:import|export)\\s(?!type\\b)[^;]*?from '(?:${names})`, 'm');
   const loading = files.filter((path) => statically.test(readFileSync(join(root, path), 'utf8')));
   for (const file of Object.values(heavy)) assert.ok(files.includes(file), file);
