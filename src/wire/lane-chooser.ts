@@ -27,8 +27,8 @@ const IDLE_TICKS_MAX = 4;
 /** Another set must be so much better, as measurements differ from one to the next. */
 const BETTER_MIN = 1.1;
 /**
- * Over so short a way TCP makes good in no time what it loses: four of it carry more than one thread
- * can seal into datagrams, and a trial would cost ten times the processor.
+ * Over so short a way TCP makes good in no time what it loses: four of it carry more than one
+ * thread can seal into datagrams, and a trial would cost ten times the processor.
  */
 const NEAR_MS = 2;
 /** While the choice stays the same, it is doubted ever more rarely. */

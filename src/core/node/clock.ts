@@ -25,7 +25,7 @@ export function nodeClock(): Clock {
   };
 }
 
-/** A timer would wait for a millisecond at least. A turn is too short to keep a process by itself. */
+/** A timer would wait for a millisecond at least; for one turn a process may as well be kept. */
 function afterTurn(run: () => void): Timer {
   const turn = setImmediate(run);
   return { cancel: () => clearImmediate(turn) };

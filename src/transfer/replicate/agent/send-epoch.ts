@@ -49,8 +49,8 @@ export type EpochRequest = {
   /** Names the cut, for the time when the agent has forgotten it. */
   readonly mark?: string | undefined;
   /**
-   * What the provider has of a range, where that is known: a patch may then do. Valid until the next
-   * call.
+   * What the provider has of a range, where that is known: a patch may then do. Valid until the
+   * next call.
    */
   readonly oldBytes?:
     | ((offsetBytes: number, lengthBytes: number) => Uint8Array | undefined)
