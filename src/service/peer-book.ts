@@ -76,7 +76,7 @@ export class PeerBook {
     return added;
   }
 
-  /** Changes what an agent may do, and lets it in again; answers what it may now. SERVICE_UNKNOWN_PEER. */
+  /** Changes what an agent may do, and lets it in again. SERVICE_UNKNOWN_PEER. */
   async grant(which: string, change: (before: Grant) => Grant): Promise<Peer> {
     let changed: Peer | undefined;
     await this.#change((peers) => {

@@ -44,7 +44,7 @@ export async function pairWith(env: Env, options: LinkOptions, token: string): P
   return await peers.add({ role: 'provider', name, address: written, fingerprint });
 }
 
-/** A session with a provider that is known, or that an authority stands behind. SERVICE_UNKNOWN_PEER. */
+/** A session with a provider that is known, or vouched for. SERVICE_UNKNOWN_PEER. */
 export async function connectProvider(
   env: Env,
   options: LinkOptions & { readonly lane?: LaneMode },

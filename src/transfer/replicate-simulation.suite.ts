@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict';
 import { Draws, hash32, type SimulatedDisk, simulatedEnv, type World } from '../../sim/index.ts';
 import { codecPool } from '../codec/index.ts';
-import { type Address, type Env, type Extent, equalBytes, toHex } from '../core/index.ts';
+import {
+  type Address,
+  type Env,
+  type Extent,
+  equalBytes,
+  hmac,
+  sha256,
+  toHex,
+} from '../core/index.ts';
 import { type Device, memory } from '../device/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
@@ -24,9 +32,12 @@ export type Plant = {
   readonly source?: (source: TrackedModel) => EpochSource;
 };
 
-const ADDRESS: Address = { kind: 'tcp', host: 'provider', port: 7007 };
+const ADDRESS = { kind: 'tcp', host: 'provider', port: 7007 } as const satisfies Address;
 const ROUNDS = 16;
 const INTERVAL_MS = 20;
+const UDP_HOST = '10.0.0.1';
+const BAD_DATAGRAMS = { loss: 0.1, duplicate: 0.1, reorder: 0.1, corrupt: 0.02 };
+const GOOD_DATAGRAMS = { loss: 0, duplicate: 0, reorder: 0, corrupt: 0 };
 const DUE_BYTES = 20_000;
 
 /** A volume that is written to, with marks that survive whatever happens to its agent. */
@@ -135,20 +146,35 @@ type Moment = {
   readonly event: number;
 };
 
-export type Outcome = { readonly digest: string; readonly cuts: number; readonly crashes: number };
+export type Outcome = {
+  readonly digest: string;
+  readonly cuts: number;
+  readonly crashes: number;
+  readonly datagrams: number;
+};
 
-export type SimulateOptions = { readonly crashChance?: number; readonly isGroup?: boolean };
+export type SimulateOptions = {
+  readonly crashChance?: number;
+  readonly isGroup?: boolean;
+  /** Data goes by datagrams, some of which are lost, doubled, late or changed. */
+  readonly isUdp?: boolean;
+};
 
 /** Faults for a while, then none: both ends must become equal. Throws what was found. */
 export async function simulate(
   seed: number,
   plant: Plant = {},
-  { crashChance = 1 / 80, isGroup = false }: SimulateOptions = {},
+  { crashChance = 1 / 80, isGroup = false, isUdp = false }: SimulateOptions = {},
 ): Promise<Outcome> {
   const world = simulatedEnv(seed, { shortTransfers: seed % 3 === 0 });
   const model = new TrackedModel(world.env);
   const models: Models = isGroup ? [model, new TrackedModel(world.env)] : [model];
-  const run = new Run(world, seed, models, plant);
+  const run = new Run(world, seed, models, { ...plant, isUdp });
+  if (isUdp) world.net.datagrams.setFaults(BAD_DATAGRAMS);
+  let datagrams = 0;
+  world.net.datagrams.onSend = () => {
+    datagrams += 1;
+  };
   const moments: Moment[] = [];
   const draws = new Draws(seed, 98);
   await world.runObserved(
@@ -162,7 +188,8 @@ export async function simulate(
     },
   );
   for (const moment of moments) await judge(seed, moment, models);
-  return { digest: world.digest(), cuts: model.cuts.length - 1, crashes: moments.length };
+  const cuts = model.cuts.length - 1;
+  return { digest: world.digest(), cuts, crashes: moments.length, datagrams };
 }
 
 class Run {
@@ -170,11 +197,11 @@ class Run {
   readonly #world: World;
   readonly #draws: Draws;
   readonly #models: Models;
-  readonly #plant: Plant;
+  readonly #plant: Plant & { readonly isUdp: boolean };
   #isQuiet = false;
   #lives = 0;
 
-  constructor(world: World, seed: number, models: Models, plant: Plant) {
+  constructor(world: World, seed: number, models: Models, plant: Plant & { isUdp: boolean }) {
     this.#world = world;
     this.#draws = new Draws(seed, 97);
     this.#models = models;
@@ -203,6 +230,7 @@ class Run {
       if (this.#draws.chance(0.4)) this.#world.net.breakNext(this.#draws.below(60_000));
     }
     this.#isQuiet = true;
+    this.#world.net.datagrams.setFaults(GOOD_DATAGRAMS);
     const deadlineMs = this.#world.nowMs + 900_000;
     while (!this.#models.every((model) => model.isClean)) {
       assert.ok(this.#world.nowMs < deadlineMs, 'the ends do not become equal');
@@ -228,7 +256,9 @@ class Run {
   #startProvider(): { kill(): void } {
     this.#lives += 1;
     const { env, kill } = this.#world.startProcess(`provider-${this.#lives}`);
-    void serve(this.#plant.provider?.(env) ?? env, this.#draws.below(3)).catch((error: unknown) => {
+    const planted = this.#plant.provider?.(env) ?? env;
+    const { isUdp } = this.#plant;
+    void serve(planted, this.#draws.below(3), isUdp).catch((error: unknown) => {
       if (!this.#isQuiet) return; // Killed, or about to be.
       throw error;
     });
@@ -245,7 +275,7 @@ class Run {
     const state = { kill, failure: undefined as unknown };
     keepReplica(env, {
       ...{ ...first!, group, intervalMs: INTERVAL_MS },
-      connect: () => connect(env),
+      connect: () => connect(env, this.#plant.isUdp),
     }).catch((error: unknown) => {
       state.failure = error;
     });
@@ -253,17 +283,18 @@ class Run {
   }
 }
 
-export function connect(env: Env): Promise<Agent> {
+export function connect(env: Env, isUdp = false): Promise<Agent> {
   return Agent.connect(async (handlers) => {
     const { session } = await dialSession({
-      ...{ env, identity: 'provider', handlers, streamLanes: 2, lane: 'tls' },
-      dial: () => env.net.connect(ADDRESS, 5_000),
+      ...{ env, identity: 'provider', handlers, streamLanes: 2, lane: isUdp ? 'udp' : 'tls' },
+      ...{ udpHost: UDP_HOST },
+      dial: async () => Object.assign(await env.net.connect(ADDRESS, 5_000), { exportKey }),
     });
     return session;
   });
 }
 
-export async function serve(env: Env, streamLanes: number): Promise<Provider> {
+export async function serve(env: Env, streamLanes: number, isUdp = false): Promise<Provider> {
   const objects = await directoryStore(env.files, '/repo', env.random);
   const repository = await Repository.open(env, objects);
   const makeSnapshot = makeSnapshotIn(env, repository);
@@ -271,11 +302,18 @@ export async function serve(env: Env, streamLanes: number): Promise<Provider> {
     ...{ env, repository, directory: '/replica', makeSnapshot, journalBytesDue: DUE_BYTES },
   });
   const host = new SessionHost({
-    ...{ env, streamLanes, lane: 'tls' },
+    ...{ env, streamLanes, lane: isUdp ? 'udp' : 'tls' },
     admit: () => ({ identity: 'agent', open: (session) => provider.open(session, 'agent') }),
   });
-  await env.net.listen(ADDRESS, (stream) => host.accept(stream));
+  await env.net.listen(ADDRESS, (stream) => host.accept(Object.assign(stream, { exportKey })));
+  if (isUdp) await host.listenUdp(UDP_HOST, ADDRESS.port);
   return provider;
+}
+
+/** In the simulated world nothing is secret: both ends have the same keys. */
+function exportKey(lengthBytes: number, label: string, context: Uint8Array): Uint8Array {
+  const key = new TextEncoder().encode(label);
+  return Buffer.concat([hmac(key, context), hmac(key, sha256(context))]).subarray(0, lengthBytes);
 }
 
 /** Once faults have stopped, and all is acknowledged. */

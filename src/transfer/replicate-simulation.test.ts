@@ -6,6 +6,7 @@ import { simulate, type TrackedModel } from './replicate-simulation.suite.ts';
 
 const SEEDS = 50;
 const GROUP_SEEDS = 12;
+const UDP_SEEDS = 6;
 const SEEDS_TO_FIND = 40;
 
 test('under every seed the provider has some cut whole, and both ends become equal', async () => {
@@ -20,6 +21,14 @@ test('two volumes of a group are at one cut at every moment, whatever breaks', a
     crashes += (await simulate(seed, {}, { isGroup: true, crashChance: 1 / 40 })).crashes;
   }
   assert.ok(crashes > 10 * GROUP_SEEDS, `only ${crashes} power cuts were tried`);
+});
+
+test('datagrams that are lost, doubled, late or changed alter nothing but the time', async () => {
+  let count = 0;
+  for (let seed = 1; seed <= UDP_SEEDS; seed += 1) {
+    count += (await simulate(seed, {}, { isUdp: true })).datagrams;
+  }
+  assert.ok(count > 40 * UDP_SEEDS, `only ${count} datagrams were sent`);
 });
 
 test('patches against what is not there are refused, and what they stood for is sent whole', async () => {

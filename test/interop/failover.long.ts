@@ -1,4 +1,4 @@
-/** Goal: docs/using/failover.md holds between two machines: network namespaces with a link between. */
+/** Goal: docs/using/failover.md holds between two machines: network namespaces and a link. */
 import assert from 'node:assert/strict';
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

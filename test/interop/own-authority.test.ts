@@ -1,4 +1,4 @@
-/** Goal: nodes with certificates of an own authority, made by openssl, need not pair; others must. */
+/** Goal: nodes with certificates of an own authority, by openssl, need not pair; others must. */
 import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -12,8 +12,10 @@ export async function tortureReplicate(seeds: number, first: number): Promise<bo
   let crashes = 0;
   for (let seed = first; seed < first + seeds; seed += 1) {
     try {
-      const outcome = await simulate(seed);
-      const again = await simulate(seed);
+      // Every other seed two volumes as a group, every third one over datagrams.
+      const how = { isGroup: seed % 2 === 0, isUdp: seed % 3 === 0 };
+      const outcome = await simulate(seed, {}, how);
+      const again = await simulate(seed, {}, how);
       if (outcome.digest !== again.digest) throw new Error('two runs differ');
       cuts += outcome.cuts;
       crashes += outcome.crashes;
