@@ -157,8 +157,8 @@ export const plantedDefects: readonly Planted[] = [
     edits: [
       {
         file: 'src/store/gc-repack.ts',
-        find: 'writer.table.depths[place] = from.depths[ordinal]!;',
-        put: '',
+        find: 'isPlain ? 0 : from.depths[ordinal]!;',
+        put: '0;',
       },
     ],
   },
@@ -201,8 +201,8 @@ export const plantedDefects: readonly Planted[] = [
       },
       {
         file: 'src/codec/frame.ts',
-        find: 'if (crc32(bytes.subarray(8)) !== checksum)',
-        put: 'if (crc32(bytes.subarray(8)) !== checksum && !bytes)',
+        find: 'if (!isSound && crc32(bytes.subarray(8)) !== checksum)',
+        put: 'if (!isSound && crc32(bytes.subarray(8)) !== checksum && !bytes)',
       },
     ],
   },
