@@ -165,7 +165,7 @@ export const plantedDefects: readonly Planted[] = [
   {
     name: 'forgets the packs that it took up',
     by: 'torn',
-    seed: 12,
+    seed: 49,
     edits: [{ file: session, find: 'await session.addAll(adopted.packs);', put: '' }],
   },
   {
