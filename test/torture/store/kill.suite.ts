@@ -35,6 +35,9 @@ const JUDGE_EVERY = 4;
 const STOP_CHANCE = 1 / 8;
 /** So many backups come as copies, by way of another repository. */
 const COPY_CHANCE = 1 / 3;
+/** What the span of moments becomes with a kill, and with one that came too late: a fifth does. */
+const SPAN_KILLED = 1.05;
+const SPAN_TOO_LATE = 0.8;
 
 const child = fileURLToPath(new URL('./kill.fixture.ts', import.meta.url));
 /** Threads cost more than they save here; the processes that are killed use them. */
@@ -50,8 +53,8 @@ export class KillRounds {
   #round = 0;
   #model = new Model();
   #repositoryPath = '';
-  /** How long each operation takes, from its begin: what the moments are spread over. */
-  readonly #tookMs = new Map<OperationName, number>();
+  /** About how long each operation takes, from its begin: what the moments are spread over. */
+  readonly #spanMs = new Map<OperationName, number>();
 
   constructor(folder: string, seed: number) {
     this.#folder = folder;
@@ -126,14 +129,15 @@ export class KillRounds {
     await using running = start(process.execPath, [child, JSON.stringify(task)]);
     await running.line('begun');
     const began = env.clock.monotonicMs();
-    const known = this.#tookMs.get(step.name);
+    const known = this.#spanMs.get(step.name);
     if (known !== undefined) {
       await Promise.race([running.finished(), delay(draws.unit() * known)]);
       if (stops) await this.#standStill(running, draws);
       else running.kill('SIGKILL');
     }
     const killed = await this.#outcome(running, step);
-    if (known === undefined) this.#tookMs.set(step.name, env.clock.monotonicMs() - began);
+    if (known === undefined) this.#spanMs.set(step.name, env.clock.monotonicMs() - began);
+    else if (!stops) this.#spanMs.set(step.name, known * (killed ? SPAN_KILLED : SPAN_TOO_LATE));
     await this.#verdict(round, draws);
     if (stops && known !== undefined) return 'stopped';
     return killed ? 'killed' : 'too late';
