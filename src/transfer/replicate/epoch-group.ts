@@ -7,6 +7,9 @@ export type EpochGroup = {
   readonly members: readonly string[];
 };
 
+/** Longer than any name of a volume. */
+const MEMBER_CHARACTERS_MAX = 255;
+
 /** It is a part of the tags of snapshots: one word. */
 const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -21,6 +24,8 @@ export function isEpochGroup(value: unknown): value is EpochGroup {
     isGroupName(name) &&
     Array.isArray(members) &&
     members.length <= GROUP_MEMBERS_MAX &&
-    members.every((one) => typeof one === 'string')
+    members.every((one) => typeof one === 'string' && one.length <= MEMBER_CHARACTERS_MAX) &&
+    // Named twice, it would wait for itself whenever all of them are taken at once.
+    members.every((one, at) => at === 0 || members[at - 1] < one)
   );
 }
