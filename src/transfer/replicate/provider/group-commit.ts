@@ -8,15 +8,20 @@ import type { Replica } from './replica.ts';
 
 export type Committing = { readonly replica: Replica; readonly commit: EpochCommit };
 
+export type Deciding = {
+  decide(epoch: number): Promise<void>;
+  forget(epoch: number): Promise<void>;
+};
+
 /**
  * False while something of it is missing. Each journal says "ready", then the decision is made,
  * then each journal says "commit"; one that ends with "ready" asks for the decision when it is
- * opened. `decide` settles when it is durable.
+ * opened. `decide` settles when it is durable; `forget` is told when nobody will ask.
  */
 export function commitTogether(
   all: readonly Committing[],
   group: EpochGroup,
-  decide: (epoch: number) => Promise<void>,
+  { decide, forget }: Deciding,
 ): Promise<boolean> {
   const replicas = all.map(({ replica }) => replica);
   return inTurnOfAll(replicas, async () => {
@@ -31,6 +36,7 @@ export function commitTogether(
       await allDone(all.map(({ replica, commit }) => replica.ready(commit, group)));
       await decide(epoch);
       await allDone(all.map(({ replica, commit }) => replica.settle(commit, group)));
+      await forget(epoch);
     } catch (error) {
       const failure = undecided(group.name, epoch, error);
       for (const replica of replicas) replica.fail(failure);

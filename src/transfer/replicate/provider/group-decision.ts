@@ -1,23 +1,26 @@
-/** The decision of a group: which of its epochs was committed last, in one durable file. */
+/** The decision of a group: that one of its epochs counts, in a durable file while that is asked. */
 import {
   type Env,
   Gate,
+  hasCode,
   readStateFile,
   replaceStateFile,
   sha256,
   toHex,
 } from '../../../core/index.ts';
+import type { EpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';
+import { GROUP_TEXT_BYTES_MAX } from '../limits.ts';
 
-/** Two agents may call their groups alike. */
+/** Two agents may call their groups alike, and so may one: of other members it is another group. */
 export type Decision = {
   readonly owner: string;
-  readonly group: string;
+  readonly group: EpochGroup;
   readonly epoch: number;
 };
 
 const FOLDER = 'groups';
-const BYTES_MAX = 4 * 1024;
+const BYTES_MAX = GROUP_TEXT_BYTES_MAX + 1024;
 
 export class Decisions {
   readonly #env: Env;
@@ -32,12 +35,21 @@ export class Decisions {
   }
 
   /**
-   * From here on the epoch is the state of every member whose journal calls it ready. Numbers of
-   * epochs are never used twice, so that the last one says it all: each member makes its commit
-   * durable before another one of the group is decided.
+   * From here on the epoch is the state of every member whose journal calls it ready. Members never
+   * see a number twice, so that the last one says it all: each makes its commit durable before
+   * another one of the group is decided.
    */
   decide(decision: Decision): Promise<void> {
     return this.#turn.run(() => this.#write(decision));
+  }
+
+  /** Every member's commit is durable: none of them will ask. What a power cut brings back is true. */
+  forget(decision: Decision): Promise<void> {
+    return this.#turn.run(async () => {
+      await this.#env.files.remove(this.#pathOf(decision)).catch((error: unknown) => {
+        if (!hasCode(error, 'ENV_NOT_FOUND')) throw error;
+      });
+    });
   }
 
   /** Whether that epoch is the last one that was decided. */
@@ -54,12 +66,14 @@ export class Decisions {
     const { files } = this.#env;
     await files.makeDirectory(`${this.#directory}/${FOLDER}`);
     await files.syncDirectory(this.#directory);
-    const text = `${JSON.stringify({ version: 1, ...decision })}\n`;
+    const { owner, epoch, group } = decision;
+    const { name, members } = group;
+    const text = `${JSON.stringify({ version: 1, owner, group: name, members, epoch })}\n`;
     await replaceStateFile(this.#env, this.#pathOf(decision), new TextEncoder().encode(text));
   }
 
   #pathOf({ owner, group }: Decision): string {
-    const key = new TextEncoder().encode(`${owner}/${group}`);
+    const key = new TextEncoder().encode(JSON.stringify([owner, group.name, group.members]));
     return `${this.#directory}/${FOLDER}/${toHex(sha256(key)).slice(0, 32)}.json`;
   }
 }

@@ -30,7 +30,7 @@ export type LayersOptions = {
   readonly sizeBytes: number;
   readonly repository: Repository;
   /** Whether a group has decided that an epoch counts. */
-  readonly isDecided?: (group: string, epoch: number) => Promise<boolean>;
+  readonly isDecided?: (group: EpochGroup, epoch: number) => Promise<boolean>;
 };
 
 /** One journal, and what of it is part of the state. */
@@ -310,7 +310,7 @@ export class Layers implements AsyncDisposable {
     const layer: Layer = { number, journal, pieces: [] };
     this.#layers.push(layer);
     const { ready } = replay;
-    if (ready && (await isDecided?.(ready.group.name, ready.commit.epoch))) {
+    if (ready && (await isDecided?.(ready.group, ready.commit.epoch))) {
       journal.append(RECORD_COMMIT, [encodeEpochCommit(ready.commit)]);
       await journal.durable();
       replay.commit(ready.commit);

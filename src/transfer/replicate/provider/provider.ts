@@ -119,8 +119,11 @@ export class Provider implements AsyncDisposable {
   commit(all: readonly Committing[], group: EpochGroup | undefined): Promise<boolean> {
     const { replica, commit } = all[0]!;
     if (group === undefined) return replica.commit(commit);
-    const key = { owner: replica.owner, group: group.name };
-    return commitTogether(all, group, (epoch) => this.#decisions.decide({ ...key, epoch }));
+    const key = { owner: replica.owner, group };
+    return commitTogether(all, group, {
+      decide: (epoch) => this.#decisions.decide({ ...key, epoch }),
+      forget: (epoch) => this.#decisions.forget({ ...key, epoch }),
+    });
   }
 
   /** What a session of this agent is told, to be given to its host. */
