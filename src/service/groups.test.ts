@@ -1,5 +1,7 @@
 /** Goal: volumes of a group are committed, stored and promoted together, at one epoch. */
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { equalBytes } from '../core/index.ts';
 import { type Device, memory } from '../device/index.ts';
@@ -59,6 +61,8 @@ test('an epoch of a group is there for all of its volumes, and so are its snapsh
       const [newest] = provider.repository.snapshots(name).slice(-1);
       assert.deepEqual(newest!.tags, [`db@${held.epoch}`]);
     }
+    // All of them have it: nobody will ask.
+    assert.deepEqual(await readdir(join(place.folder, 'replicas-/groups')), []);
     const groups = (await provider.list()).map(({ group }) => group);
     assert.deepEqual(groups, ['db', 'db']);
   }
@@ -134,9 +138,27 @@ test('a group that its volume is not in, or whose name is no word, is refused', 
   for (const group of [
     { name: 'db', members: ['others'] },
     { name: 'd b', members: ['data'] },
-    { name: 'db', members: Array.from({ length: 33 }, () => 'data') },
+    { name: 'db', members: ['data', 'data'] },
+    { name: 'db', members: ['log', 'data'] },
+    { name: 'db', members: Array.from({ length: 33 }, (_, at) => `data${10 + at}`) },
   ]) {
     await using agent = await place.connect('web');
     await assert.rejects(agent.open('data', SIZE, { group }), /REPLICATE_PROTOCOL|no word|group/);
   }
+  await using agent = await place.connect('web');
+  const twice = Promise.all([openBoth(agent), openBoth(agent)]);
+  await assert.rejects(twice, { remoteCode: 'REPLICATE_PROTOCOL' });
+});
+
+test('more members compare at the same time than a session may have requests', async () => {
+  await using place = await Place.make();
+  await place.start();
+  await place.pair('web');
+  await sendGroup(place, 1);
+  await using agent = await place.connect('web');
+  const [data] = await openBoth(agent);
+  const asked = Array.from({ length: 100 }, () => data!.hashes(0, 1));
+  const all = await Promise.all(asked);
+  assert.equal(all.length, 100);
+  assert.ok(all.every((one) => equalBytes(one, all[0]!)));
 });

@@ -1,5 +1,5 @@
 /** Agent: the side that sends, over one session; requests, offers, room, the end of it. */
-import { FerryError } from '../../../core/index.ts';
+import { FerryError, Gate } from '../../../core/index.ts';
 import {
   AUTHORITY_ABORT,
   AUTHORITY_COMMIT,
@@ -31,7 +31,7 @@ import {
 } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
-import { REQUESTS_MAX } from '../limits.ts';
+import { REQUESTS_MAX, WINDOWS_IN_FLIGHT } from '../limits.ts';
 import {
   type Answer,
   decodeTold,
@@ -52,6 +52,8 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   readonly #requests = new Map<number, PromiseWithResolvers<Told>>();
   readonly #offers = new Map<number, PromiseWithResolvers<Need>>();
   readonly #reads = new Map<number, PromiseWithResolvers<BlockData>>();
+  /** Members of a group compare at the same time; other requests need room beside that. */
+  readonly #comparing = new Gate({ limit: WINDOWS_IN_FLIGHT });
   #count = 0;
   #opened = 0;
   #room: PromiseWithResolvers<void> | undefined;
@@ -104,6 +106,14 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     const parts = [encodeTold({ ...about, json })];
     await this.send({ type: METADATA, parts, priority: PRIORITY_CONTROL });
     return await this.orOver(waiting.promise);
+  }
+
+  /** As `ask`, of which there may be many at the same time. */
+  askForHashes(
+    request: Omit<Extract<Request, { ask: 'hashes' }>, 'request'>,
+    volume: number,
+  ): Promise<Told> {
+    return this.#comparing.run(() => this.ask(request, { volume }));
   }
 
   /** Which of the hashes the provider lacks. */
