@@ -44,7 +44,12 @@ export function decodeHeartbeat(body: Uint8Array): Heartbeat {
     const backlogBytes = reader.varint();
     const [found] = getExtensions(reader, 'HEARTBEAT', known);
     reader.end();
-    const lanes = found && { lanes: new TextDecoder().decode(found.bytes) };
+    const lanes = found && { lanes: forPeople(new TextDecoder().decode(found.bytes)) };
     return { timeUs, echoUs, heldUs, backlogBytes, ...lanes };
   });
+}
+
+/** A peer's text ends up in a terminal: nothing in it may steer that. */
+function forPeople(text: string): string {
+  return text.slice(0, LANES_CHARACTERS_MAX).replace(/\p{C}/gu, '?');
 }

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { hasCode, toHex } from '../../core/index.ts';
+import { ByteWriter, hasCode, toHex } from '../../core/index.ts';
 import { WireError } from '../errors.ts';
 import { examples } from './examples.fixture.ts';
+import { putExtensions } from './extensions.ts';
 import * as m from './index.ts';
 
 /** Changing one of these lines changes the protocol: docs/protocol.md, and its version. */
@@ -100,6 +101,15 @@ test('an unknown extension is skipped by its length, a mandatory one refused', (
     () => m.decodeHeartbeat(Uint8Array.of(0, 0, 0, 0, 4, 5, 3, 7, 7)),
     (error) => hasCode(error, 'WIRE_FORMAT'),
   );
+});
+
+test('what a heartbeat says to people is short, and steers no terminal', () => {
+  const text = new TextEncoder().encode(`\u{1b}[2J${'x'.repeat(1_000)}`);
+  const writer = new ByteWriter(16);
+  for (let count = 0; count < 4; count += 1) writer.varint(0);
+  putExtensions(writer, [{ tag: 1, bytes: text }]);
+  const { lanes } = m.decodeHeartbeat(writer.view());
+  assert.equal(lanes, `?[2J${'x'.repeat(196)}`);
 });
 
 test('an unknown fact is left out, a mandatory one refused', () => {
