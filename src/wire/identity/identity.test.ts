@@ -11,7 +11,7 @@ import { Recorder } from '../session.suite.ts';
 import type { Session } from '../session.ts';
 import { createIdentity, loadIdentity, type NodeIdentity } from './certificate.ts';
 import { OneTimeTokens } from './one-time-tokens.ts';
-import { checkPinned } from './trust.ts';
+import { checkPinned, checkVouched } from './trust.ts';
 
 const env = nodeEnv();
 const YEAR_MS = 365 * 24 * 3600 * 1000;
@@ -227,3 +227,16 @@ async function connected(server: Tls): Promise<Promise<SecureStream>[]> {
   const dialled = dialTls(env, options).finally(() => listener.close());
   return [accepted.promise, dialled];
 }
+
+test('a certificate is for the hosts that it names, however they are written', () => {
+  const peer = {
+    ...{ fingerprint: new Uint8Array(32), validFromMs: 0, validToMs: 2, isVouchedFor: true },
+    names: ['DNS:Vault.example.org', 'IP Address:2001:DB8:0:0:0:0:0:1', 'URI:other'],
+  };
+  for (const host of ['vault.example.org', 'VAULT.example.org', '2001:db8::1']) {
+    checkVouched(peer, host, 1);
+  }
+  for (const host of ['vault', 'x.vault.example.org', '2001:db8::2', 'other', '']) {
+    assert.throws(() => checkVouched(peer, host, 1), { code: 'WIRE_NOT_TRUSTED' }, host);
+  }
+});

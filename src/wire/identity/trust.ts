@@ -28,8 +28,16 @@ export function checkVouched(
 ): void {
   const { isVouchedFor, names } = checkShown(peer, wallMs);
   if (!isVouchedFor) throw notTrusted('the authority (--ca) does not stand behind it');
-  if (names.includes(`DNS:${hostName}`) || names.includes(`IP Address:${hostName}`)) return;
+  const wanted = plainHost(hostName);
+  const hosts = names.flatMap((name) => /^(?:DNS|IP Address):(.+)$/.exec(name)?.[1] ?? []);
+  if (hosts.some((host) => plainHost(host) === wanted)) return;
   throw notTrusted(`it is for ${names.join(', ') || 'no host'}, not for ${hostName}`);
+}
+
+/** Upper case means nothing in names of hosts, and addresses of IPv6 can be written in many ways. */
+function plainHost(host: string): string {
+  const address = `http://[${host}]`;
+  return URL.canParse(address) ? new URL(address).hostname : host.toLowerCase();
 }
 
 /** By which its authority knows it: its first name, or that of its subject. WIRE_NOT_TRUSTED. */
