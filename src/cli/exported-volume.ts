@@ -13,7 +13,11 @@ import {
   openSource,
   originOf,
 } from '../transfer/index.ts';
-import type { AgentAuthority } from '../transfer/replicate/index.ts';
+import {
+  type AgentAuthority,
+  GROUP_MEMBERS_MAX,
+  isGroupName,
+} from '../transfer/replicate/index.ts';
 import { authorityOf } from './authority.ts';
 import type { Context } from './context.ts';
 import { usageError } from './errors.ts';
@@ -22,6 +26,8 @@ import { makeStateDirectory } from './state-directory.ts';
 import type { exportSpec } from './table/serving.ts';
 
 type ExportValues = Values<typeof exportSpec>;
+
+const GROUP_NAME_FORM = '1 to 64 letters, digits, dots, hyphens and underscores';
 
 export type Named = {
   readonly source: string;
@@ -43,6 +49,10 @@ export function namedSources({ sources, name, group, to }: ExportValues): readon
   if (group !== undefined) {
     if (name !== undefined) throw usage('--name is for one volume: with --group write VOL=SOURCE');
     if (to.length === 0) throw usage('--group needs --to: where?');
+    if (!isGroupName(group)) throw usage(`--group: ${group} is no name: ${GROUP_NAME_FORM}`);
+    if (sources.length > GROUP_MEMBERS_MAX) {
+      throw usage(`--group: ${GROUP_MEMBERS_MAX} volumes at most, not ${sources.length}`);
+    }
     return sources.map(groupMember);
   }
   if (sources.length > 1) throw usage('several volumes are exported with --group NAME');

@@ -22,8 +22,9 @@ export {
 export type { EpochReport, EpochRequest } from './agent/send-epoch.ts';
 export { TrackedSource, type TrackedSourceOptions } from './agent/tracked-source.ts';
 export { bindingOf, consumerOf, type Held, sinceOf } from './cursor.ts';
+export { isGroupName } from './epoch-group.ts';
 export { ReplicateError, type ReplicateErrorCode } from './errors.ts';
-export { EPOCH_BYTES_DUE, PRE_IMAGE_BYTES_MAX } from './limits.ts';
+export { EPOCH_BYTES_DUE, GROUP_MEMBERS_MAX, PRE_IMAGE_BYTES_MAX } from './limits.ts';
 export type { Tally } from './provider/attempt.ts';
 export type { HeldView } from './provider/layers.ts';
 export { noPolicy, type Policy, type Quota, type Right } from './provider/policy.ts';
