@@ -203,5 +203,5 @@ function viaOf({ via = [] }: { readonly via?: unknown }): readonly string[] {
 function groupOf({ group }: { readonly group?: unknown }): EpochGroup | undefined {
   if (group === undefined) return undefined;
   if (isEpochGroup(group)) return { name: group.name, members: group.members };
-  throw protocolBreach(`a group without names in their order, or of over ${GROUP_MEMBERS_MAX} volumes`);
+  throw protocolBreach(`a group without ordered names, or of over ${GROUP_MEMBERS_MAX} volumes`);
 }
