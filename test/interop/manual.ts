@@ -11,9 +11,9 @@ export async function programOf(page: string): Promise<string> {
   const program = /```js\n(.*?)```/s.exec(manual)?.[1];
   assert.ok(program, page);
   return program.replace(/from 'blockferry([^']*)'/g, (_, name: string) => {
-    const built: string | undefined = exports[`.${name}`]?.default;
-    assert.ok(built, `the package has no blockferry${name}`);
-    const place = built.replace('./dist/', 'src/').replace(/\.js$/, '.ts');
+    const types: string | undefined = exports[`.${name}`]?.types;
+    assert.ok(types, `the package has no blockferry${name}`);
+    const place = types.replace('./dist/types/', 'src/').replace(/\.d\.ts$/, '.ts');
     return `from '${new URL(place, root)}'`;
   });
 }

@@ -1,37 +1,27 @@
 /** Goal: no job needs more frames at once than a few MiB, however a volume's chunks are strewn. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { codecPool, type DecodePlan } from '../../codec/index.ts';
+import { type CodecPool, codecPool, type DecodePlan } from '../../codec/index.ts';
 import { type Env, equalBytes, nodeEnv } from '../../core/index.ts';
 import { memoryStore } from '../../objects/index.ts';
 import { check, Repository } from '../../store/index.ts';
 import { backUp, noise, open, restored } from './model-repository.fixture.ts';
 
+const env = nodeEnv();
 const CHUNK = 4096;
 const SIZE = 16 * 2 ** 20;
 const FRAMES_BYTES_MAX = 8 * 2 ** 20;
 
-/** One thread, and the bytes of the frames that each of its jobs was given. */
-function watchedEnv(): { env: Env; take: () => number[] } {
-  const real = nodeEnv();
+/** A pool, and the bytes of the frames that each of its jobs was given. */
+function watchedPool(env: Env): { pool: CodecPool; take: () => number[] } {
+  const pool = codecPool(env, 0);
   let frames: number[] = [];
-  const env: Env = {
-    ...real,
-    workers: {
-      parallelism: 1,
-      start(module, handlers) {
-        const port = real.workers.start(module, handlers);
-        return {
-          post(message) {
-            const { job } = message as { job: { plan?: DecodePlan } };
-            if (job.plan !== undefined) {
-              frames.push(sum(job.plan.frames.map(({ lengthBytes }) => lengthBytes)));
-            }
-            port.post(message);
-          },
-          terminate: () => port.terminate(),
-        };
-      },
+  const watched: CodecPool = {
+    ...pool,
+    run(job) {
+      const { plan } = job as { plan?: DecodePlan };
+      if (plan !== undefined) frames.push(sum(plan.frames.map(({ lengthBytes }) => lengthBytes)));
+      return pool.run(job);
     },
   };
   const take = () => {
@@ -39,7 +29,7 @@ function watchedEnv(): { env: Env; take: () => number[] } {
     frames = [];
     return taken;
   };
-  return { env, take };
+  return { pool: watched, take };
 }
 
 function assertBounded(jobs: readonly number[], what: string): void {
@@ -62,26 +52,25 @@ function permuted(bytes: Uint8Array): Uint8Array {
 }
 
 test('patches all over a volume: backup, restore and check hold a few frames at a time', async () => {
-  const { env, take } = watchedEnv();
+  const { pool, take } = watchedPool(env);
   const objects = memoryStore('memory');
   await Repository.init(env, objects, { chunkBytes: CHUNK });
   const bytes = noise(SIZE, 1);
   await backUp(env, await open(env, objects), bytes);
   for (let at = 0; at < SIZE; at += 2 ** 18) bytes[at + 5 * CHUNK + 9]! ^= 1;
   take();
-  const { snapshot } = await backUp(env, await open(env, objects), bytes);
+  const { snapshot } = await backUp(env, await open(env, objects), bytes, { pool });
   assertBounded(take(), 'backup');
   assert(snapshot.storedBytes < 2 ** 18, `${snapshot.storedBytes} bytes: no patches`);
   const repository = await open(env, objects);
-  assert(equalBytes(await restored(env, repository, snapshot), bytes));
+  assert(equalBytes(await restored(env, repository, snapshot, { pool }), bytes));
   assertBounded(take(), 'restore');
-  await using pool = codecPool(env, 1);
   assert.deepEqual((await check(repository, { readData: true, pool })).problems, []);
   assertBounded(take(), 'check');
 });
 
 test('a volume in another order than its chunks were stored reads no frame over and over', async () => {
-  const { env, take } = watchedEnv();
+  const { pool, take } = watchedPool(env);
   const objects = memoryStore('memory');
   await Repository.init(env, objects, { chunkBytes: CHUNK });
   const bytes = noise(SIZE, 2);
@@ -90,7 +79,7 @@ test('a volume in another order than its chunks were stored reads no frame over 
   const { snapshot } = await backUp(env, await open(env, objects), other, { volume: 'other' });
   assert(snapshot.storedBytes < 2 ** 18, `${snapshot.storedBytes} bytes: it was stored again`);
   take();
-  assert(equalBytes(await restored(env, await open(env, objects), snapshot), other));
+  assert(equalBytes(await restored(env, await open(env, objects), snapshot, { pool }), other));
   const jobs = take();
   assertBounded(jobs, 'restore');
   assert(sum(jobs) <= 2 * SIZE, `${sum(jobs)} bytes of frames for ${SIZE}`);

@@ -12,7 +12,7 @@ import {
   type Snapshot,
 } from '../../store/index.ts';
 import { type BackupRequest, type BackupResult, backup } from './backup.ts';
-import { restore } from './restore.ts';
+import { type RestoreOptions, restore } from './restore.ts';
 
 /** By snapshot id: what it must hold. */
 export type Expected = Map<string, Uint8Array>;
@@ -53,11 +53,12 @@ export async function restored(
   env: Env,
   repository: Repository,
   snapshot: Snapshot,
+  options: Partial<RestoreOptions> = {},
 ): Promise<Uint8Array> {
   await using device = memory('target', snapshot.sizeBytes);
   // What was there before must not shine through.
   await device.write(new Uint8Array(Math.min(snapshot.sizeBytes, 2 ** 20)).fill(0xaa), 0, 0);
-  await restore(env, repository, snapshot, device, { blank: false });
+  await restore(env, repository, snapshot, device, { blank: false, ...options });
   const bytes = new Uint8Array(snapshot.sizeBytes);
   await device.read(bytes, 0);
   return bytes;
