@@ -185,7 +185,7 @@ for (const chunkBytes of CHUNK_SIZES) {
       fc.asyncProperty(steps(chunkBytes, [0, 1, 2, 3]), (history) =>
         runHistory(history, chunkBytes),
       ),
-      { numRuns: chunkBytes === 4 * KiB ? 12 : 60 },
+      { numRuns: chunkBytes === 4 * KiB ? 8 : 40 },
     ));
 }
 
@@ -194,7 +194,7 @@ test('the same across the border between levels of the tree', () =>
     fc.asyncProperty(steps(1024 * KiB, [1, 255, 256, 257, 512, 513]), (history) =>
       runHistory(history, 1024 * KiB),
     ),
-    { numRuns: 25 },
+    { numRuns: 15 },
   ));
 
 test('a tree of three levels, and its way back to one leaf', async () => {

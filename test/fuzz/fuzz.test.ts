@@ -4,7 +4,7 @@ import { target as nbd } from './nbd.suite.ts';
 import { firstTrials } from './target.ts';
 import { target as wire } from './wire.suite.ts';
 
-const TRIALS = 300;
+const TRIALS = 100;
 
 test('mutated NBD sessions and replies are survived', { timeout: 120_000 }, () =>
   firstTrials('nbd', nbd, TRIALS),
