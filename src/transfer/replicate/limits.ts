@@ -36,7 +36,10 @@ export const EARLY_MESSAGES_MAX = 1_024;
 /** What an agent reads, hashes and sends as one message. */
 export const WINDOW_BYTES = FRAME_RAW_MAX;
 
-/** Windows that are read, offered or sent at the same time: 16 MiB, 2.5 Gbit/s at 50 ms. */
+/**
+ * Windows of one session that are read, offered or sent at the same time: 16 MiB, 2.5 Gbit/s at 50
+ * ms.
+ */
 export const WINDOWS_IN_FLIGHT = 16;
 
 /** So long an epoch is worked on before those who write have their turn. */

@@ -52,8 +52,8 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   readonly #requests = new Map<number, PromiseWithResolvers<Told>>();
   readonly #offers = new Map<number, PromiseWithResolvers<Need>>();
   readonly #reads = new Map<number, PromiseWithResolvers<BlockData>>();
-  /** Members of a group compare at the same time; other requests need room beside that. */
-  readonly #comparing = new Gate({ limit: WINDOWS_IN_FLIGHT });
+  /** Of all volumes together: each is in memory, and may ask for something. */
+  readonly windows = new Gate({ limit: WINDOWS_IN_FLIGHT });
   #count = 0;
   #opened = 0;
   #room: PromiseWithResolvers<void> | undefined;
@@ -106,14 +106,6 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     const parts = [encodeTold({ ...about, json })];
     await this.send({ type: METADATA, parts, priority: PRIORITY_CONTROL });
     return await this.orOver(waiting.promise);
-  }
-
-  /** As `ask`, of which there may be many at the same time. */
-  askForHashes(
-    request: Omit<Extract<Request, { ask: 'hashes' }>, 'request'>,
-    volume: number,
-  ): Promise<Told> {
-    return this.#comparing.run(() => this.ask(request, { volume }));
   }
 
   /** Which of the hashes the provider lacks. */

@@ -137,8 +137,11 @@ export class RemoteVolume {
   async hashes(offsetBytes: number, count: number): Promise<Uint8Array> {
     const { epoch } = this;
     if (this.isEmpty) return new Uint8Array(count * SHA256_BYTES);
-    const request = { ask: 'hashes', epoch, offsetBytes, count } as const;
-    const { hashes } = await this.#agent.askForHashes(request, this.facts.number);
+    const volume = this.facts.number;
+    const { hashes } = await this.#agent.ask(
+      { ask: 'hashes', epoch, offsetBytes, count },
+      { volume },
+    );
     if (hashes?.byteLength === count * SHA256_BYTES) return hashes;
     throw protocolBreach(`${hashes?.byteLength} bytes where ${count} hashes were asked for`);
   }

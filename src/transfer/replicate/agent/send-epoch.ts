@@ -99,10 +99,13 @@ export async function sendContent(
   const windows = isComparison ? comparedWindows(device) : changedWindows(changed, windowBytes);
   const digest = new DigestBuilder(device.sizeBytes);
   let doneBytes = 0;
-  const each = mapOrdered(windows, WINDOWS_IN_FLIGHT, (window) => {
+  const send = (window: Window): Promise<Sent> => {
     signal.throwIfAborted();
     return sender.send(window);
-  });
+  };
+  const each = mapOrdered(windows, WINDOWS_IN_FLIGHT, (window) =>
+    volume.agent.windows.run(() => send(window)),
+  );
   for await (const { hashes, lengthBytes } of each) {
     if (isComparison) digest.add(hashes, lengthBytes);
     doneBytes += lengthBytes;
