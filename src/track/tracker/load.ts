@@ -95,13 +95,16 @@ function replay(bytes: Uint8Array, { shape, budget }: LoadOptions): Replayed {
   const replay = new Replay(shape, budget, isOther);
   let recordCount = 0;
   let sizeBytes = FILE_HEADER_BYTES;
+  let wholeBytes = 0;
   for (const record of decodeRecords(bytes, header.nonce)) {
     replay.take(record);
     recordCount++;
     sizeBytes += FRAME_BYTES + record.payload.byteLength;
+    if (record.type === RECORD_END) wholeBytes = sizeBytes;
   }
   const isTorn = sizeBytes < bytes.byteLength;
-  const end = isTorn ? undefined : { nonce: header.nonce, recordCount, sizeBytes };
+  const { nonce } = header;
+  const end = isTorn ? undefined : { nonce, recordCount, sizeBytes, wholeBytes };
   return { ...replay.result(), end };
 }
 

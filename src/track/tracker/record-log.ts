@@ -12,11 +12,12 @@ import {
   type Record,
 } from './record.ts';
 
-/** A file that was read to its end: its bytes, what is in it, and how long it is. */
+/** A file that was read to its end: what is in it, and how long it is, now and when it was made. */
 export type LogEnd = {
   readonly nonce: Uint8Array;
   readonly recordCount: number;
   readonly sizeBytes: number;
+  readonly wholeBytes: number;
 };
 
 export type NewFile = { readonly path: string } & Pick<FileHeader, 'kind' | 'shape'>;
@@ -123,7 +124,7 @@ export class RecordLog {
   constructor(env: Env, where: NewFile, snapshot: () => Iterable<Record>, end?: LogEnd) {
     this.#env = env;
     this.#end = end;
-    if (end !== undefined) this.#rewriteAtBytes = rewriteAt(end.sizeBytes);
+    if (end !== undefined) this.#rewriteAtBytes = rewriteAt(end.wholeBytes);
     this.#where = where;
     this.#snapshot = snapshot;
   }
@@ -158,6 +159,8 @@ export class RecordLog {
       if (this.#end !== undefined) {
         this.#writer = await RecordWriter.resume(this.#env, this.#where.path, this.#end);
         this.#end = undefined;
+        // Who made the file may have been ended before its name was durable.
+        await this.#env.files.syncDirectory(dirname(this.#where.path));
       }
       if ((this.#writer?.sizeBytes ?? 0) >= this.#rewriteAtBytes) await this.#makeAnew();
       else {

@@ -1,7 +1,7 @@
 /** Goal: marks outlive stops and crashes; what cannot be vouched for any more is said, with why. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Draws } from '../../../sim/index.ts';
+import { Draws, simulatedEnv } from '../../../sim/index.ts';
 import { type Env, EnvError, writeFully } from '../../core/index.ts';
 import { memory } from '../../device/index.ts';
 import { TrackError } from '../errors.ts';
@@ -244,6 +244,46 @@ test('after a clean stop the log is gone on with, and made anew if it was torn',
     await using last = await open(world.env);
     assert.notEqual(await inode(), stopped);
     assert.deepEqual(new Set(await blocksOf(last, epoch)), blocks);
+  }));
+
+test('a log that is gone on with stays the log, though its name was not durable yet', async () => {
+  for (let seed = 0; seed < 16; seed++) {
+    const world = simulatedEnv(seed);
+    await world.run(async () => {
+      const { env } = world;
+      await env.files.makeDirectory('/t');
+      await env.files.syncDirectory('/');
+      await (await begun(env))[Symbol.asyncDispose]();
+      const file = await env.files.open('/t/log', 'update');
+      await writeFully(file, Uint8Array.of(40, 0, 0), (await env.files.stat('/t/log')).sizeBytes);
+      await file.sync();
+      await file.close();
+      // Torn, so it is made anew; the process ends before the new name reaches the disk.
+      const files = { ...env.files, syncDirectory: async () => {} };
+      await (await open({ ...env, files }))[Symbol.asyncDispose]();
+      await mark(await open(env), 8000);
+    });
+    const after = simulatedEnv(seed, { disk: world.disk.crash(seed) });
+    await after.run(async () => {
+      await using later = await open(after.env);
+      const cursor = later.cursor('repository')!;
+      const blocks = await blocksOf(later, cursor.epoch);
+      assert.ok(blocks.includes(8000), `with seed ${seed} a change is lost`);
+    });
+  }
+});
+
+test('the log does not grow from run to run, though each is killed', () =>
+  inWorld(async (world) => {
+    await (await begun(world.env))[Symbol.asyncDispose]();
+    for (let run = 0; run < 4; run++) {
+      const process = world.startProcess(`run ${run}`);
+      const tracker = await open(process.env);
+      for (let round = 0; round < 2_500; round++) await tracker.forget(`nobody ${round}`);
+      process.kill();
+      const { sizeBytes } = await world.env.files.stat('/t/log');
+      assert.ok(sizeBytes < 1.5 * LOG_BYTES_MIN, `${sizeBytes} bytes`);
+    }
   }));
 
 test('zeroes and discards are told as such, and as data once they are written', () =>
