@@ -95,7 +95,9 @@ export async function takeSnapshot(
     output.warn(`the snapshot is there, but its source of changes did not take note of it: ${why}`);
   }
   if (result.parityTrouble !== undefined) {
-    output.warn(`its packs have no parity yet (${result.parityTrouble.message}): run ferry parity`);
+    const { code, message } = result.parityTrouble;
+    const remedy = code === 'STORE_DAMAGED' ? 'check --read-data' : 'parity';
+    output.warn(`its packs have no parity yet (${message}): run ferry ${remedy}`);
   }
   tell(output, result, env.clock.monotonicMs() - startMs);
   if (result.untoldBy !== undefined) return exitStatus.untoldChange;

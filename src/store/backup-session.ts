@@ -1,15 +1,16 @@
 /** One writer's way from nothing to a committed snapshot. */
 import { type CodecPool, type Compression, defaultCompression } from '../codec/index.ts';
-import { type Env, toHex } from '../core/index.ts';
+import { type Env, type FerryError, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { type Adopted, adoptPacks } from './adoption.ts';
 import type { ChunkIndex } from './chunk-index.ts';
-import { StoreError } from './errors.ts';
+import { damagedObject, StoreError } from './errors.ts';
 import { FrameBuilder } from './frame-builder.ts';
 import type { Geometry } from './geometry.ts';
 import { indexChange, type Merge, mergeIfNeeded } from './index-maintenance.ts';
 import type { CommitLog } from './log.ts';
 import type { LogState } from './log-state.ts';
+import { packKey } from './pack-file.ts';
 import { protectPacks } from './parity.ts';
 import { checkSession, storeCondemnedAgain } from './reliance.ts';
 import type { Relied } from './relied.ts';
@@ -76,7 +77,7 @@ export class BackupSession implements AsyncDisposable {
   /** Bytes of packs that were sealed. */
   storedBytes = 0;
   /** Why packs of the committed snapshot have no parity, although they should. */
-  parityTrouble: ObjectError | undefined;
+  parityTrouble: FerryError | undefined;
 
   readonly #ended: () => void;
   /** The generation in whose state everything relied on is there to stay, or UNKNOWN. */
@@ -246,7 +247,11 @@ export class BackupSession implements AsyncDisposable {
     const percent = log.state.parityPercent;
     if (percent === 0) return;
     try {
-      await protectPacks(objects, this.#added(), { percent, pool: this.#options.pool });
+      const { pool } = this.#options;
+      const { damaged } = await protectPacks(objects, this.#added(), { percent, pool });
+      const [first] = damaged;
+      if (first === undefined) return;
+      this.parityTrouble = damagedObject(packKey(first), 'it does not read as it was written');
     } catch (error) {
       if (!(error instanceof ObjectError)) throw error;
       this.parityTrouble = error;

@@ -188,6 +188,7 @@ function parseAt(bytes: Uint8Array, at: number, packId: string): ParityFile {
   return { packId, packHash, shape, sums, parity };
 }
 
+/** What `parityShape` may give: whoever forges one gets no more memory than a pack's rows take. */
 function checkShape({ packBytes, columns, dataRows, parityRows }: ParityShape, stripe: number) {
   const rowBytes = columns * STRIPE_BYTES;
   const fits =
@@ -196,7 +197,8 @@ function checkShape({ packBytes, columns, dataRows, parityRows }: ParityShape, s
     packBytes <= PACK_BYTES_MAX &&
     dataRows + parityRows <= ERASURE_ROWS_MAX &&
     parityRows > 0 &&
-    parityRows <= PARITY_PERCENT_MAX &&
+    parityRows <= Math.ceil((dataRows * PARITY_PERCENT_MAX) / 100) &&
+    columns <= Math.ceil(packBytes / STRIPE_BYTES) &&
     dataRows * rowBytes >= packBytes &&
     (dataRows - 1) * rowBytes < packBytes;
   if (!fits) throw new FormatError('its numbers do not add up');

@@ -267,6 +267,22 @@ test('parity is never made of a damaged pack', async () => {
   assert.deepEqual([report.protectedPacks, report.unprotectedPacks], [0, 1]);
 });
 
+test('a backup whose pack does not read as it was written says so', async () => {
+  const objects = memoryStore('flips');
+  await init(env, objects, 'plain', { chunkBytes: STRIPE });
+  const flipping: ObjectStore = {
+    ...objects,
+    async getRange(key, target, offsetBytes) {
+      await objects.getRange(key, target, offsetBytes);
+      if (key.startsWith('packs/') && target.byteLength > 0) target[0] = target[0]! ^ 1;
+    },
+  };
+  const repository = await open(env, flipping);
+  await setParity(repository, PERCENT);
+  const { parityTrouble } = await backUp(env, repository, random(10 * STRIPE));
+  assert.equal(parityTrouble?.code, 'STORE_DAMAGED');
+});
+
 test('a host without the key makes parity, and drops it with the pack', async () => {
   const { content, versions } = built.encrypted;
   const [large = ''] = packsOf(content);
