@@ -1,6 +1,7 @@
 /** Moves a damaged object out of the way: its bytes stay, under a name that nothing relies on. */
 import { hasCode } from '../core/index.ts';
 import type { ObjectStore } from '../objects/index.ts';
+import { STRIPE_BYTES } from './limits.ts';
 import { readAround } from './read-around.ts';
 
 /** What a copy holds in memory at a time. */
@@ -59,7 +60,9 @@ export async function copyObject(
 ): Promise<void> {
   const sizeBytes = await from.size(fromKey);
   await using writer = await to.create(toKey);
-  const buffer = new Uint8Array(Math.min(COPY_BYTES, sizeBytes));
+  // Of much the same length: all that fails of a short last one would be taken for absent.
+  const parts = Math.max(1, Math.ceil(sizeBytes / COPY_BYTES));
+  const buffer = new Uint8Array(Math.ceil(sizeBytes / parts / STRIPE_BYTES) * STRIPE_BYTES);
   for (let at = 0; at < sizeBytes; at += buffer.byteLength) {
     const part = buffer.subarray(0, Math.min(buffer.byteLength, sizeBytes - at));
     await read(from, fromKey, part, at);
