@@ -5,7 +5,7 @@ import type { ObjectStore } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChunkIndex, Location } from './chunk-index.ts';
 import { damagedObject } from './errors.ts';
-import { findParent } from './frame-plan.ts';
+import { findParent, type ReadRoom, readRoom, takeRoom } from './frame-plan.ts';
 import { healing } from './healing.ts';
 import { FRAME_CACHE_BYTES } from './limits.ts';
 import { packKey, readFrame } from './pack-file.ts';
@@ -57,10 +57,17 @@ export class ChunkReader {
 
   /** The plain bytes of the copy at `location`. */
   bytes(location: Location): Uint8Array | Promise<Uint8Array> {
-    const { table, ordinal, pack } = location;
+    return this.#bytes(location, readRoom());
+  }
+
+  /** What was decoded before may be kept no more: patches of patches could take for ever. */
+  #bytes(location: Location, room: ReadRoom): Uint8Array | Promise<Uint8Array> {
+    const { table, ordinal, pack, packId } = location;
+    takeRoom(room, table.rawBytes[ordinal]!, packId);
     if (table.depths[ordinal] !== 0) {
       const name = `${pack}:${ordinal}`;
-      return this.#patches.get(name) ?? this.#patching.get(name) ?? this.#patch(name, location);
+      const known = this.#patches.get(name) ?? this.#patching.get(name);
+      return known ?? this.#patch(name, location, room);
     }
     const frameNumber = table.frameOf(ordinal);
     const open = this.#frames.get(`${pack}/${frameNumber}`);
@@ -87,13 +94,13 @@ export class ChunkReader {
   }
 
   /** Several readers of one patch share the work; a failure is not remembered. */
-  #patch(name: string, location: Location): Promise<Uint8Array> {
-    const patching = this.#patched(location).finally(() => this.#patching.delete(name));
+  #patch(name: string, location: Location, room: ReadRoom): Promise<Uint8Array> {
+    const patching = this.#patched(location, room).finally(() => this.#patching.delete(name));
     this.#patching.set(name, patching);
     return patching;
   }
 
-  async #patched(location: Location): Promise<Uint8Array> {
+  async #patched(location: Location, room: ReadRoom): Promise<Uint8Array> {
     const { table, ordinal, pack, packId } = location;
     const frameNumber = table.frameOf(ordinal);
     const { frame } = await this.#load(location, frameNumber);
@@ -104,7 +111,7 @@ export class ChunkReader {
     const parents: Uint8Array[] = [];
     for (const reference of record.parents) {
       const parent = await findParent(this.#index, location, reference, table.depths[ordinal]!);
-      parents.push(await this.bytes(parent));
+      parents.push(await this.#bytes(parent, room));
     }
     const patch = frame.bytes.subarray(record.at, record.at + record.storedBytes);
     const bytes = named(packId, () => decodePatch(patch, parents, record.rawBytes));

@@ -1,8 +1,8 @@
 /**
  * Plans how to decode chunks: which frames to read, and in which order patches meet their parents.
  */
-import assert from 'node:assert/strict';
 import {
+  CHUNK_BYTES_MIN,
   type DecodePlan,
   type DecodeStep,
   type FramePlace,
@@ -23,8 +23,24 @@ export const PLAN_HELD_TARGET = 4 * 1024 * 1024;
 /** What all that one chunk stands on may come to; writers stay below a quarter of it. */
 export const STANDS_ON_BYTES_MAX = 128 * 1024 * 1024;
 
-/** What may still be added for one chunk's sake. */
-type Room = { bytes: number };
+/** Far more than a plan's memory has room for. */
+const PLAN_FRAMES_MAX = 4096;
+
+/** What may still be read for one chunk's sake. */
+export type ReadRoom = { bytes: number };
+
+export function readRoom(): ReadRoom {
+  return { bytes: STANDS_ON_BYTES_MAX };
+}
+
+/** For a chunk or a frame; STORE_DAMAGED if that is more than any writer lets a patch stand on. */
+export function takeRoom(room: ReadRoom, rawBytes: number, packId: string): void {
+  // However short it says it is, it is work.
+  room.bytes -= Math.max(rawBytes, CHUNK_BYTES_MIN);
+  if (room.bytes >= 0) return;
+  const what = `a patch stands on more than ${STANDS_ON_BYTES_MAX} bytes of other chunks`;
+  throw damagedObject(packKey(packId), what);
+}
 
 /** Builds one DecodePlan; frames and chunks asked for twice are read and decoded once. */
 export class FramePlan {
@@ -40,8 +56,6 @@ export class FramePlan {
   readonly #locations: Location[] = [];
   readonly #ids: Uint8Array[] = [];
   readonly #checksums: number[] = [];
-  /** Per step: the frames that decoding it touches. */
-  readonly #touched: Set<number>[] = [];
   /** Per step: its result and those that it stands on; what is shared counts each time. */
   readonly #standsOnBytes: number[] = [];
   /** Per step: whether others stand on it, or are to. */
@@ -69,10 +83,10 @@ export class FramePlan {
 
   /** As `add`, for a dictionary: the result is kept while the plan is decoded. */
   addParent(location: Location): Promise<number> {
-    return this.#addParent(location, { bytes: STANDS_ON_BYTES_MAX });
+    return this.#addParent(location, readRoom());
   }
 
-  async #addParent(location: Location, room: Room): Promise<number> {
+  async #addParent(location: Location, room: ReadRoom): Promise<number> {
     const step = await this.#add(location, room);
     if (this.#isParent[step] !== true) {
       this.#isParent[step] = true;
@@ -86,21 +100,17 @@ export class FramePlan {
    * STORE_DAMAGED if that is more than any writer lets a patch stand on.
    */
   add(location: Location): Promise<number> {
-    return this.#add(location, { bytes: STANDS_ON_BYTES_MAX });
+    return this.#add(location, readRoom());
   }
 
-  async #add(location: Location, room: Room): Promise<number> {
+  async #add(location: Location, room: ReadRoom): Promise<number> {
     const name = `${location.pack}:${location.ordinal}`;
     const known = this.#stepNumbers.get(name);
     if (known !== undefined) return known;
     const { table, ordinal } = location;
-    room.bytes -= table.rawBytes[ordinal]!;
-    if (room.bytes < 0) {
-      const what = `a patch stands on more than ${STANDS_ON_BYTES_MAX} bytes of other chunks`;
-      throw damagedObject(packKey(location.packId), what);
-    }
+    takeRoom(room, table.rawBytes[ordinal]!, location.packId);
     const frameNumber = table.frameOf(ordinal);
-    const frame = await this.#frame(location, frameNumber);
+    const frame = await this.#frame(location, frameNumber, room);
     const record = ordinal - table.frameFirst[frameNumber]!;
     const parents: number[] = [];
     if (table.depths[ordinal] !== 0) {
@@ -113,7 +123,6 @@ export class FramePlan {
     const step = this.#steps.length;
     this.#stepNumbers.set(name, step);
     this.#steps.push({ frame, record, parents });
-    this.#touched.push(new Set([frame, ...parents.flatMap((at) => [...this.#touched[at]!])]));
     const below = parents.reduce((sum, at) => sum + this.#standsOnBytes[at]!, 0);
     this.#standsOnBytes.push(table.rawBytes[ordinal]! + below);
     this.#locations.push(location);
@@ -134,7 +143,9 @@ export class FramePlan {
 
   /** How many frames it takes to decode all of these steps. */
   framesTouched(steps: readonly number[]): number {
-    return new Set(steps.flatMap((step) => [...this.#touched[step]!])).size;
+    const met = new Set(steps);
+    for (const step of met) for (const parent of this.#steps[step]!.parents) met.add(parent);
+    return new Set([...met].map((step) => this.#steps[step]!.frame)).size;
   }
 
   /** What a patch against these steps stands on, at most. */
@@ -160,11 +171,15 @@ export class FramePlan {
     return kept.records[record]?.parents ?? [];
   }
 
-  async #frame(location: Location, frameNumber: number): Promise<number> {
-    const name = `${location.pack}/${frameNumber}`;
+  async #frame(location: Location, frameNumber: number, room: ReadRoom): Promise<number> {
+    const { pack, packId, table } = location;
+    const name = `${pack}/${frameNumber}`;
     let number = this.#frameNumbers.get(name);
     if (number === undefined) {
-      assert(this.#frameNumbers.size < 4096, 'a plan of too many frames');
+      takeRoom(room, frameHeldBytes(table, frameNumber), packId);
+      if (this.#frameNumbers.size >= PLAN_FRAMES_MAX) {
+        throw damagedObject(packKey(packId), `it takes more than ${PLAN_FRAMES_MAX} frames`);
+      }
       number = this.#read(location, frameNumber);
       this.#frameNumbers.set(name, number);
     }

@@ -11,6 +11,7 @@ import { FerryError, FormatError, hasCode, toHex } from '../core/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { damagedObject, StoreError } from './errors.ts';
+import { type ReadRoom, readRoom, takeRoom } from './frame-plan.ts';
 import { PACK_BYTES_MAX } from './limits.ts';
 import { packKey } from './pack-file.ts';
 import { PACK_HEADER_BYTES, PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
@@ -58,7 +59,7 @@ class Rescue {
   /** As it was, as far as frames without a gap tell. */
   readonly #table: PackTable;
   /** Chunks of this pack, by how patches refer to them. */
-  readonly #own = new Map<string, () => Promise<Uint8Array>>();
+  readonly #own = new Map<string, (room: ReadRoom) => Promise<Uint8Array>>();
   #kept = 0;
 
   constructor(
@@ -129,10 +130,10 @@ class Rescue {
   }
 
   async #keepChunk(frame: Frame, record: FrameRecord): Promise<void> {
-    const decode = () => this.#decode(frame, record);
+    const decode = (room: ReadRoom) => this.#decode(frame, record, room);
     let bytes: Uint8Array;
     try {
-      bytes = await decode();
+      bytes = await decode(readRoom());
     } catch (error) {
       if (!isDamage(error)) throw error;
       this.#table.add(RECORD_CHUNK, new Uint8Array(32), 0, record.rawBytes);
@@ -145,17 +146,18 @@ class Rescue {
     await this.#sink?.chunk(bytes, id, checksum);
   }
 
-  async #decode(frame: Frame, record: FrameRecord): Promise<Uint8Array> {
+  async #decode(frame: Frame, record: FrameRecord, room: ReadRoom): Promise<Uint8Array> {
+    takeRoom(room, record.rawBytes, this.#packId);
     if (record.parents.length === 0) return plainRecord(plainSection(frame), record);
     const parents: Uint8Array[] = [];
-    for (const reference of record.parents) parents.push(await this.#parent(reference));
+    for (const reference of record.parents) parents.push(await this.#parent(reference, room));
     const patch = frame.bytes.subarray(record.at, record.at + record.storedBytes);
     return decodePatch(patch, parents, record.rawBytes);
   }
 
-  async #parent(reference: Uint8Array): Promise<Uint8Array> {
+  async #parent(reference: Uint8Array, room: ReadRoom): Promise<Uint8Array> {
     const own = this.#own.get(toHex(reference));
-    if (own !== undefined) return own();
+    if (own !== undefined) return own(room);
     const [found] = await this.#index.findReference(reference, Number.POSITIVE_INFINITY);
     if (found !== undefined) return this.#chunks.bytes(found);
     throw damagedObject(packKey(this.#packId), 'the parent of a patch is not there');
