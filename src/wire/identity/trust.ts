@@ -34,7 +34,7 @@ export function checkVouched(
   throw notTrusted(`it is for ${names.join(', ') || 'no host'}, not for ${hostName}`);
 }
 
-/** Upper case means nothing in names of hosts, and addresses of IPv6 can be written in many ways. */
+/** Upper case means nothing in names of hosts; addresses of IPv6 can be written in many ways. */
 function plainHost(host: string): string {
   const address = `http://[${host}]`;
   return URL.canParse(address) ? new URL(address).hostname : host.toLowerCase();

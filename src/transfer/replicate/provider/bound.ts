@@ -49,6 +49,15 @@ export class Bound {
     return true;
   }
 
+  /** REPLICATE_PROTOCOL if a group has it open already: it would wait for itself. */
+  checkOnce(open: Iterable<Bound>): void {
+    const { volume } = this.replica;
+    for (const { group, replica } of this.group === undefined ? [] : open) {
+      if (group === undefined || replica.volume !== volume) continue;
+      throw protocolBreach(`${volume} is opened with a group twice`);
+    }
+  }
+
   /** Itself and the others of its group; undefined until the session has all of them open. */
   together(all: Iterable<Bound>): readonly Bound[] | undefined {
     const { group } = this;

@@ -3,25 +3,21 @@ import { messageOf } from '../../../core/index.ts';
 import type { EpochCommit } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
+import type { Decisions } from './group-decision.ts';
 import { inTurnOfAll } from './in-turn.ts';
 import type { Replica } from './replica.ts';
 
 export type Committing = { readonly replica: Replica; readonly commit: EpochCommit };
 
-export type Deciding = {
-  decide(epoch: number): Promise<void>;
-  forget(epoch: number): Promise<void>;
-};
-
 /**
  * False while something of it is missing. Each journal says "ready", then the decision is made,
  * then each journal says "commit"; one that ends with "ready" asks for the decision when it is
- * opened. `decide` settles when it is durable; `forget` is told when nobody will ask.
+ * opened.
  */
 export function commitTogether(
   all: readonly Committing[],
   group: EpochGroup,
-  { decide, forget }: Deciding,
+  decisions: Decisions,
 ): Promise<boolean> {
   const replicas = all.map(({ replica }) => replica);
   return inTurnOfAll(replicas, async () => {
@@ -32,11 +28,12 @@ export function commitTogether(
     if (states.size > 1 || all.some(({ commit }) => commit.epoch !== epoch)) {
       throw protocolBreach(`the members of ${group.name} are not at one epoch`);
     }
+    const decision = { owner: replicas[0]!.owner, group, epoch };
     try {
       await allDone(all.map(({ replica, commit }) => replica.ready(commit, group)));
-      await decide(epoch);
+      await decisions.decide(decision);
       await allDone(all.map(({ replica, commit }) => replica.settle(commit, group)));
-      await forget(epoch);
+      await decisions.forget(decision);
     } catch (error) {
       const failure = undecided(group.name, epoch, error);
       for (const replica of replicas) replica.fail(failure);

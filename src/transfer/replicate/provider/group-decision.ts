@@ -1,4 +1,4 @@
-/** The decision of a group: that one of its epochs counts, in a durable file while that is asked. */
+/** The decision of a group: that an epoch of it counts, in a durable file while that is asked. */
 import {
   type Env,
   Gate,
@@ -43,7 +43,7 @@ export class Decisions {
     return this.#turn.run(() => this.#write(decision));
   }
 
-  /** Every member's commit is durable: none of them will ask. What a power cut brings back is true. */
+  /** Every member's commit is durable: none will ask. What a power cut brings back is true. */
   forget(decision: Decision): Promise<void> {
     return this.#turn.run(async () => {
       await this.#env.files.remove(this.#pathOf(decision)).catch((error: unknown) => {

@@ -245,11 +245,9 @@ export class ProviderSession implements SessionHandlers {
     const replica = await this.#provider.take(this, name, geometry.sizeBytes, via);
     await replica.greet(authority);
     await replica.authority.promiseLease(leaseMs);
-    const others = [...this.#bound.values()].filter((one) => one.group !== undefined);
-    if (group !== undefined && others.some((one) => one.replica.volume === name)) {
-      throw protocolBreach(`${name} is opened with a group twice`);
-    }
-    this.#bound.set(volume, new Bound(replica, group));
+    const bound = new Bound(replica, group);
+    bound.checkOnce(this.#bound.values());
+    this.#bound.set(volume, bound);
     const { id, epoch, seenEpoch, mark } = replica;
     const { promotion, authority: own } = replica.authority.state;
     return {

@@ -119,11 +119,7 @@ export class Provider implements AsyncDisposable {
   commit(all: readonly Committing[], group: EpochGroup | undefined): Promise<boolean> {
     const { replica, commit } = all[0]!;
     if (group === undefined) return replica.commit(commit);
-    const key = { owner: replica.owner, group };
-    return commitTogether(all, group, {
-      decide: (epoch) => this.#decisions.decide({ ...key, epoch }),
-      forget: (epoch) => this.#decisions.forget({ ...key, epoch }),
-    });
+    return commitTogether(all, group, this.#decisions);
   }
 
   /** What a session of this agent is told, to be given to its host. */
