@@ -166,10 +166,13 @@ function replaces(added: Peer, other: Peer): boolean {
 }
 
 function isPeer(value: unknown): value is Peer {
-  const { fingerprint, name, role, address, grant } = value as Record<string, unknown>;
+  const { fingerprint, name, role, address, grant, ...marks } = value as Record<string, unknown>;
   const isKnown = typeof fingerprint === 'string' && isHex(fingerprint, 32);
   const isPlaced = address === null || typeof address === 'string';
   if (grant !== undefined && !isGrant(grant)) return false;
+  // Anything else in their place would let in who was revoked.
+  const { isVouchedFor = true, isRevoked = true } = marks;
+  if (isVouchedFor !== true || isRevoked !== true) return false;
   return (
     isKnown && typeof name === 'string' && isPlaced && (role === 'agent' || role === 'provider')
   );

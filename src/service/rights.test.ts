@@ -1,5 +1,6 @@
 /** Goal: an agent may do what it was granted, in its own tenant, and nothing else. */
 import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { equalBytes, hasCode, sha256 } from '../core/index.ts';
 import { memory } from '../device/index.ts';
@@ -191,4 +192,17 @@ test('a revoked agent leaves at once, and one that moved to another tenant comes
   await place.event((event) => event.event === 'ended' && hasCode(event.error, 'WIRE_NOT_TRUSTED'));
   await assert.rejects(place.connect('web'), remote('WIRE_NOT_TRUSTED'));
   assert.equal(place.counts.refused.get('WIRE_NOT_TRUSTED'), 1);
+});
+
+test('a peer book in which a revocation cannot be read lets nobody in', async () => {
+  await using place = await Place.make();
+  const { peers } = await place.node('provider');
+  const fingerprint = sha256(new TextEncoder().encode('name:web'));
+  await peers.add({ role: 'agent', name: 'web', address: null, fingerprint, isVouchedFor: true });
+  await peers.revoke('web');
+  const path = `${place.folder}/node-provider/peers.json`;
+  const text = await readFile(path, 'utf8');
+  assert.equal((await peers.peers('agent'))[0]!.isRevoked, true);
+  await writeFile(path, text.replace('"isRevoked": true', '"isRevoked": "yes"'));
+  await assert.rejects(peers.peers('agent'), { code: 'SERVICE_STATE' });
 });
