@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { nodeEnv } from '../core/index.ts';
 import { memoryStore } from '../objects/index.ts';
 import { presentSessions } from './gc-sessions.ts';
-import { plainSealer, sealedObjects, sealJsonObject } from './sealer.ts';
+import { plainSealer, type SealedObjects, sealedObjects, sealJsonObject } from './sealer.ts';
 import { findSessions, Session } from './session.ts';
 
 const env = nodeEnv();
@@ -27,6 +27,28 @@ test('a session that moves on names all its packs, and the newest generation cou
   assert(later!.keys.length > 1, 'earlier objects, of the earlier generation, are still there');
   await session.end();
   assert.deepEqual(await findSessions(objects), []);
+});
+
+test('a writer that goes on while it is looked for is found, with all its packs', async () => {
+  const objects = newStore();
+  const session = await Session.begin(env, objects, 'disk', 5);
+  await session.add('ab'.repeat(32));
+  let isLooked = false;
+  const looked: SealedObjects = {
+    ...objects,
+    async get(key, bytesMax) {
+      if (!isLooked) {
+        isLooked = true;
+        await session.add('cd'.repeat(32));
+      }
+      return objects.get(key, bytesMax);
+    },
+  };
+  const found = await findSessions(looked);
+  assert.deepEqual(
+    found.map(({ state }) => state.packs),
+    [['ab'.repeat(32), 'cd'.repeat(32)]],
+  );
 });
 
 test('a session of an earlier version, which says nothing of locks, is watched for signs of life', async () => {

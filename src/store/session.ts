@@ -225,12 +225,24 @@ function packsOf(key: string): number {
 /** A session, from all its objects: packs in the order in which they were sealed. */
 export type FoundSession = { readonly keys: readonly string[]; readonly state: SessionState };
 
+/** A writer that goes on replaces its objects; one that does so again and again is found in time. */
+const LOOKS_MAX = 8;
+
 /** Sessions that are there; what cannot be read is of no use, and no damage. */
 export async function findSessions(
   objects: SealedObjects,
   folder: SessionFolder = 'sessions/',
 ): Promise<FoundSession[]> {
+  for (let looks = 1; ; looks++) {
+    const { found, isStale } = await look(objects, folder);
+    if (!isStale || looks === LOOKS_MAX) return found;
+  }
+}
+
+/** Stale: an object went between the listing and the reading, perhaps for a newer one. */
+async function look(objects: SealedObjects, folder: SessionFolder) {
   const found = new Map<string, FoundSession>();
+  let isStale = false;
   for await (const { key } of objects.list(folder)) {
     try {
       const bytes = await objects.get(key, SMALL_OBJECT_BYTES_MAX);
@@ -243,10 +255,11 @@ export async function findSessions(
       const keys = [...before.keys, key];
       found.set(state.writer, { keys, state: { ...(isNewest ? state : before.state), packs } });
     } catch (error) {
-      if (!(error instanceof StoreError || hasCode(error, 'OBJECT_NOT_FOUND'))) throw error;
+      if (hasCode(error, 'OBJECT_NOT_FOUND')) isStale = true;
+      else if (!(error instanceof StoreError)) throw error;
     }
   }
-  return [...found.values()];
+  return { found: [...found.values()], isStale };
 }
 
 function parse(sealer: Sealer, key: string, stored: JsonFields): SessionState {
