@@ -1,6 +1,6 @@
 /** One writer's way from nothing to a committed snapshot. */
 import { type CodecPool, type Compression, defaultCompression } from '../codec/index.ts';
-import { type Env, type FerryError, toHex } from '../core/index.ts';
+import { type Env, FerryError, toHex } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { type Adopted, adoptPacks } from './adoption.ts';
 import type { ChunkIndex } from './chunk-index.ts';
@@ -253,7 +253,7 @@ export class BackupSession implements AsyncDisposable {
       if (first === undefined) return;
       this.parityTrouble = damagedObject(packKey(first), 'it does not read as it was written');
     } catch (error) {
-      if (!(error instanceof ObjectError)) throw error;
+      if (!(error instanceof FerryError)) throw error;
       this.parityTrouble = error;
     }
   }

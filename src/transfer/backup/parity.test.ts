@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { codecPool } from '../../codec/index.ts';
+import { CodecError, type CodecPool, codecPool } from '../../codec/index.ts';
 import { equalBytes, nodeEnv } from '../../core/index.ts';
 import { faultStore, memoryStore, type ObjectStore } from '../../objects/index.ts';
 import { parityKey, type Repository, repairAll, setParity } from '../../store/index.ts';
@@ -281,6 +281,23 @@ test('a backup whose pack does not read as it was written says so', async () => 
   await setParity(repository, PERCENT);
   const { parityTrouble } = await backUp(env, repository, random(10 * STRIPE));
   assert.equal(parityTrouble?.code, 'STORE_DAMAGED');
+});
+
+test('a backup whose thread dies at the parity has made its snapshot all the same', async () => {
+  const objects = memoryStore('dies');
+  await init(env, objects, 'plain', { chunkBytes: STRIPE });
+  const repository = await open(env, objects);
+  await setParity(repository, PERCENT);
+  await using own = codecPool(env, 0);
+  const died = new CodecError('CODEC_WORKER', 'it died', { hint: '' });
+  const pool: CodecPool = {
+    ...own,
+    run: (job) => (job.kind === 'parity' ? Promise.reject(died) : own.run(job as never)),
+  };
+  const bytes = random(10 * STRIPE);
+  const { parityTrouble } = await backUp(env, repository, bytes, { pool });
+  assert.equal(parityTrouble?.code, 'CODEC_WORKER');
+  await readAll(await open(env, objects), [bytes], restored);
 });
 
 test('a host without the key makes parity, and drops it with the pack', async () => {
