@@ -225,7 +225,7 @@ function packsOf(key: string): number {
 /** A session, from all its objects: packs in the order in which they were sealed. */
 export type FoundSession = { readonly keys: readonly string[]; readonly state: SessionState };
 
-/** A writer that goes on replaces its objects; one that does so again and again is found in time. */
+/** A writer that goes on replaces its objects; who does so again and again is found in time. */
 const LOOKS_MAX = 8;
 
 /** Sessions that are there; what cannot be read is of no use, and no damage. */
