@@ -96,7 +96,8 @@ export class Promotions {
     options: PromoteOptions,
   ): Promise<readonly Promoted[]> {
     const { isForced, signal } = options;
-    const losses = replicas.map((replica) => lossOf(replica, presenceOf(replica)));
+    const lost = () => replicas.map((replica) => lossOf(replica, presenceOf(replica)));
+    const lostByForce = lost();
     if (!isForced) for (const one of replicas) checkNotOffered(one.volume, one.authority.state);
     let snapshots: readonly Snapshot[];
     if (replicas.every(isPromoted)) snapshots = await this.#seizeAll(replicas, isForced);
@@ -109,6 +110,8 @@ export class Promotions {
       });
       snapshots = await this.#move(replicas, contacts, signal);
     }
+    // A move brings what was missing when it began.
+    const losses = isForced ? lostByForce : lost();
     return replicas.map(({ volume, authority: { state } }, at) => {
       const { authority, promotion } = state;
       const how = { isForced: promotion?.isForced ?? isForced, loss: losses[at]! };
