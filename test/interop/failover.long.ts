@@ -5,9 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ferryPath, noise, type Place, place } from '../cli/ferry.ts';
 import { type Running, run, runOk, start } from './processes.ts';
-import { requireCondition, requireTool } from './tools.ts';
-
-type Tools = Readonly<Record<string, string>>;
+import { requireCondition, requireTools, type Tools } from './tools.ts';
 
 /** One command after the other, as a person would: each with a minute and a half at most. */
 const TIMEOUT_MS = 90_000;
@@ -20,13 +18,7 @@ function toolsFor(context: TestContext): Tools | undefined {
     ...{ ip: 'iproute2', 'mkfs.ext4': 'e2fsprogs', e2fsck: 'e2fsprogs' },
     ...{ mount: 'mount', umount: 'mount', fusermount3: 'fuse3', nsenter: 'util-linux' },
   };
-  const found: Record<string, string> = {};
-  for (const [tool, name] of Object.entries(packages)) {
-    const path = requireTool(context, tool, name);
-    if (path === undefined) return undefined;
-    found[tool] = path;
-  }
-  return found;
+  return requireTools(context, packages);
 }
 
 /** What one machine has of its own: a network, and a state directory. */

@@ -7,9 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { MIB, noise, type Place, place } from '../cli/ferry.ts';
 import { type Running, run, runOk, start } from './processes.ts';
-import { requireCondition, requireTool } from './tools.ts';
-
-type Tools = Readonly<Record<string, string>>;
+import { requireCondition, requireTools, type Tools } from './tools.ts';
 
 /** All that is needed, or undefined after saying what is not there. */
 function toolsFor(context: TestContext): Tools | undefined {
@@ -23,13 +21,7 @@ function toolsFor(context: TestContext): Tools | undefined {
     e2fsck: 'e2fsprogs',
     debugfs: 'e2fsprogs',
   };
-  const found: Record<string, string> = {};
-  for (const [tool, name] of Object.entries(packages)) {
-    const path = requireTool(context, tool, name);
-    if (path === undefined) return undefined;
-    found[tool] = path;
-  }
-  return found;
+  return requireTools(context, packages);
 }
 
 /** A repository with an ext4 file system of 64 MiB that holds a few files. */

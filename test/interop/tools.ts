@@ -36,6 +36,19 @@ export function requireTool(
   return path;
 }
 
+export type Tools = Readonly<Record<string, string>>;
+
+/** The paths of several, given with their Debian packages; undefined once one is missing. */
+export function requireTools(context: TestContext, packages: Tools): Tools | undefined {
+  const found: Record<string, string> = {};
+  for (const [tool, debianPackage] of Object.entries(packages)) {
+    const path = requireTool(context, tool, debianPackage);
+    if (path === undefined) return undefined;
+    found[tool] = path;
+  }
+  return found;
+}
+
 /** Like `requireTool`, for a module of the system's Python; answers the interpreter. */
 export function requirePythonModule(
   context: TestContext,
