@@ -15,13 +15,13 @@ import { Total } from './total.ts';
 /** From the first write on: early ends meet empty queues, late ones full ones. */
 const LOAD_MS_MAX = 400;
 const forcings: readonly Forcing[] = ['flush', 'fua'];
-const sources = ['src/core', 'src/device', 'src/nbd', 'test/nbd'];
+const modules = ['test/torture/nbd.ts', 'test/nbd/server.fixture.ts'];
 
 type Fault = 'kill -9' | 'power cut';
 
 /** True if nothing was lost. */
 export async function tortureNbd(folder: string, kills: number, cuts: number): Promise<boolean> {
-  const total = new Total('nbd', sources);
+  const total = new Total('nbd', modules);
   process.stdout.write(`code ${total.code}, totals in ${total.path}\n`);
   const rounds = (fault: Fault, count: number, run: (round: Round) => Promise<Verdict>) =>
     roundsOf(total, folder, fault, count, run);

@@ -19,7 +19,7 @@ const BLOCK_BYTES = 4096;
 const ROUNDS_PER_COMPARISON = 10;
 const RUN_MS_MAX = 1_500;
 const CUT_MS_MAX = 1_000;
-const sources = ['src/core', 'src/device', 'src/track', 'src/wire', 'src/transfer', 'src/service'];
+const modules = ['test/torture/replicate-kills.ts', 'src/cli/main.ts', 'src/codec/codec-worker.ts'];
 const env = nodeEnv();
 
 type Verdict = {
@@ -31,7 +31,7 @@ type Verdict = {
 
 /** True if both sides were equal whenever they were compared, in all runs so far. */
 export async function tortureReplicateKills(folder: string, rounds: number): Promise<boolean> {
-  const total = new Total('replicate-kills', sources);
+  const total = new Total('replicate-kills', modules);
   process.stdout.write(`code ${total.code}, totals in ${total.path}\n`);
   const kind = 'kills and cuts';
   for (let turn = total.get(kind, 'rounds'); turn < rounds; turn += ROUNDS_PER_COMPARISON) {

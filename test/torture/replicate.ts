@@ -1,30 +1,39 @@
 /**
- * `npm run torture -- replicate [SEEDS [FIRST]]`: agent and provider in a simulated world, under as
- * many seeds; each one twice, which must give the same run.
+ * `npm run torture -- replicate [SEEDS]`: agent and provider in a simulated world, under as many
+ * seeds; each one twice, which must give the same run. `replicate-seed SEED` runs one again.
  */
-import { messageOf } from '../../src/core/index.ts';
 import { simulate } from '../../src/transfer/replicate-simulation.suite.ts';
+import { type Counts, Total } from './total.ts';
 
-/** True if every seed ended well. */
-export async function tortureReplicate(seeds: number, first: number): Promise<boolean> {
-  let bad = 0;
-  let cuts = 0;
-  let crashes = 0;
-  for (let seed = first; seed < first + seeds; seed += 1) {
-    try {
-      // Every other seed two volumes as a group, every third one over datagrams.
-      const how = { isGroup: seed % 2 === 0, isUdp: seed % 3 === 0 };
-      const outcome = await simulate(seed, {}, how);
-      const again = await simulate(seed, {}, how);
-      if (outcome.digest !== again.digest) throw new Error('two runs differ');
-      cuts += outcome.cuts;
-      crashes += outcome.crashes;
-    } catch (error) {
-      bad += 1;
-      process.stderr.write(`seed ${seed}: ${messageOf(error)}\n`);
-    }
+/** More failures than this are the same ones again. */
+const FAILURES_MAX = 20;
+const kind = 'seeds';
+
+/** True if every seed ended well, in this run and in those of the same code before it. */
+export async function tortureReplicate(seeds: number): Promise<boolean> {
+  const total = new Total('replicate', ['test/torture/replicate.ts']);
+  process.stdout.write(`code ${total.code}, totals in ${total.path}\n`);
+  const of = (count: string) => total.get(kind, count);
+  for (let failed = 0; of('rounds') < seeds && failed < FAILURES_MAX; ) {
+    failed += await total.count(kind, () => trySeed(of('rounds') + 1));
   }
-  const done = `${seeds} seeds from ${first} on: ${cuts} cuts of the volume`;
-  process.stdout.write(`${done}, ${crashes} power cuts judged, ${bad} seeds failed\n`);
-  return bad === 0;
+  process.stdout.write(
+    `${of('rounds')} seeds: ${of('cuts')} cuts of the volume, ${of('crashes')} power cuts judged, ` +
+      `${of('failures')} seeds failed\n`,
+  );
+  return of('failures') === 0;
+}
+
+/** Throws, with the seed, what was found. */
+export async function trySeed(seed: number): Promise<Counts> {
+  // Every other seed two volumes as a group, every third one over datagrams.
+  const how = { isGroup: seed % 2 === 0, isUdp: seed % 3 === 0 };
+  try {
+    const { digest, cuts, crashes } = await simulate(seed, {}, how);
+    const again = await simulate(seed, {}, how);
+    if (digest !== again.digest) throw new Error('two runs differ');
+    return { cuts, crashes };
+  } catch (cause) {
+    throw new Error(`seed ${seed}`, { cause });
+  }
 }
