@@ -1,6 +1,6 @@
 /** Asks the HTTP API of a `ferry serve`, by its socket or its address. */
 import { request } from 'node:http';
-import { type Address, FerryError, type Files, hasCode, messageOf } from '../core/index.ts';
+import { type Address, FerryError, type Files, messageOf, unlessMissing } from '../core/index.ts';
 import { CliError } from './errors.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -33,10 +33,7 @@ type Failure = { readonly code?: string; readonly message?: string; readonly hin
 
 /** Where providers that run with this state directory, or did, answer. */
 export async function apiSockets(files: Files, directory: string): Promise<string[]> {
-  const names = await files.list(directory).catch((error: unknown) => {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return [];
-    throw error;
-  });
+  const names = (await unlessMissing(files.list(directory))) ?? [];
   const isApi = (name: string) => /^serve(-\d+)?\.sock$/.test(name);
   return names.filter(isApi).map((name) => `${directory}/${name}`);
 }

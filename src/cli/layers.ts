@@ -1,6 +1,6 @@
 /** Where writes to mounted snapshots are kept: one directory for each repository and snapshot. */
 import { resolve } from 'node:path';
-import { type Files, hasCode } from '../core/index.ts';
+import { type Files, unlessMissing } from '../core/index.ts';
 import type { Repository, Snapshot } from '../store/index.ts';
 import type { Settings } from './settings.ts';
 
@@ -23,13 +23,7 @@ export async function otherLayers(
   repository: Repository,
   snapshot: Snapshot,
 ): Promise<Snapshot[]> {
-  let names: Set<string>;
-  try {
-    names = new Set(await files.list(layersOf(settings, repository)));
-  } catch (error) {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return [];
-    throw error;
-  }
+  const names = new Set(await unlessMissing(files.list(layersOf(settings, repository))));
   const others = repository.snapshots(snapshot.volume);
   return others.filter(({ id }) => id !== snapshot.id && names.has(id));
 }

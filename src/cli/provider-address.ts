@@ -1,5 +1,5 @@
 /** Providers as a person names them: `ferry://HOST:PORT`. */
-import type { Address } from '../core/index.ts';
+import { type Address, writtenAddress } from '../core/index.ts';
 import { parseAddress } from './listen.ts';
 
 export type ProviderAddress = {
@@ -19,6 +19,6 @@ export function parseProvider(text: string): ProviderAddress {
   return { address: parseAddress(written), written };
 }
 
-export function providerUri({ host, port }: Extract<Address, { kind: 'tcp' }>): string {
-  return `${SCHEME}${host.includes(':') ? `[${host}]` : host}:${port}`;
+export function providerUri(address: Extract<Address, { kind: 'tcp' }>): string {
+  return `${SCHEME}${writtenAddress(address)}`;
 }

@@ -1,6 +1,6 @@
 /** `ferry replicate --reverse`: brings a promoted volume back to the machine that wrote it. */
 import { resolve } from 'node:path';
-import { type Extent, ExtentSet, hasCode } from '../core/index.ts';
+import { type Extent, ExtentSet, hasCode, unlessMissing } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import { connectProvider } from '../service/index.ts';
 import { checkVolumeName } from '../store/index.ts';
@@ -125,10 +125,7 @@ async function ownOf(
   { volume, source, base }: { volume: string; source: string; base: Device },
 ): Promise<Own> {
   const directory = trackerDirectory(resolve(settings.stateDirectory), volume);
-  const kept = await env.files.list(directory).catch((error: unknown) => {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return [];
-    throw error;
-  });
+  const kept = (await unlessMissing(env.files.list(directory))) ?? [];
   if (kept.length === 0) {
     return {
       ...{ device: base, source: comparedSource(base, env.clock) },

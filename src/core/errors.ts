@@ -51,6 +51,16 @@ export function hasCode(error: unknown, code: string): boolean {
   return error instanceof FerryError && error.code === code;
 }
 
+/** What `asked` comes to; undefined if there is no such file or folder. */
+export async function unlessMissing<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (hasCode(error, 'ENV_NOT_FOUND')) return undefined;
+    throw error;
+  }
+}
+
 /** What a thrown value says, whatever it is. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -21,3 +21,4 @@ export * from './size.ts';
 export * from './state-file.ts';
 export * from './turns.ts';
 export * from './uri.ts';
+export * from './written-address.ts';

@@ -3,7 +3,7 @@
  */
 import { posix } from 'node:path';
 import type { Env } from './env.ts';
-import { EnvError, hasCode } from './errors.ts';
+import { EnvError, unlessMissing } from './errors.ts';
 import { readFully, writeFully } from './file-io.ts';
 import { toHex } from './hash.ts';
 
@@ -27,13 +27,8 @@ export async function readStateFile(
   path: string,
   bytesMax: number,
 ): Promise<Uint8Array | undefined> {
-  let file: Awaited<ReturnType<typeof files.open>>;
-  try {
-    file = await files.open(path, 'read');
-  } catch (error) {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return undefined;
-    throw error;
-  }
+  const file = await unlessMissing(files.open(path, 'read'));
+  if (file === undefined) return undefined;
   try {
     const { sizeBytes } = await file.stat();
     if (sizeBytes > bytesMax) {

@@ -1,12 +1,12 @@
 /** TLS as NBD uses it: who demands it, and credentials read from the files that tools share. */
 import {
   type Files,
-  hasCode,
   type Net,
   type OpenFile,
   readFully,
   type Tls,
   type TlsCredentials,
+  unlessMissing,
 } from '../core/index.ts';
 import { NbdError } from './errors.ts';
 import { CREDENTIALS_BYTES_MAX } from './limits.ts';
@@ -99,13 +99,7 @@ export function parseKeys(text: string, path: string): Map<string, Uint8Array> {
 }
 
 async function exists(files: Files, path: string): Promise<boolean> {
-  try {
-    await files.stat(path);
-    return true;
-  } catch (error) {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return false;
-    throw error;
-  }
+  return (await unlessMissing(files.stat(path))) !== undefined;
 }
 
 async function readSmall(files: Files, path: string): Promise<Uint8Array> {

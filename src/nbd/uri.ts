@@ -1,5 +1,5 @@
 /** NBD URIs (doc/uri.md of the NBD project): parsed, checked and written. */
-import type { Address } from '../core/index.ts';
+import { type Address, writtenHost } from '../core/index.ts';
 import { DEFAULT_PORT } from './constants.ts';
 import { NbdError } from './errors.ts';
 import { NAME_BYTES_MAX } from './limits.ts';
@@ -96,7 +96,7 @@ export function formatUri({ address, tls, exportName, credentials = {} }: NbdUri
   ].flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${encodePath(value)}`]));
   const query = parameters.length > 0 ? `?${parameters.join('&')}` : '';
   if (address.kind === 'unix') return `${scheme}+unix://${userPart}/${name}${query}`;
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  const host = writtenHost(address.host);
   const port = address.port === DEFAULT_PORT ? '' : `:${address.port}`;
   return `${scheme}://${userPart}${host}${port}/${name}${query}`;
 }

@@ -6,12 +6,12 @@ import {
   EnvError,
   equalBytes,
   type Files,
-  hasCode,
   type Random,
   readFully,
   SHA256_BYTES,
   sha256,
   toHex,
+  unlessMissing,
   writeFully,
 } from '../core/index.ts';
 import {
@@ -146,12 +146,8 @@ export class CacheFolder {
     await makeDirectory();
     const found: { file: string; sizeBytes: number; modifiedMs: number }[] = [];
     for (const file of await files.list(directory)) {
-      try {
-        const { sizeBytes, modifiedMs } = await files.statEntry(this.#path(file));
-        found.push({ file, sizeBytes, modifiedMs });
-      } catch (error) {
-        if (!hasCode(error, 'ENV_NOT_FOUND')) throw error;
-      }
+      const stat = await unlessMissing(files.statEntry(this.#path(file)));
+      if (stat !== undefined) found.push({ file, ...stat });
     }
     found.sort((a, b) => a.modifiedMs - b.modifiedMs);
     const copies = new Map<string, Copy>();
@@ -169,11 +165,7 @@ export class CacheFolder {
     const oldestFirst = [...copies].sort(([, a], [, b]) => a.usedAt - b.usedAt);
     for (const [file, copy] of oldestFirst) {
       if (this.#totalBytes + sizeBytes <= bytesMax * CACHE_KEEP_SHARE) return;
-      try {
-        await files.remove(this.#path(file));
-      } catch (error) {
-        if (!hasCode(error, 'ENV_NOT_FOUND')) throw error;
-      }
+      await unlessMissing(files.remove(this.#path(file)));
       copies.delete(file);
       this.#totalBytes -= copy.sizeBytes;
     }

@@ -1,5 +1,5 @@
 /** Locks of a directory store, and what processes that died have left in its temporary folder. */
-import { EnvError, type FileLock, type Files, hasCode } from '../core/index.ts';
+import { EnvError, type FileLock, type Files, unlessMissing } from '../core/index.ts';
 import type { Folders } from './folders.ts';
 import { TEMPORARY_FOLDER } from './object-name.ts';
 import type { StoreLock, StoreLocks } from './object-store.ts';
@@ -80,13 +80,8 @@ export function directoryLocks(
   };
 }
 
-async function namesIn(files: Files, path: string): Promise<string[]> {
-  try {
-    return await files.list(path);
-  } catch (error) {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return [];
-    throw error;
-  }
+async function namesIn(files: Files, path: string): Promise<readonly string[]> {
+  return (await unlessMissing(files.list(path))) ?? [];
 }
 
 async function removeLeftOver(files: Files, path: string): Promise<void> {

@@ -8,6 +8,7 @@ import {
   type Random,
   readFully,
   readNow,
+  unlessMissing,
 } from '../core/index.ts';
 import { directoryLocks } from './directory-locks.ts';
 import { DirectoryWriters } from './directory-writer.ts';
@@ -198,26 +199,17 @@ class DirectoryStore implements ObjectStore {
     return entries.sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
   }
 
-  async #names(folder: string): Promise<string[]> {
-    try {
-      await this.#folders.check(folder);
-      return await this.#files.list(this.#folders.path(folder));
-    } catch (error) {
-      if (hasCode(error, 'ENV_NOT_FOUND')) return [];
-      throw error;
-    }
+  async #names(folder: string): Promise<readonly string[]> {
+    const checked = this.#folders.check(folder);
+    const names = checked.then(() => this.#files.list(this.#folders.path(folder)));
+    return (await unlessMissing(names)) ?? [];
   }
 
   /** Undefined for what is gone by now, and for links and special files: those are no objects. */
   async #entry(key: string): Promise<Entry | undefined> {
-    try {
-      const { kind, sizeBytes } = await this.#files.statEntry(this.#folders.path(key));
-      if (kind !== 'file' && kind !== 'directory') return undefined;
-      return { key, isFolder: kind === 'directory', sizeBytes };
-    } catch (error) {
-      if (hasCode(error, 'ENV_NOT_FOUND')) return undefined;
-      throw error;
-    }
+    const stat = await unlessMissing(this.#files.statEntry(this.#folders.path(key)));
+    if (stat?.kind !== 'file' && stat?.kind !== 'directory') return undefined;
+    return { key, isFolder: stat.kind === 'directory', sizeBytes: stat.sizeBytes };
   }
 
   #failure(error: unknown, verb: string, key: string): unknown {

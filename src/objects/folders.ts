@@ -1,6 +1,12 @@
 /** The folders of a directory store: made and forced before use, and never left through a link. */
 import { dirname } from 'node:path';
-import { type EnvErrorCode, type FileKind, type Files, hasCode } from '../core/index.ts';
+import {
+  type EnvErrorCode,
+  type FileKind,
+  type Files,
+  hasCode,
+  unlessMissing,
+} from '../core/index.ts';
 import { DURABLE_FOLDERS_MAX } from './limits.ts';
 import { foreignError } from './object-errors.ts';
 import { ObjectError } from './object-store.ts';
@@ -123,12 +129,7 @@ export class Folders {
   }
 
   async #rootKind(): Promise<FileKind | undefined> {
-    try {
-      return (await this.#files.stat(this.#rootPath)).kind;
-    } catch (error) {
-      if (hasCode(error, 'ENV_NOT_FOUND')) return undefined;
-      throw error;
-    }
+    return (await unlessMissing(this.#files.stat(this.#rootPath)))?.kind;
   }
 }
 

@@ -1,6 +1,6 @@
 /** Runs S3 requests: so many at once, so many a second, each with a deadline, tried a few times. */
 import type { S3Client } from '@aws-sdk/client-s3';
-import { type Clock, Gate, type Random, type Timer } from '../core/index.ts';
+import { type Clock, Gate, pause, type Random, type Timer } from '../core/index.ts';
 import { ObjectError, type ObjectErrorCode } from './object-store.ts';
 import {
   DeadlineError,
@@ -175,9 +175,7 @@ export class S3Calls {
   }
 
   #pause(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#options.clock.after(delayMs, resolve, { keepsProcess: true });
-    });
+    return pause(this.#options, delayMs, undefined, { keepsProcess: true });
   }
 
   /** The cause is told, not kept: what the SDK throws may hold headers of the request. */

@@ -1,6 +1,6 @@
 /** `ferry backup`: takes a snapshot of a source. */
 import { codecPool, worthThreads } from '../../codec/index.ts';
-import type { Env } from '../../core/index.ts';
+import { type Env, unlessMissing } from '../../core/index.ts';
 import type { Settings } from '../settings.ts';
 import type { Run } from '../spec.ts';
 import { trackersOf } from '../state-directory.ts';
@@ -27,10 +27,5 @@ async function isLargeFile(env: Env, source: string): Promise<boolean> {
 
 /** Then a little may be all there is to read: threads start when there is work for them. */
 async function hasTrackers(env: Env, settings: Settings): Promise<boolean> {
-  try {
-    await env.files.stat(trackersOf(settings));
-    return true;
-  } catch {
-    return false;
-  }
+  return (await unlessMissing(env.files.stat(trackersOf(settings)))) !== undefined;
 }

@@ -1,6 +1,6 @@
 /** `ferry serve`: the provider. */
 import { type CodecPool, codecPool } from '../../codec/index.ts';
-import { type Address, messageOf, toHex } from '../../core/index.ts';
+import { type Address, messageOf, toHex, writtenAddress } from '../../core/index.ts';
 import { formatUri, serve as serveNbd } from '../../nbd/index.ts';
 import {
   Counts,
@@ -204,7 +204,6 @@ async function forwardersOf(
 }
 
 function httpUri(address: Address): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  const { host, port } = address;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const written = writtenAddress(address);
+  return address.kind === 'unix' ? written : `http://${written}`;
 }

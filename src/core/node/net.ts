@@ -11,6 +11,7 @@ import {
 import { dirname } from 'node:path';
 import type { Address, Listener, Net, Stream } from '../env.ts';
 import { EnvError } from '../errors.ts';
+import { writtenAddress } from '../written-address.ts';
 import { openDatagrams } from './datagrams.ts';
 import { posixName, toEnvError } from './posix-error.ts';
 import {
@@ -50,10 +51,10 @@ async function listen(address: Address, onStream: (stream: Stream) => void): Pro
     await bind(server, address);
   } catch (error) {
     if (posixName(error) !== 'EADDRINUSE' || !(await removeStale(address))) {
-      throw toEnvError(await withoutFolder(error, address), 'listen on', label(address));
+      throw toEnvError(await withoutFolder(error, address), 'listen on', writtenAddress(address));
     }
     await bind(server, address).catch((again: unknown) => {
-      throw toEnvError(again, 'listen on', label(address));
+      throw toEnvError(again, 'listen on', writtenAddress(address));
     });
   }
   // Failing to accept one connection (EMFILE, ECONNABORTED) must not end the server.
@@ -71,7 +72,7 @@ async function withoutFolder(error: unknown, address: Address): Promise<unknown>
   return await lstat(folder).then(
     () => error,
     (missing: unknown) =>
-      toEnvError(missing, `listen on ${label(address)}, for it lies in`, folder),
+      toEnvError(missing, `listen on ${writtenAddress(address)}, for it lies in`, folder),
   );
 }
 
@@ -115,19 +116,19 @@ function connect(address: Address, timeoutMs: number): Promise<Stream> {
     // The stream sets its reader before the first byte can arrive: reading starts with `start`.
     const { socket, stream } = streamOf.connecting(
       (options) => netConnect({ ...address, ...options }),
-      label(address),
+      writtenAddress(address),
     );
     const timer = setTimeout(() => {
       const error = new EnvError(
         'ENV_TIMEOUT',
-        `no connection to ${label(address)} within ${timeoutMs} ms`,
+        `no connection to ${writtenAddress(address)} within ${timeoutMs} ms`,
         { hint: 'Check the network and the other side.' },
       );
       socket.destroy(error);
     }, timeoutMs);
     const failed = (error: unknown) => {
       clearTimeout(timer);
-      reject(toEnvError(error, 'connect to', label(address)));
+      reject(toEnvError(error, 'connect to', writtenAddress(address)));
     };
     socket.once('error', failed);
     socket.once('connect', () => {
@@ -144,12 +145,6 @@ function bound(server: Server, host: string): Address {
 }
 
 function peerOf(socket: Socket, address: Address): string {
-  if (address.kind === 'unix') return label(address);
+  if (address.kind === 'unix') return writtenAddress(address);
   return `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
-}
-
-function label(address: Address): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
-  return `${host}:${address.port}`;
 }

@@ -1,5 +1,5 @@
 /** An export as a disk of the kernel's NBD driver, kept connected when its server comes back. */
-import { type Env, EnvError, hasCode, type Kernel, messageOf } from '../../core/index.ts';
+import { type Env, EnvError, type Kernel, messageOf, unlessMissing } from '../../core/index.ts';
 import type { Terms } from '../client-handshake.ts';
 import { securingOf } from '../connect.ts';
 import {
@@ -180,13 +180,8 @@ class KernelDevice implements AttachedDevice {
   }
 
   async #hasName(): Promise<boolean> {
-    try {
-      const { kind, sizeBytes } = await this.#parts.env.files.stat(this.path);
-      return kind === 'block-device' && sizeBytes === this.sizeBytes;
-    } catch (error) {
-      if (hasCode(error, 'ENV_NOT_FOUND')) return false;
-      throw error;
-    }
+    const stat = await unlessMissing(this.#parts.env.files.stat(this.path));
+    return stat?.kind === 'block-device' && stat.sizeBytes === this.sizeBytes;
   }
 
   /** One try at a time: one that disconnects would let another's flush fail. */
@@ -275,13 +270,7 @@ async function takeAway(
 
 /** The driver shows `pid` while a device is set up, and its size in sectors. */
 async function isAttached({ files }: Env, index: number): Promise<boolean> {
-  try {
-    await files.stat(`/sys/block/nbd${index}/pid`);
-    return true;
-  } catch (error) {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return false;
-    throw error;
-  }
+  return (await unlessMissing(files.stat(`/sys/block/nbd${index}/pid`))) !== undefined;
 }
 
 async function dialAll(

@@ -1,5 +1,5 @@
 /** Where the trackers of volumes and the sockets of running exports lie in the state directory. */
-import { type Env, hasCode, sha256, toHex } from '../../core/index.ts';
+import { type Env, sha256, toHex, unlessMissing } from '../../core/index.ts';
 import type { Identity } from '../../track/index.ts';
 import { EXPORTS_MAX } from './limits.ts';
 
@@ -28,10 +28,7 @@ export function momentSocket(controlPath: string, number: number): string {
 /** The control sockets of all exports, running or dead. */
 export async function controlSockets({ files }: Env, stateDirectory: string): Promise<string[]> {
   const directory = socketDirectory(stateDirectory);
-  const names = await files.list(directory).catch((error: unknown) => {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return [];
-    throw error;
-  });
+  const names = (await unlessMissing(files.list(directory))) ?? [];
   const sockets = names.filter((name) => name.endsWith('.sock')).slice(0, EXPORTS_MAX);
   return sockets.map((name) => `${directory}/${name}`);
 }
@@ -42,12 +39,8 @@ export async function identityOf(
   path: string | undefined,
 ): Promise<Identity | undefined> {
   if (path === undefined) return undefined;
-  try {
-    const { kind, device, inode, sizeBytes, modifiedMs, changedMs } = await files.stat(path);
-    if (kind === 'directory') return undefined;
-    return { kind, device, inode, sizeBytes, modifiedMs, changedMs };
-  } catch (error) {
-    if (hasCode(error, 'ENV_NOT_FOUND')) return undefined;
-    throw error;
-  }
+  const stat = await unlessMissing(files.stat(path));
+  if (stat === undefined || stat.kind === 'directory') return undefined;
+  const { kind, device, inode, sizeBytes, modifiedMs, changedMs } = stat;
+  return { kind, device, inode, sizeBytes, modifiedMs, changedMs };
 }

@@ -2,11 +2,11 @@
 import {
   type Env,
   Gate,
-  hasCode,
   readStateFile,
   replaceStateFile,
   sha256,
   toHex,
+  unlessMissing,
 } from '../../../core/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';
@@ -46,9 +46,7 @@ export class Decisions {
   /** Every member's commit is durable: none will ask. What a power cut brings back is true. */
   forget(decision: Decision): Promise<void> {
     return this.#turn.run(async () => {
-      await this.#env.files.remove(this.#pathOf(decision)).catch((error: unknown) => {
-        if (!hasCode(error, 'ENV_NOT_FOUND')) throw error;
-      });
+      await unlessMissing(this.#env.files.remove(this.#pathOf(decision)));
     });
   }
 
