@@ -53,5 +53,11 @@ export {
   type SharedRange,
 } from './shared-frame.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
-export { SimilarTable, samplesPerChunk } from './similar.ts';
+export {
+  SAMPLE_STEP_BYTES,
+  SIMILAR_TABLE_BYTES,
+  SimilarTable,
+  samplesPerChunk,
+  takeSamples,
+} from './similar.ts';
 export { isZero, withoutZeroMargins } from './zero.ts';

@@ -12,6 +12,7 @@ import { fillRows } from './erasure.ts';
 import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type FrameInput } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, sealFrame } from './frame-seal.ts';
+import { encodePatch } from './patch.ts';
 import {
   CLEARLY_WORTH,
   HARDLY_WORTH,
@@ -83,12 +84,20 @@ export type PatchResult = {
   readonly storedBytes: number;
 };
 
-/** Looks chunks up in a table of samples. */
+/** Looks chunks up in tables of samples. */
 export type MatchJob = {
   readonly kind: 'match';
   readonly chunks: readonly SharedRange[];
-  readonly table: SharedArrayBuffer;
+  readonly tables: readonly SharedArrayBuffer[];
   readonly limit: number;
+};
+
+/** Makes one patch against parents that are at hand. */
+export type PatchOneJob = {
+  readonly kind: 'patchOne';
+  readonly data: SharedRange;
+  readonly parents: readonly SharedRange[];
+  readonly target: SharedRange;
 };
 
 export type EncodeJob = {
@@ -132,13 +141,15 @@ export type ParityJob = {
   readonly parity: number;
 };
 
-export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob | ParityJob;
+export type Job = DigestJob | PatchJob | MatchJob | PatchOneJob | EncodeJob | DecodeJob | ParityJob;
 
 export type JobResult = {
   digest: undefined;
   patch: PatchResult[];
   /** Per chunk: numbers of chunks that resemble it, see `findSimilar`. */
   match: number[][];
+  /** What the patch takes in the target; 0 if there is none that fits. */
+  patchOne: number;
   encode: EncodeResult;
   decode: undefined;
   parity: undefined;
@@ -153,6 +164,8 @@ export function runJob(job: Job): JobResult[Job['kind']] {
       return patch(job);
     case 'match':
       return match(job);
+    case 'patchOne':
+      return patchOne(job);
     case 'encode':
       return encode(job);
     case 'decode':
@@ -195,8 +208,15 @@ function samplesOf({ memory, at, lengthBytes }: SharedRange): Uint32Array {
 }
 
 function match(job: MatchJob): number[][] {
-  const table = new SimilarTable(job.table);
-  return job.chunks.map((chunk) => findSimilar(bytesOf(chunk), table, job.limit));
+  const tables = job.tables.map((memory) => new SimilarTable(memory));
+  return job.chunks.map((chunk) => findSimilar(bytesOf(chunk), tables, job.limit));
+}
+
+function patchOne({ data, parents, target }: PatchOneJob): number {
+  const patch = encodePatch(bytesOf(data), parents.map(bytesOf));
+  if (patch === undefined || patch.byteLength > target.lengthBytes) return 0;
+  bytesOf(target).set(patch);
+  return patch.byteLength;
 }
 
 function patch(job: PatchJob): PatchResult[] {

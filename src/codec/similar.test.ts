@@ -45,7 +45,7 @@ test('a chunk that holds a shifted part of another one, long enough, leads to it
         const chunk = noise(CHUNK, 1000);
         const at = Math.max(0, Math.min(CHUNK / 2, from + shift));
         chunk.set(stored[number]!.subarray(from, from + CHUNK / 2), at);
-        const found = findSimilar(chunk, table, 4);
+        const found = findSimilar(chunk, [table], 4);
         if (isProbed(at, CHUNK / 2) || found.length > 0) assert.deepEqual(found, [number]);
       },
     ),
@@ -73,8 +73,8 @@ test('pages from many chunks lead to those that have most of it, each with somet
     const from = place * page;
     log.set(stored[number]!.subarray(from, from + page), place * (page + 24) + 56);
   }
-  assert.deepEqual(findSimilar(log, table, 3), [3, 5, 1]);
-  assert.deepEqual(findSimilar(log, table, 8), [3, 5, 1, 0]);
+  assert.deepEqual(findSimilar(log, [table], 3), [3, 5, 1]);
+  assert.deepEqual(findSimilar(log, [table], 8), [3, 5, 1, 0]);
 });
 
 test('a candidate with less than a sixteenth of a chunk to itself is not worth a frame', () => {
@@ -89,12 +89,12 @@ test('a candidate with less than a sixteenth of a chunk to itself is not worth a
     const chunk = noise(CHUNK, 33);
     chunk.set(most.subarray(0, CHUNK / 2));
     chunk.set(little.subarray(CHUNK / 2, CHUNK / 2 + kib * 1024), CHUNK / 2);
-    assert.deepEqual(findSimilar(chunk, table, 4), expected);
+    assert.deepEqual(findSimilar(chunk, [table], 4), expected);
   }
   // Of a chunk of 4 KiB each of its four samples is a quarter.
   const small = noise(4096, 34);
   small.set(little.subarray(0, 2048));
-  assert.deepEqual(findSimilar(small, table, 4), [2]);
+  assert.deepEqual(findSimilar(small, [table], 4), [2]);
 });
 
 test('what many chunks have in common leads nowhere, nor do zeroes and repeated bytes', () => {
@@ -102,11 +102,11 @@ test('what many chunks have in common leads nowhere, nor do zeroes and repeated 
   const common = noise(CHUNK, 7);
   remember(table, common, 1);
   remember(table, common, 2);
-  assert.deepEqual(findSimilar(common, table, 4), []);
+  assert.deepEqual(findSimilar(common, [table], 4), []);
   const before = table.count;
   for (const value of [0, 1, 255]) remember(table, new Uint8Array(CHUNK).fill(value), 3 + value);
   assert.equal(table.count, before);
-  assert.deepEqual(findSimilar(new Uint8Array(CHUNK), table, 4), []);
+  assert.deepEqual(findSimilar(new Uint8Array(CHUNK), [table], 4), []);
 });
 
 test('a table for little content is small', () => {
@@ -120,7 +120,7 @@ test('any bytes of any length are taken and looked up', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 9000 }), fc.nat(200), (part, times) => {
       const chunk = new Uint8Array(Buffer.concat(new Array(times % 8).fill(part)));
-      const found = findSimilar(chunk, table, 4);
+      const found = findSimilar(chunk, [table], 4);
       assert(found.length <= 4 && new Set(found).size === found.length);
       assert(found.every((each) => each < number));
       remember(table, chunk, number++);
@@ -140,5 +140,42 @@ test('a full table thins samples out, keeps its size, and still finds', () => {
   assert(table.count <= SIMILAR_TABLE_BYTES / 16, `${table.count} samples`);
   const chunk = noise(CHUNK, 5);
   remember(table, chunk, 123_456);
-  assert.deepEqual(findSimilar(chunk, table, 1), [123_456]);
+  assert.deepEqual(findSimilar(chunk, [table], 1), [123_456]);
+});
+
+test('several tables answer as one; what is set is found in the newest that has it', () => {
+  const [first, second] = [SimilarTable.for(2 ** 20), SimilarTable.for(2 ** 20)];
+  const [one, two] = [noise(CHUNK, 1), noise(CHUNK, 2)];
+  remember(first, one, 1);
+  remember(second, two, 2);
+  const both = noise(CHUNK, 3);
+  both.set(one.subarray(0, CHUNK / 2), 0);
+  both.set(two.subarray(CHUNK / 4, CHUNK / 2), CHUNK / 2);
+  assert.deepEqual(findSimilar(both, [first, second], 4), [1, 2]);
+  const samples = new Uint32Array(samplesPerChunk(CHUNK));
+  takeSamples(one, samples);
+  for (const sample of samples) first.set(sample, 7);
+  assert.deepEqual(findSimilar(one, [first], 4), [7]);
+  remember(first, one, 8); // Both have it: neither is found.
+  assert.deepEqual(findSimilar(one, [first], 4), []);
+  for (const sample of samples) first.set(sample, 9);
+  assert.deepEqual(findSimilar(one, [first], 4), [9]);
+});
+
+test('what a table would find can be listed, slot by slot', () => {
+  const table = SimilarTable.for(2 ** 16);
+  const expected = new Map<number, number>();
+  const samples = new Uint32Array(samplesPerChunk(CHUNK));
+  takeSamples(noise(CHUNK, 1), samples);
+  for (const [number, sample] of samples.entries()) {
+    table.add(sample, number);
+    expected.set(sample, number);
+  }
+  table.add(samples[5]!, 6);
+  expected.delete(samples[5]!);
+  const listed = new Map<number, number>();
+  for (let from = 0; from < 2 ** table.slotsLog2; from += 100) {
+    for (const [hash, number] of table.entries(from, 100)) listed.set(hash, number);
+  }
+  assert.deepEqual(listed, expected);
 });

@@ -132,16 +132,40 @@ export class SimilarTable {
   add(hash: number, number: number): void {
     assert(number <= SIMILAR_NUMBERS_MAX);
     if (!this.wants(hash)) return;
-    if (this.#count >= this.#keys.length / 2) this.#thin();
-    this.#put(hash, number);
+    if (this.isFull) this.#thin();
+    this.#put(hash, number, COMMON);
   }
 
-  #put(hash: number, number: number): void {
+  /** As `add`, but what others have too is found in this one from now on. */
+  set(hash: number, number: number): void {
+    assert(number <= SIMILAR_NUMBERS_MAX);
+    if (!this.wants(hash)) return;
+    if (this.isFull) this.#thin();
+    this.#put(hash, number, number);
+  }
+
+  /** The next one that is added makes it smaller. */
+  get isFull(): boolean {
+    return this.#count >= this.#keys.length / 2;
+  }
+
+  /** What it would find, from a slot on, in at most so many slots. */
+  *entries(from: number, slots: number): Generator<[hash: number, number: number]> {
+    const end = Math.min(this.#keys.length, from + slots);
+    for (let slot = from; slot < end; slot++) {
+      const hash = this.#keys[slot]!;
+      const number = this.#numbers[slot]!;
+      if (hash !== 0 && number !== COMMON) yield [hash, number];
+    }
+  }
+
+  /** `known` takes the place of another number that is there. */
+  #put(hash: number, number: number, known: number): void {
     let slot = mixed(hash) >>> (32 - this.slotsLog2);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
       const key = this.#keys[slot];
       if (key === hash) {
-        if (this.#numbers[slot] !== number) this.#numbers[slot] = COMMON;
+        if (this.#numbers[slot] !== number) this.#numbers[slot] = known;
         return;
       }
       if (key === 0) {
@@ -164,7 +188,9 @@ export class SimilarTable {
     this.filter.fill(0);
     this.#count = 0;
     this.#thinMask = this.#thinMask * 2 + 1;
-    for (const [slot, key] of keys.entries()) if (this.wants(key)) this.#put(key, numbers[slot]!);
+    for (const [slot, key] of keys.entries()) {
+      if (this.wants(key)) this.#put(key, numbers[slot]!, COMMON);
+    }
   }
 
   find(hash: number): number | undefined {
@@ -193,18 +219,22 @@ const hits: Hits = { count: 0, at: new Uint32Array(HITS_MAX), number: new Uint32
  * Numbers of up to `limit` chunks that resemble this one, the one that has most of it first; each
  * has parts of it that those before have not. A probe of two places decides whether to look at all.
  */
-export function findSimilar(chunk: Uint8Array, table: SimilarTable, limit: number): number[] {
+export function findSimilar(
+  chunk: Uint8Array,
+  tables: readonly SimilarTable[],
+  limit: number,
+): number[] {
   const length = chunk.byteLength;
   hits.count = 0;
-  if (length < 8 * SAMPLE_STEP_BYTES) lookAt(chunk, table, 0, length);
-  else {
+  if (length >= 8 * SAMPLE_STEP_BYTES) {
     for (const from of [length >>> 3, (length >>> 1) + (length >>> 3)]) {
-      lookAt(chunk, table, from, from + SAMPLE_STEP_BYTES + WINDOW_BYTES);
+      const to = from + SAMPLE_STEP_BYTES + WINDOW_BYTES;
+      for (const table of tables) lookAt(chunk, table, from, to);
     }
     if (hits.count === 0) return [];
     hits.count = 0;
-    lookAt(chunk, table, 0, length);
   }
+  for (const table of tables) lookAt(chunk, table, 0, length);
   return mostShared(length, limit);
 }
 

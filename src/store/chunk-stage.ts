@@ -202,8 +202,8 @@ export class ChunkStage {
     if (group === undefined) return;
     const { memory } = group;
     const chunks = group.chunks.map(({ at, lengthBytes }) => ({ memory, at, lengthBytes }));
-    const table = this.#similar.memory;
-    const job = { kind: 'match', chunks, table, limit: this.#similar.parentsMax } as const;
+    const tables = [this.#similar.memory];
+    const job = { kind: 'match', chunks, tables, limit: this.#similar.parentsMax } as const;
     const result = this.#pool.run<'match'>(job);
     result.catch(() => undefined); // Seen again in its turn.
     this.#matching.push({ group, result });
