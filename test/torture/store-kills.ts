@@ -3,14 +3,10 @@
  * in one repository, killed with kill -9 at random moments, or stopped while others go on.
  */
 import { join } from 'node:path';
-import { KillRounds } from './store/kill.suite.ts';
+import { KillRounds, program } from './store/kill.suite.ts';
 import { Total } from './total.ts';
 
-const modules = [
-  'test/torture/store-kills.ts',
-  'test/torture/store/kill.fixture.ts',
-  'src/codec/codec-worker.ts',
-];
+const modules = ['test/torture/store-kills.ts', program, 'src/codec/codec-worker.ts'];
 const FAILURES_MAX = 20;
 
 /** True if nothing was lost or wrong, in this run and in those of the same code before it. */

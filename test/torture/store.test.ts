@@ -15,7 +15,7 @@ const seeds: Record<TrialName, number> = {
   mutual: 3,
   suspended: 8,
 };
-const KILL_ROUNDS = 8;
+const KILL_ROUNDS = 9;
 const KILL_SEED = 3;
 
 for (const name of trialNames) {

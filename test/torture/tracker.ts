@@ -5,9 +5,20 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { nodeEnv } from '../../src/core/index.ts';
+import { bundled } from './bundle.ts';
 import { Total } from './total.ts';
 import { openTracker } from './tracker-place.ts';
 
@@ -15,7 +26,8 @@ const MIB = 2 ** 20;
 const SIZES = [32 * MIB, 48 * MIB + 8192, 64 * MIB];
 const BLOCK_BYTES = 4096;
 const LOAD_MS_MAX = 300;
-const modules = ['test/torture/tracker.ts', 'test/torture/tracker.child.ts'];
+const program = 'test/torture/tracker.child.ts';
+const modules = ['test/torture/tracker.ts', program];
 const env = nodeEnv();
 
 /** True if no mark was lost in all rounds so far. */
@@ -24,9 +36,10 @@ export async function tortureTracker(folder: string, kills: number): Promise<boo
   process.stdout.write(`code ${total.code}, totals in ${total.path}\n`);
   const kind = 'kill -9';
   const before = total.get(kind, 'rounds');
+  const path = bundled(program);
   for (let turn = before; turn < kills; turn++) {
     const place = join(folder, `size-${turn % SIZES.length}`);
-    const verdict = await killRound(place, SIZES[turn % SIZES.length]!, turn);
+    const verdict = await killRound(path, place, SIZES[turn % SIZES.length]!, turn);
     total.add(kind, verdict);
     if (verdict.lost > 0) process.stderr.write(`round ${turn}: ${verdict.lost} marks are lost\n`);
   }
@@ -46,15 +59,18 @@ type Verdict = {
   readonly forgotten: number;
 };
 
-async function killRound(place: string, sizeBytes: number, seed: number): Promise<Verdict> {
+async function killRound(
+  path: string,
+  place: string,
+  sizeBytes: number,
+  seed: number,
+): Promise<Verdict> {
   const image = join(place, 'disk.img');
   const reference = join(place, 'reference.img');
   const isNew = await begin(place, image, reference, sizeBytes);
-  const child = spawn(
-    process.execPath,
-    [join(import.meta.dirname, 'tracker.child.ts'), place, `${seed + 1}`],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const child = spawn(process.execPath, [path, place, `${seed + 1}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await once(child.stdout, 'data');
   await new Promise((go) => setTimeout(go, Math.random() * LOAD_MS_MAX));
   child.kill('SIGKILL');
@@ -87,6 +103,7 @@ async function judge(place: string, image: string, reference: string): Promise<V
   const cursor = tracker.cursor('torture');
   const map = cursor && (await tracker.changes(cursor.epoch));
   const [now, then] = [readFileSync(image), readFileSync(reference)];
+  const kept = openSync(reference, 'r+');
   let changed = 0;
   let told = 0;
   let lost = 0;
@@ -94,13 +111,16 @@ async function judge(place: string, image: string, reference: string): Promise<V
     const end = at + BLOCK_BYTES;
     const isSame = now.compare(then, at, end, at, end) === 0;
     const isTold = map?.test(block) === true;
-    if (!isSame) changed++;
+    if (!isSame) {
+      changed++;
+      writeSync(kept, now, at, end - at, at);
+    }
     if (isTold) told++;
     if (!isSame && !isTold && map !== undefined) lost++;
   }
+  closeSync(kept);
   map?.release();
   await using cut = tracker.cut();
   await tracker.acknowledge('torture', cut, { snapshot: 's', digest: 'd' });
-  copyFileSync(image, reference);
   return { changed, told, lost, forgotten: map === undefined ? 1 : 0 };
 }

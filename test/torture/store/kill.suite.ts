@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Draws } from '../../../sim/index.ts';
 import { nodeEnv } from '../../../src/core/index.ts';
 import { openFile } from '../../../src/device/index.ts';
 import { directoryStore } from '../../../src/objects/index.ts';
 import { init, type Kind } from '../../../src/transfer/backup/model-repository.fixture.ts';
 import { type Running, start } from '../../interop/processes.ts';
+import { bundled } from '../bundle.ts';
 import { judge, look } from './judge.suite.ts';
 import type { Task } from './kill.fixture.ts';
 import { Model, type Shape } from './model.suite.ts';
@@ -28,9 +28,11 @@ const MiB = 2 ** 20;
 const shape: Shape = { chunkBytes: 65536, contentBytesMax: 4 * MiB, sizeBytes: 32 * MiB };
 const PACK_BYTES = MiB / 2;
 /** A repository is used for so many rounds, then the next one begins. */
-const ROUNDS_PER_REPOSITORY = 20;
-/** So many rounds end with a verdict on everything; the others look at what is there. */
-const JUDGE_EVERY = 4;
+const ROUNDS_PER_REPOSITORY = 24;
+/** So many rounds meet what the one before has left; then what is there is looked at. */
+const LOOK_EVERY = 3;
+/** So many rounds end with a verdict on everything. */
+const JUDGE_EVERY = 6;
 /** So often a process is stopped, and goes on after others collected garbage twice. */
 const STOP_CHANCE = 1 / 8;
 /** So many backups come as copies, by way of another repository. */
@@ -39,7 +41,9 @@ const COPY_CHANCE = 1 / 3;
 const SPAN_KILLED = 1.05;
 const SPAN_TOO_LATE = 0.8;
 
-const child = fileURLToPath(new URL('./kill.fixture.ts', import.meta.url));
+/** What is killed. */
+export const program = 'test/torture/store/kill.fixture.ts';
+
 /** Threads cost more than they save here; the processes that are killed use them. */
 const env = { ...nodeEnv(), workers: { ...nodeEnv().workers, parallelism: 0 } };
 
@@ -50,6 +54,7 @@ export type KillRound = 'killed' | 'stopped' | 'too late';
 export class KillRounds {
   readonly #folder: string;
   readonly #seed: number;
+  readonly #program = bundled(program);
   #round = 0;
   #model = new Model();
   #repositoryPath = '';
@@ -126,7 +131,7 @@ export class KillRounds {
       imagePath: this.#imagePath,
       packTargetBytes: PACK_BYTES,
     };
-    await using running = start(process.execPath, [child, JSON.stringify(task)]);
+    await using running = start(process.execPath, [this.#program, JSON.stringify(task)]);
     await running.line('begun');
     const began = env.clock.monotonicMs();
     const known = this.#spanMs.get(step.name);
@@ -170,7 +175,8 @@ export class KillRounds {
   /** The next runs work without manual steps, and find everything. */
   async #verdict(round: number, draws: Draws): Promise<void> {
     const place = this.#place();
-    if (round % JUDGE_EVERY === 0) await judge(place, this.#model, shape, draws);
-    else await look(place, this.#model);
+    const rounds = round + 1;
+    if (rounds % JUDGE_EVERY === 0) await judge(place, this.#model, shape, draws);
+    else if (rounds % LOOK_EVERY === 0) await look(place, this.#model);
   }
 }

@@ -259,9 +259,14 @@ export function digestOf({ bytes, sizeBytes }: Version): string {
 /** Without the zeroes at the end: they may have come back as a hole. */
 function trimmed(bytes: Uint8Array): Uint8Array {
   let end = bytes.byteLength;
+  while (end > 0 && zeroes.compare(bytes, Math.max(0, end - zeroes.byteLength), end) === 0) {
+    end -= zeroes.byteLength;
+  }
   while (end > 0 && bytes[end - 1] === 0) end--;
   return bytes.subarray(0, end);
 }
+
+const zeroes = Buffer.alloc(65_536);
 
 /** Content is never longer than this. */
 const CONTENT_BYTES_MAX = 16 * 1024 * 1024;
