@@ -1,12 +1,14 @@
 /** Every bound of a session and its lanes, with its reason. */
 import assert from 'node:assert/strict';
-import { FRAME_RECORDS_MAX, FRAME_STORED_MAX } from '../codec/index.ts';
+import { FRAME_RECORDS_MAX, FRAME_STORED_MAX, PATCH_PARENTS_MAX } from '../codec/index.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** Of each entry of BLOCK_DATA: kind, three varints, class and importance, a SHA-256. */
-export const ENTRY_BYTES_MAX = 1 + 3 * 8 + 2 + 32;
+/** What one place holds that a patch stands on: a chunk. */
+export const PLACE_BYTES_MAX = 64 * KIB;
+/** Of each entry of BLOCK_DATA: kind, three varints, class and importance, a SHA-256, places. */
+export const ENTRY_BYTES_MAX = 1 + 3 * 8 + 2 + 32 + 1 + PATCH_PARENTS_MAX * (4 + 8);
 /** Entries of one BLOCK_DATA: those of its frame, and as many runs of zeroes or no change. */
 export const ENTRIES_MAX = 2 * FRAME_RECORDS_MAX;
 /** The longest body of any message: a whole frame and what says where its records belong. */

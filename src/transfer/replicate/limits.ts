@@ -30,6 +30,18 @@ export const KNOWN_HASHES_MAX = 256 * KIB;
 /** Decoded records that are kept for the next read of their neighbourhood. */
 export const SECTION_CACHE_BYTES = 16 * MIB;
 
+/**
+ * Pieces of an epoch on which its own patches may stand: they are found by their place. An agent
+ * stops at half of them, as what it sends later may come before.
+ */
+export const PLACED_PIECES_MAX = 2 ** 18;
+
+/** So long a patch waits for a place of its own epoch; whoever sent it has sent that before. */
+export const PLACE_WAIT_MS = 10_000;
+
+/** What one message stands on is read once, up to so much. */
+export const PARENTS_CACHE_BYTES = 4 * MIB;
+
 /** Messages of an epoch that came before its EPOCH_CUT: no more than credit lets in. */
 export const EARLY_MESSAGES_MAX = 1_024;
 

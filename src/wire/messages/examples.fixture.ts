@@ -75,6 +75,13 @@ export const examples: readonly Example[] = [
         ...{ kind: m.KIND_RUN, offsetBytes: 4096, lengthBytes: 512, hash },
         ...{ blockClass: 3, importance: 200 },
       },
+      {
+        ...{ ...plain, kind: m.KIND_PLACED_PATCH, offsetBytes: 8192, lengthBytes: 4096, hash },
+        places: [
+          { offsetBytes: 2 ** 34, lengthBytes: 65_536, isNew: false },
+          { offsetBytes: 65_536, lengthBytes: 4096, isNew: true },
+        ],
+      },
     ],
   }),
   example(m.BLOCK_REFERENCE, m.encodeBlockReference, m.decodeBlockReference, {

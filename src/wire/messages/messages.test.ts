@@ -25,9 +25,11 @@ const golden: Readonly<Record<string, string>> = {
   LANE_CLOSE: 'ac0200',
   METADATA: '020900038103026462820b8080808080208020808004830480208040',
   BLOCK_DATA:
-    '020904000405808004a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf43a0a1a2' +
+    '020904000505808004a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf43a0a1a2' +
     'a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf118080f8ffff3f80808080042c802080' +
-    '0403c8a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebff0f1f2f3f4',
+    '0403c8a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf16801c8020a0a1a2a3a4' +
+    'a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf0280800880808080408140808004f0f1f2f3' +
+    'f4',
   BLOCK_REFERENCE:
     '0209000002808004808004a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf8080' +
     'f8ff1f8020a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf',
@@ -155,17 +157,24 @@ test('facts of a volume come back as they were told', () => {
 });
 
 test('entries in any order and of any kind come back', () => {
+  const place = fc.record({
+    offsetBytes: fc.nat({ max: Number.MAX_SAFE_INTEGER - 65_536 }),
+    lengthBytes: fc.integer({ min: 1, max: 65_536 }),
+    isNew: fc.boolean(),
+  });
   const entry = fc.record({
-    kind: fc.integer({ min: 0, max: 5 }),
+    kind: fc.integer({ min: 0, max: 6 }),
     offsetBytes: fc.oneof(fc.nat(2 ** 20), fc.nat({ max: Number.MAX_SAFE_INTEGER - 2 ** 32 })),
     lengthBytes: fc.oneof(fc.constantFrom(4096, 65_536), fc.integer({ min: 1, max: 2 ** 31 })),
     blockClass: fc.nat(255),
     importance: fc.nat(255),
+    places: fc.array(place, { minLength: 1, maxLength: 8 }),
   });
   fc.assert(
     fc.property(fc.array(entry, { maxLength: 50 }), (list) => {
-      const entries = list.map((one) => ({
+      const entries = list.map(({ places, ...one }) => ({
         ...one,
+        ...(one.kind === m.KIND_PLACED_PATCH && { places: places.map((each) => ({ ...each })) }),
         hash: one.kind >= m.KIND_REFERENCE ? new Uint8Array(32).fill(one.kind) : undefined,
       }));
       const data = { volume: 1, epoch: 2, request: 3, entries, frame: new Uint8Array(0) };
@@ -173,4 +182,22 @@ test('entries in any order and of any kind come back', () => {
       assert.deepEqual(m.decodeBlockData(body), data);
     }),
   );
+});
+
+test('a patch of no places, of too many, or of one that is empty or too long, is refused', () => {
+  const place = { offsetBytes: 0, lengthBytes: 65_536, isNew: false };
+  for (const places of [
+    [],
+    Array.from({ length: 9 }, () => place),
+    [{ ...place, lengthBytes: 0 }],
+    [place, { ...place, lengthBytes: 65_537 }],
+    [{ ...place, offsetBytes: Number.MAX_SAFE_INTEGER }],
+  ]) {
+    const entry = { ...{ kind: m.KIND_PLACED_PATCH, offsetBytes: 0, lengthBytes: 4096 } };
+    const rest = { hash: new Uint8Array(32), blockClass: 0, importance: 0, places };
+    const entries = [{ ...entry, ...rest }];
+    const data = { volume: 1, epoch: 2, request: 3, entries, frame: new Uint8Array(0) };
+    const body = Uint8Array.from(Buffer.concat(m.encodeBlockData(data)));
+    assert.throws(() => m.decodeBlockData(body), WireError);
+  }
 });

@@ -1,10 +1,11 @@
 /** Attempt: an epoch on its way, from its EPOCH_CUT to its EPOCH_COMMIT. */
-import { FerryError } from '../../../core/index.ts';
+import { type Clock, FerryError } from '../../../core/index.ts';
 import type {
   BlockData,
   BlockReference,
   EpochCommit,
   EpochCut,
+  Place,
   Reference,
 } from '../../../wire/index.ts';
 import {
@@ -12,12 +13,13 @@ import {
   KIND_DATA,
   KIND_NOOP,
   KIND_PATCH,
+  KIND_PLACED_PATCH,
   KIND_REFERENCE,
   KIND_RUN,
   KIND_ZERO,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
-import { EPOCH_PIECES_MAX } from '../limits.ts';
+import { EPOCH_PIECES_MAX, PLACE_WAIT_MS, PLACED_PIECES_MAX } from '../limits.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
 import { type Content, type Piece, sorted, ZERO } from './pieces.ts';
@@ -40,6 +42,10 @@ export class Attempt {
   readonly #sizeBytes: number;
   readonly #pieces: Piece[] = [];
   #sorted: readonly Piece[] | undefined;
+  /** By where they begin; made when a patch first stands on one of them. */
+  #placed: Map<number, Piece> | undefined;
+  /** Settles when something comes, or nothing will any more; there while somebody waits. */
+  #next: PromiseWithResolvers<void> | undefined;
   messageCount = 0;
   recordCount = 0;
   /** What is being verified, or written. */
@@ -79,6 +85,36 @@ export class Attempt {
     this.recordCount += references.length;
   }
 
+  /**
+   * What lies at a place of this epoch, once that has come: lanes may let it overtake what stands
+   * on it. REPLICATE_HASH if it does not come, or not as one extent.
+   */
+  async pieceAt(place: Place, clock: Clock, signal?: AbortSignal): Promise<Piece> {
+    const { offsetBytes, lengthBytes } = place;
+    const missing = () => this.fail(placeMissing(offsetBytes, lengthBytes));
+    const timer = clock.after(PLACE_WAIT_MS, missing);
+    const giveUp = () => this.giveUp();
+    signal?.addEventListener('abort', giveUp, { once: true });
+    try {
+      if (signal?.aborted === true) giveUp();
+      for (;;) {
+        if (this.failure !== undefined) throw this.failure;
+        const piece = this.#place(offsetBytes);
+        if (piece?.lengthBytes === lengthBytes) return piece;
+        if (piece !== undefined) missing();
+        else await this.#come();
+      }
+    } finally {
+      timer.cancel();
+      signal?.removeEventListener('abort', giveUp);
+    }
+  }
+
+  /** Nothing more of it will come: nobody waits any more. */
+  giveUp(): void {
+    this.fail(givenUp(this.cut.epoch));
+  }
+
   /** Whether all that the commit counts is here. REPLICATE_PROTOCOL if there is more. */
   isComplete({ messageCount, recordCount }: EpochCommit): boolean {
     if (this.messageCount < messageCount || this.pending > 0) return false;
@@ -97,8 +133,9 @@ export class Attempt {
   }
 
   /** REPLICATE_PROTOCOL if a range of it lies outside the volume. */
-  check(ranges: readonly (Pick<Reference, 'offsetBytes' | 'lengthBytes'> & { kind?: number })[]) {
-    for (const { offsetBytes, lengthBytes, kind } of ranges) {
+  check(ranges: readonly Range[]) {
+    for (const { offsetBytes, lengthBytes, kind, places } of ranges) {
+      if (places !== undefined) this.check(places);
       if (kind === KIND_REFERENCE) throw protocolBreach('a reference among data');
       if (offsetBytes + lengthBytes <= this.#sizeBytes) continue;
       const where = `${lengthBytes} bytes at ${offsetBytes}`;
@@ -111,7 +148,7 @@ export class Attempt {
     const { tally } = this;
     for (const { kind, lengthBytes } of entries) {
       if (kind === KIND_ZERO) tally.zeroBytes += lengthBytes;
-      else if (kind === KIND_PATCH || kind === KIND_RUN) tally.patchedBytes += lengthBytes;
+      else if (isPatch(kind)) tally.patchedBytes += lengthBytes;
       else if (kind === KIND_DATA) tally.dataBytes += lengthBytes;
     }
     tally.frameBytes += frame.byteLength;
@@ -125,8 +162,27 @@ export class Attempt {
   }
 
   fail(error: unknown): void {
-    if (error instanceof FerryError) this.failure ??= error;
-    else throw error;
+    if (!(error instanceof FerryError)) throw error;
+    this.failure ??= error;
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#next?.resolve();
+    this.#next = undefined;
+  }
+
+  #come(): Promise<void> {
+    this.#next ??= Promise.withResolvers();
+    return this.#next.promise;
+  }
+
+  #place(offsetBytes: number): Piece | undefined {
+    if (this.#pieces.length > PLACED_PIECES_MAX) {
+      throw protocolBreach(`a patch stands on one of over ${PLACED_PIECES_MAX} pieces`);
+    }
+    this.#placed ??= new Map(this.#pieces.map((piece) => [piece.offsetBytes, piece]));
+    return this.#placed.get(offsetBytes);
   }
 
   #add(piece: Piece): void {
@@ -136,7 +192,31 @@ export class Attempt {
       });
     }
     this.#pieces.push(piece);
+    this.#placed?.set(piece.offsetBytes, piece);
+    this.#wake();
   }
+}
+
+type Range = Pick<Reference, 'offsetBytes' | 'lengthBytes'> & {
+  readonly kind?: number;
+  readonly places?: readonly Place[];
+};
+
+function isPatch(kind: number): boolean {
+  return kind === KIND_PATCH || kind === KIND_PLACED_PATCH || kind === KIND_RUN;
+}
+
+function placeMissing(offsetBytes: number, lengthBytes: number): ReplicateError {
+  const where = `${lengthBytes} bytes at ${offsetBytes}`;
+  return new ReplicateError('REPLICATE_HASH', `a patch stands on ${where}, which did not come`, {
+    hint: 'Nothing was applied; the agent sends it whole.',
+  });
+}
+
+function givenUp(epoch: number): ReplicateError {
+  return new ReplicateError('REPLICATE_CLOSED', `nothing more of epoch ${epoch} will come`, {
+    hint: 'Connect again.',
+  });
 }
 
 export type Placed = Pick<Piece, 'content' | 'skipBytes'>;

@@ -65,9 +65,9 @@ export type HeldView = AsyncDisposable & { readonly device: Device; readonly epo
 /** One call that changes it at a time; the caller sees to that. */
 export class Layers implements AsyncDisposable {
   readonly contents: Contents;
-  readonly #env: Env;
+  readonly env: Env;
   readonly #options: LayersOptions;
-  readonly #sections = new SectionCache();
+  readonly sections = new SectionCache();
   #state: ReplicaState;
   #base: Device | undefined;
   #pin: AsyncDisposable | undefined;
@@ -81,7 +81,7 @@ export class Layers implements AsyncDisposable {
   seen = 0;
 
   private constructor(env: Env, options: LayersOptions, state: ReplicaState) {
-    this.#env = env;
+    this.env = env;
     this.#options = options;
     this.#state = state;
     this.contents = new Contents(options.repository);
@@ -164,7 +164,7 @@ export class Layers implements AsyncDisposable {
     const ends = layers.map(({ journal }) => journal.use());
     const device = new View({
       ...{ name: `replica:${volume}`, sizeBytes, base: this.#base, pieces: piecesOf(layers) },
-      ...{ sections: this.#sections, chunks: this.contents.chunks },
+      ...{ sections: this.sections, chunks: this.contents.chunks },
     });
     return {
       device,
@@ -204,7 +204,7 @@ export class Layers implements AsyncDisposable {
     assert(this.isAtSnapshot || this.isEmpty);
     const gone = [...this.#layers];
     const { epoch } = this;
-    const replica = newId(this.#env);
+    const replica = newId(this.env);
     await this.#begin(sizeBytes, (number) => ({
       ...{ sizeBytes, epoch, replica, mark: undefined, cutWallMs: undefined, group: undefined },
       journals: [number],
@@ -220,7 +220,7 @@ export class Layers implements AsyncDisposable {
   ): Promise<void> {
     const number = this.top.number + 1;
     const { volume } = this.#options;
-    const journal = await Journal.create(this.#env, this.#pathOf(number), { volume, sizeBytes });
+    const journal = await Journal.create(this.env, this.#pathOf(number), { volume, sizeBytes });
     try {
       await this.#save(change(number));
     } catch (error) {
@@ -257,7 +257,7 @@ export class Layers implements AsyncDisposable {
     for (const { number, journal } of gone) {
       // Somebody may still read an older epoch; the file needs no name for that.
       void journal[Symbol.asyncDispose]().catch(() => undefined);
-      await this.#env.files.remove(this.#pathOf(number));
+      await this.env.files.remove(this.#pathOf(number));
     }
   }
 
@@ -277,7 +277,7 @@ export class Layers implements AsyncDisposable {
 
   async #save(change: Partial<ReplicaState>): Promise<void> {
     const next = { ...this.#state, ...change };
-    await writeReplicaState(this.#env, this.#options.directory, next);
+    await writeReplicaState(this.env, this.#options.directory, next);
     this.#state = next;
   }
 
@@ -306,7 +306,7 @@ export class Layers implements AsyncDisposable {
     const { sizeBytes } = this;
     this.contents.startAnew();
     const replay = new Replay({ sizeBytes, contents: this.contents, path: this.#pathOf(number) });
-    const journal = await replay.open(this.#env, volume);
+    const journal = await replay.open(this.env, volume);
     const layer: Layer = { number, journal, pieces: [] };
     this.#layers.push(layer);
     const { ready } = replay;
@@ -324,9 +324,9 @@ export class Layers implements AsyncDisposable {
   async #removeStrangers(): Promise<void> {
     const { directory } = this.#options;
     const own = new Set(this.#state.journals.map((number) => `journal-${number}`));
-    for (const name of await this.#env.files.list(directory)) {
+    for (const name of await this.env.files.list(directory)) {
       const isStrange = /^(journal-|(replica|authority)\.json\.)/.test(name);
-      if (isStrange && !own.has(name)) await this.#env.files.remove(`${directory}/${name}`);
+      if (isStrange && !own.has(name)) await this.env.files.remove(`${directory}/${name}`);
     }
   }
 }

@@ -160,7 +160,7 @@ export class ProviderSession implements SessionHandlers {
       const bound = this.#boundOf(data.volume);
       if (bound.isEarly(data.epoch, message)) return;
       if (!(await this.#mayTake(message))) return;
-      await bound.replica.put(data);
+      await bound.replica.put(data, this.#stop.signal);
       await this.#taken(data.volume, message);
     } else if (message.type === BLOCK_REFERENCE) {
       const references = decodeBlockReference(message.body);

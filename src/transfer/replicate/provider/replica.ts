@@ -19,6 +19,7 @@ import { ChangingHands } from './changing-hands.ts';
 import { encodeReady } from './group-record.ts';
 import * as record from './journal-record.ts';
 import { type HeldView, Layers, type Viewed } from './layers.ts';
+import { parentsIn, presentBytes } from './parents.ts';
 import type { PromotedOptions } from './promoted-volume.ts';
 import { ReplicaAuthority } from './replica-authority.ts';
 import { closed, nothingThere } from './replica-errors.ts';
@@ -181,12 +182,8 @@ export class Replica implements AsyncDisposable {
   }
 
   /** Of the present epoch; zeroes behind its end, where a later one may have more. */
-  async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    using view = this.view();
-    const bytes = new Uint8Array(lengthBytes);
-    const thereBytes = Math.min(lengthBytes, view.device.sizeBytes - offsetBytes);
-    if (thereBytes > 0) await view.device.read(bytes.subarray(0, thereBytes), offsetBytes);
-    return bytes;
+  read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    return presentBytes(this.#layers, offsetBytes, lengthBytes);
   }
 
   /**
@@ -241,6 +238,7 @@ export class Replica implements AsyncDisposable {
         });
       }
       this.#layers.seen = cut.epoch;
+      this.#attempt?.giveUp();
       this.#attempt = new Attempt(cut, this.sizeBytes);
       this.#options.onEpoch?.({ event: 'begun', epoch: cut.epoch });
       this.#layers.top.journal.append(record.RECORD_CUT, [encodeEpochCut(cut)]);
@@ -253,14 +251,17 @@ export class Replica implements AsyncDisposable {
   }
 
   /** Settles when it is durable. REPLICATE_HASH, _PROTOCOL, _QUOTA: the epoch is to be given up. */
-  async put(data: BlockData): Promise<void> {
+  async put(data: BlockData, signal?: AbortSignal): Promise<void> {
     const attempt = this.#attemptOf(data.epoch);
     if (attempt === undefined || attempt.failure !== undefined) return;
     await this.#taking(attempt, async () => {
       attempt.check(data.entries);
       attempt.count(data);
-      const proven = await prove(data, (offset, length) => this.read(offset, length));
-      if (attempt !== this.#attempt) return;
+      const parentOf = parentsIn(this.#layers, attempt, signal);
+      const proven = await prove(data, parentOf).catch((error: unknown) => {
+        if (attempt === this.#attempt) throw error; // Else it is of no interest any more.
+      });
+      if (proven === undefined || attempt !== this.#attempt) return;
       const layer = this.#layers.top;
       const place = layer.journal.append(record.RECORD_DATA, proven.parts);
       attempt.addData(proven.data, layer.journal, place);

@@ -1,5 +1,11 @@
 /** Sections: the plain bytes of a data message's records, verified, one after the other. */
-import { decodePatch, type Frame, plainRecord, plainSection } from '../../../codec/index.ts';
+import {
+  decodePatch,
+  FRAME_RAW_MAX,
+  type Frame,
+  plainRecord,
+  plainSection,
+} from '../../../codec/index.ts';
 import { equalBytes, sha256 } from '../../../core/index.ts';
 import { ByteCache } from '../../../store/index.ts';
 import {
@@ -10,17 +16,16 @@ import {
   hasRecord,
   KIND_DATA,
   KIND_PATCH,
+  KIND_PLACED_PATCH,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { frameOf } from '../frames.ts';
-import { SECTION_CACHE_BYTES } from '../limits.ts';
+import { PARENTS_CACHE_BYTES, SECTION_CACHE_BYTES } from '../limits.ts';
 import { checkLength, framed, plainOf, reading, wrongHash } from '../plain-data.ts';
 import { referenceOf } from '../references.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
-
-/** What a patch was made against: what the volume has there now. */
-export type ParentOf = (offsetBytes: number, lengthBytes: number) => Promise<Uint8Array>;
+import type { ParentOf } from './parents.ts';
 
 /** A message whose content is proven, in the form in which the journal keeps it. */
 export type Proven = {
@@ -35,18 +40,18 @@ export type Proven = {
 export async function prove(data: BlockData, parentOf: ParentOf): Promise<Proven> {
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return { data, parts: encodeBlockData(data) };
+  checkSum(entries);
   const frame = framed(data, entries.length);
   const plain = reading(() => plainSection(frame));
   const records: Uint8Array[] = [];
+  const once = readOnce(parentOf);
   let hasPatches = false;
   for (const [index, record] of frame.records.entries()) {
     const entry = entries[index]!;
     checkLength(entry, record.rawBytes);
     const isPatch = record.parents.length > 0;
-    if (isPatch !== (entry.kind === KIND_PATCH)) throw protocolBreach('a patch that is none');
-    const bytes = isPatch
-      ? await patched(frame, index, entry, parentOf)
-      : plainRecord(plain, record);
+    if (isPatch !== isPatchEntry(entry)) throw protocolBreach('a patch that is none');
+    const bytes = isPatch ? await patched(frame, index, entry, once) : plainRecord(plain, record);
     hasPatches ||= isPatch || record.storedBytes !== record.rawBytes;
     if (!equalBytes(sha256(bytes), entry.hash!)) throw wrongHash(entry);
     records.push(bytes);
@@ -55,29 +60,56 @@ export async function prove(data: BlockData, parentOf: ParentOf): Promise<Proven
   return remade(data, records);
 }
 
+function isPatchEntry({ kind }: Entry): boolean {
+  return kind === KIND_PATCH || kind === KIND_PLACED_PATCH;
+}
+
+/** Made anew, they are a frame. */
+function checkSum(entries: readonly Entry[]): void {
+  const total = entries.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  if (total > FRAME_RAW_MAX) throw protocolBreach(`records of ${total} bytes in one message`);
+}
+
+/** Patches of one message stand on the same places often. */
+function readOnce(parentOf: ParentOf): ParentOf {
+  const known = new ByteCache<string, Uint8Array>(PARENTS_CACHE_BYTES);
+  return async (place) => {
+    const name = `${place.offsetBytes}:${place.lengthBytes}:${place.isNew}`;
+    const cached = known.get(name);
+    if (cached !== undefined) return cached;
+    const bytes = await parentOf(place);
+    known.set(name, bytes, bytes.byteLength);
+    return bytes;
+  };
+}
+
+/** Its record names the first of its parents: all others are proven by what comes out. */
 async function patched(
   frame: Frame,
   index: number,
-  { offsetBytes, lengthBytes }: Entry,
+  { offsetBytes, lengthBytes, places }: Entry,
   parentOf: ParentOf,
 ): Promise<Uint8Array> {
   const { parents, at, storedBytes } = frame.records[index]!;
   const [reference, ...more] = parents;
   if (reference === undefined || more.length > 0) throw protocolBreach('a patch of several');
-  const parent = await parentOf(offsetBytes, lengthBytes);
-  if (!equalBytes(referenceOf(parent), reference)) {
+  const known: Uint8Array[] = [];
+  for (const place of places ?? [{ offsetBytes, lengthBytes, isNew: false }]) {
+    known.push(await parentOf(place));
+  }
+  if (!equalBytes(referenceOf(known[0]!), reference)) {
     const where = `${lengthBytes} bytes at ${offsetBytes}`;
     throw new ReplicateError('REPLICATE_HASH', `a patch of ${where} is against other content`, {
       hint: 'Nothing was applied; the agent sends them whole.',
     });
   }
   const patch = frame.bytes.subarray(at, at + storedBytes);
-  return reading(() => decodePatch(patch, [parent], lengthBytes)).slice();
+  return reading(() => decodePatch(patch, known, lengthBytes)).slice();
 }
 
 function remade(data: BlockData, records: readonly Uint8Array[]): Proven {
   const frame = frameOf(records.map((bytes) => ({ kind: 'plain', bytes })));
-  const entries = data.entries.map((entry) =>
+  const entries = data.entries.map(({ places, ...entry }) =>
     hasRecord(entry.kind) ? { ...entry, kind: KIND_DATA } : entry,
   );
   const whole = { ...data, entries, frame };
