@@ -68,3 +68,11 @@ export function contains(directory: DiskDirectory, wanted: DiskDirectory): boole
   }
   return false;
 }
+
+/** As often as they have names. */
+export function* filesIn(node: DiskNode | undefined): Generator<DiskFile> {
+  if (node instanceof DiskFile) yield node;
+  else if (node instanceof DiskDirectory) {
+    for (const child of node.entries.values()) yield* filesIn(child);
+  }
+}

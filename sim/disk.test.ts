@@ -245,3 +245,24 @@ test('flipped bits, spoiled sectors, punched holes and symbolic links are seen',
     await file.close();
   });
 });
+
+test('folders that go back are as in the copy, in every crash, and the others are not', async () => {
+  const world = await prepared(async (files) => {
+    for (const folder of ['/a', '/b']) await files.makeDirectory(folder);
+    await writeFile(files, '/a/x', content);
+    await syncFile(files, '/a/x');
+    for (const folder of ['/a', '/']) await files.syncDirectory(folder);
+  });
+  const copy = world.disk.crash(1);
+  const { files } = world.env;
+  await world.run(async () => {
+    for (const path of ['/a/x', '/a/y', '/b/z']) await writeFile(files, path, content.slice(0, 9));
+  });
+  const { usedBytes } = world.disk;
+  world.disk.goBack(['a'], copy);
+  assert.equal(world.disk.usedBytes, usedBytes - 4096);
+  await world.run(() => files.syncDirectory('/b'));
+  assert.deepEqual(await world.run(() => files.list('/b')), ['z']);
+  assert.deepEqual(await world.run(() => files.list('/a')), ['x']);
+  for (const found of await afterCrashes(world.disk, '/a/x')) assert.deepEqual(found, content);
+});

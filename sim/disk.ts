@@ -1,6 +1,5 @@
 /**
  * A disk in memory that can lose power: a tree of names over files, each with a durable side.
- *
  * Operations here take effect at once; disk-calls.ts gives them virtual time, answers and faults.
  */
 import assert from 'node:assert/strict';
@@ -12,6 +11,7 @@ import {
   type DiskNode,
   DiskSymlink,
   failure,
+  filesIn,
   setName,
   statOf,
 } from './disk-nodes.ts';
@@ -252,6 +252,18 @@ export class SimulatedDisk {
       (directory) => directory.entries,
       (file) => file.copy(file.inode),
     );
+  }
+
+  /** These names of the root stand for what they do in `copy`, as durable; nobody has them open. */
+  goBack(names: readonly string[], copy: SimulatedDisk): void {
+    const { entries } = copy.copy().#root;
+    for (const name of names) {
+      for (const { image } of new Set(filesIn(entries.get(name))))
+        this.#usedPages += image.pageCount;
+      for (const file of filesIn(this.#root.entries.get(name))) this.#drop(file);
+      const { entries: now, durable } = this.#root;
+      for (const names of [now, durable]) setName(names, name, entries.get(name));
+    }
   }
 
   // Names.

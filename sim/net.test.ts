@@ -163,3 +163,20 @@ test('changing a buffer that was given away ends the run', async () => {
     { code: 'SIM_MISUSE' },
   );
 });
+
+test('while the link is cut nothing arrives and nobody is told; then all of it does', async () => {
+  const world = simulatedEnv(1);
+  await world.run(async () => {
+    const { client, server } = await connected(world);
+    const atServer = collect(server);
+    world.net.link.cut();
+    client.write([someBytes(1, 1000)]);
+    client.end();
+    const failed = world.env.net.connect(address, 500);
+    await assert.rejects(failed, { code: 'ENV_TIMEOUT' });
+    assert.deepEqual(atServer.received, { bytes: [], ended: false, closed: 'no' });
+    world.net.link.mend();
+    collect(client);
+    assert.deepEqual((await atServer.over).bytes, [...someBytes(1, 1000)]);
+  });
+});

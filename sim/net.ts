@@ -1,6 +1,7 @@
 /** A simulated network: addresses, listeners and connections; what flows is in stream.ts. */
 import { type Address, EnvError, type Listener, type Net, type Stream } from '../src/core/index.ts';
 import { SimulatedDatagrams } from './datagrams.ts';
+import { Link } from './link.ts';
 import type { SimulatedProcess } from './process.ts';
 import { Connection } from './stream.ts';
 
@@ -15,6 +16,8 @@ type Accepting = {
 
 export class SimulatedNet {
   readonly datagrams = new SimulatedDatagrams();
+  /** Of all streams. */
+  readonly link = new Link();
   /** Of connections from now on: how much longer everything takes on its way. */
   farMs = 0;
   readonly #listeners = new Map<string, Accepting>();
@@ -63,6 +66,7 @@ export class SimulatedNet {
 
   async #connect(process: SimulatedProcess, address: Address, timeoutMs: number): Promise<Stream> {
     const name = nameOf(address);
+    if (this.link.isCut) return timedOut(process, name, timeoutMs);
     return later(process, `connect ${name}`, () => {
       const accepting = this.#listeners.get(name);
       if (accepting === undefined) throw failure('ENV_REFUSED', name);
@@ -72,7 +76,7 @@ export class SimulatedNet {
         server: accepting.process,
         name: `${name}#${++this.#connectionCount}`,
         breaksAfterBytes: this.#breaks.shift() ?? Number.POSITIVE_INFINITY,
-        farMs: this.farMs,
+        ...{ farMs: this.farMs, link: this.link },
       });
       accepting.process.schedule(CONNECT_MS, `accept ${name}`, () => {
         accepting.onStream(connection.serverEnd);
@@ -96,6 +100,13 @@ function later<T>(process: SimulatedProcess, label: string, run: () => T): Promi
         reject(error as Error);
       }
     });
+  });
+}
+
+function timedOut(process: SimulatedProcess, name: string, timeoutMs: number): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = () => reject(failure('ENV_TIMEOUT', name));
+    process.schedule(Math.max(CONNECT_MS, timeoutMs), `connect ${name}`, fail);
   });
 }
 

@@ -1,6 +1,7 @@
 /** Both ends of a simulated connection: bytes in seeded fragments, back pressure, breaks. */
 import assert from 'node:assert/strict';
 import { crc32, EnvError, type Stream, type StreamHandlers } from '../src/core/index.ts';
+import type { Link } from './link.ts';
 import type { SimulatedProcess } from './process.ts';
 
 /** Bytes waiting for the kernel from which on `write` answers false. */
@@ -19,6 +20,7 @@ type ConnectionOptions = {
   readonly breaksAfterBytes: number;
   /** What each way takes beside what is drawn. */
   readonly farMs: number;
+  readonly link: Link;
 };
 
 export class Connection {
@@ -26,11 +28,13 @@ export class Connection {
   readonly serverEnd: StreamEnd;
   readonly #name: string;
   readonly farMs: number;
+  readonly link: Link;
   #bytesLeft: number;
 
-  constructor({ client, server, name, breaksAfterBytes, farMs }: ConnectionOptions) {
+  constructor({ client, server, name, breaksAfterBytes, farMs, link }: ConnectionOptions) {
     this.#name = name;
     this.farMs = farMs;
+    this.link = link;
     this.#bytesLeft = breaksAfterBytes;
     this.clientEnd = new StreamEnd(client, `${name} client`, this);
     this.serverEnd = new StreamEnd(server, `${name} server`, this);
@@ -135,8 +139,8 @@ export class StreamEnd implements Stream {
     this.close(undefined);
     const other = this.#other!;
     // What the kernel had taken may still arrive, or a reset overtakes it.
-    if (this.#process.draws().chance(0.5)) other.#endArrives();
-    else this.#connection.break();
+    const isInOrder = this.#process.draws().chance(0.5);
+    this.#connection.link.pass(() => (isInOrder ? other.#endArrives() : this.#connection.break()));
   }
 
   close(error: EnvError | undefined): void {
@@ -165,8 +169,10 @@ export class StreamEnd implements Stream {
     if (this.#other!.#arrivingBytes >= ON_THE_WAY_BYTES_MAX) return;
     this.#sendPlanned = true;
     this.#later('sends', () => {
-      this.#sendPlanned = false;
-      if (this.#closed === undefined) this.#send();
+      this.#connection.link.pass(() => {
+        this.#sendPlanned = false;
+        if (this.#closed === undefined) this.#send();
+      });
     });
   }
 

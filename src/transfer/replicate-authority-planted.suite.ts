@@ -2,14 +2,19 @@
 import { WriteGate } from '../device/index.ts';
 import { RemoteVolume as Remote } from './replicate/agent/remote-volume.ts';
 import { AgentAuthority, Lease, type RemoteVolume } from './replicate/index.ts';
+import { Promotions } from './replicate/provider/promotions.ts';
 import { Replica } from './replicate/provider/replica.ts';
-import type { AuthorityOptions } from './replicate-authority.suite.ts';
+import { ReplicaAuthority } from './replicate/provider/replica-authority.ts';
+import type { AuthorityOptions } from './replicate-authority-run.suite.ts';
+import { TrackedModel } from './replicate-model.suite.ts';
+import { PARTITION_LEASE_MS } from './replicate-partition.suite.ts';
 import { replaced, withoutSync } from './replicate-planted.suite.ts';
-import { TrackedModel } from './replicate-simulation.suite.ts';
 
 export type PlantedAuthority = AuthorityOptions & {
   /** Changes the code itself; the answer undoes it. */
   readonly plant: () => () => void;
+  /** Found where both sides are cut off from each other for long. */
+  readonly isPartition?: true;
 };
 
 const nothing = () => () => undefined;
@@ -50,6 +55,31 @@ export const plantedAuthority: Readonly<Record<string, PlantedAuthority>> = {
       const original = Object.getOwnPropertyDescriptor(Lease.prototype, 'isValid')!;
       Object.defineProperty(Lease.prototype, 'isValid', { ...original, get: () => true });
       return () => void Object.defineProperty(Lease.prototype, 'isValid', original);
+    },
+  },
+  'a provider forgets when it has heard an agent with a lease': {
+    ...{ leaseMs: PARTITION_LEASE_MS, isPartition: true },
+    plant: () => {
+      const known = new WeakSet<object>();
+      const { opened } = Promotions.prototype;
+      return replaced(Promotions.prototype, 'opened', function (this: Promotions, replica) {
+        const lease = opened.call(this, replica);
+        if (!known.has(lease)) lease.heardMs = Number.NEGATIVE_INFINITY;
+        known.add(lease);
+        return lease;
+      });
+    },
+  },
+  'a provider takes a number that it had offered': {
+    isPartition: true,
+    plant: () => {
+      const { prototype } = ReplicaAuthority;
+      const original = Object.getOwnPropertyDescriptor(prototype, 'unused')!;
+      const get = function (this: ReplicaAuthority) {
+        return this.state.authority + 1;
+      };
+      Object.defineProperty(prototype, 'unused', { ...original, get });
+      return () => void Object.defineProperty(prototype, 'unused', original);
     },
   },
   'the last snapshot is promoted instead of the last epoch': {

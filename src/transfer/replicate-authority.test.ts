@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulateAuthority } from './replicate-authority.suite.ts';
+import { PARTITION_LEASE_MS, simulatePartition } from './replicate-partition.suite.ts';
 
 const SEEDS = 10;
 const LEASE_SEEDS = 4;
@@ -25,4 +26,10 @@ test('with a lease the agent acknowledges nothing after the provider has begun t
     forced += (await simulateAuthority(seed, { leaseMs: LEASE_MS })).forced;
   }
   assert.ok(forced > 0, `only ${forced} promotions by force`);
+});
+
+test('an agent that is cut off for long does not write under what its provider writes', async () => {
+  const withLease = await simulatePartition(1, { leaseMs: PARTITION_LEASE_MS });
+  const without = await simulatePartition(2);
+  for (const { forced } of [withLease, without]) assert.ok(forced > 0, 'nothing was promoted');
 });

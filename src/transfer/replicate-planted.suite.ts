@@ -6,7 +6,8 @@ import { Attempt } from './replicate/provider/attempt.ts';
 import { Decisions } from './replicate/provider/group-decision.ts';
 import { Journal } from './replicate/provider/journal.ts';
 import { Layers } from './replicate/provider/layers.ts';
-import type { Plant, TrackedModel } from './replicate-simulation.suite.ts';
+import type { TrackedModel } from './replicate-model.suite.ts';
+import type { Plant } from './replicate-simulation.suite.ts';
 
 export type Planted = Plant & {
   /** Changes the code itself; the answer undoes it. */

@@ -1,30 +1,13 @@
 /** Runs an agent and a provider under a seed: links that break, processes that are killed. */
 import assert from 'node:assert/strict';
 import { Draws, hash32, type SimulatedDisk, simulatedEnv, type World } from '../../sim/index.ts';
-import { codecPool } from '../codec/index.ts';
-import {
-  type Address,
-  type Env,
-  type Extent,
-  equalBytes,
-  hmac,
-  sha256,
-  toHex,
-} from '../core/index.ts';
-import { type Device, memory } from '../device/index.ts';
+import { type Address, type Env, equalBytes, hmac, sha256, toHex } from '../core/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
 import { dialSession, SessionHost } from '../wire/index.ts';
-import { deviceDigest } from './device-digest.ts';
-import {
-  Agent,
-  type CutEpoch,
-  type EpochSource,
-  type Held,
-  keepReplica,
-  Provider,
-} from './replicate/index.ts';
+import { Agent, type EpochSource, keepReplica, Provider } from './replicate/index.ts';
 import { BLOCK, makePlace, makeSnapshotIn, presentOf, SIZE } from './replicate.suite.ts';
+import { digestOf, pause, TrackedModel } from './replicate-model.suite.ts';
 
 /** What a test may make wrong; each must be found. */
 export type Plant = {
@@ -39,101 +22,6 @@ const UDP_HOST = '10.0.0.1';
 const BAD_DATAGRAMS = { loss: 0.1, duplicate: 0.1, reorder: 0.1, corrupt: 0.02 };
 const GOOD_DATAGRAMS = { loss: 0, duplicate: 0, reorder: 0, corrupt: 0 };
 const DUE_BYTES = 20_000;
-
-/** A volume that is written to, with marks that survive whatever happens to its agent. */
-export class TrackedModel implements EpochSource {
-  readonly sizeBytes = SIZE;
-  readonly content = new Uint8Array(SIZE);
-  /** The content at each cut; the first is the empty volume. */
-  readonly cuts: Uint8Array[] = [new Uint8Array(SIZE)];
-  /** The cut that was acknowledged last. */
-  acknowledged = 0;
-  cursor: (Held & { readonly count: number }) | undefined;
-  /** Patches against what a block held at another cut than the one that is there. */
-  oldBytesFrom = (number: number): number => number;
-  /** While a promoted volume comes back. */
-  isBringingBack = false;
-  readonly #env: Env;
-  readonly #writtenAt = new Map<number, number>();
-  #count = 0;
-
-  constructor(env: Env) {
-    this.#env = env;
-  }
-
-  write(offsetBytes: number, bytes: Uint8Array): void {
-    this.#count += 1;
-    this.content.set(bytes, offsetBytes);
-    const end = offsetBytes + bytes.byteLength;
-    for (let block = Math.floor(offsetBytes / BLOCK); block * BLOCK < end; block += 1) {
-      this.#writtenAt.set(block, this.#count);
-    }
-  }
-
-  /** Of the writes so far. */
-  get count(): number {
-    return this.#count;
-  }
-
-  get isClean(): boolean {
-    return this.cursor?.count === this.#count;
-  }
-
-  changedSince(count: number): Extent[] {
-    const blocks = [...this.#writtenAt].filter(([, at]) => at > count).map(([block]) => block);
-    return blocks
-      .sort((a, b) => a - b)
-      .map((block) => ({
-        ...{ offsetBytes: block * BLOCK, lengthBytes: BLOCK },
-      }));
-  }
-
-  async cut(held: Held): Promise<CutEpoch | undefined> {
-    const count = this.#count;
-    const number = this.cuts.push(this.content.slice()) - 1;
-    const { cursor } = this;
-    const isKnown = cursor?.replica === held.replica && held.epoch >= cursor.epoch;
-    const before = this.cuts[this.oldBytesFrom(Number(held.mark ?? 0))]!;
-    const changed = isKnown ? this.changedSince(cursor.count) : ('compare' as const);
-    const changedBytes = changed === 'compare' ? SIZE : changed.length * BLOCK;
-    return {
-      ...{ device: await this.deviceOf(number), changed, changedBytes, wallMs: 0 },
-      mark: `${number}`,
-      // Some are not known any more, as when there was no room for them.
-      oldBytes: (offsetBytes, lengthBytes) =>
-        offsetBytes % (3 * BLOCK) === 0
-          ? undefined
-          : before.slice(offsetBytes, offsetBytes + lengthBytes),
-      acknowledged: async (now) => {
-        this.cursor = { ...now, count };
-        this.acknowledged = number;
-      },
-      [Symbol.asyncDispose]: async () => undefined,
-    };
-  }
-
-  /** What was there at the cut; reading it takes its time. */
-  async deviceOf(number: number): Promise<Device> {
-    const device = memory('cut', SIZE);
-    await device.write(this.cuts[number]!, 0, 0);
-    return slowly(this.#env, device);
-  }
-}
-
-export function slowly(env: Env, device: Device): Device {
-  return new Proxy(device, {
-    get(target, key) {
-      if (key === 'read') {
-        return async (bytes: Uint8Array, offsetBytes: number) => {
-          await pause(env, 2);
-          await target.read(bytes, offsetBytes);
-        };
-      }
-      const value = Reflect.get(target, key, target) as unknown;
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-}
 
 /** One volume, or two that are cut at one moment. */
 export type Models = readonly [TrackedModel, ...TrackedModel[]];
@@ -322,15 +210,12 @@ export async function checkEqual(env: Env, ...models: Models): Promise<void> {
   await using repository = await Repository.open(env, objects);
   const makeSnapshot = makeSnapshotIn(env, repository);
   await using provider = new Provider({ env, repository, directory: '/replica', makeSnapshot });
-  await using pool = codecPool(env, 0);
   const tags: (readonly string[])[] = [];
   for (const [at, model] of models.entries()) {
     const replica = await provider.replica(NAMES[at]!, 'agent', SIZE);
     assert.ok(equalBytes(await presentOf(replica), model.content), 'the ends are not equal');
     const { digest, id } = await replica.assemble();
-    const device = memory('content', SIZE);
-    await device.write(model.content, 0, 0);
-    assert.equal(digest, toHex(await deviceDigest(device, SIZE, pool, {})), 'digests differ');
+    assert.equal(digest, toHex(await digestOf(env, model.content)), 'digests differ');
     const newest = repository.latest(NAMES[at]!);
     assert.equal(newest?.id, id);
     tags.push(newest!.tags.slice(-1));
@@ -360,11 +245,5 @@ async function judge(seed: number, moment: Moment, models: Models): Promise<void
     assert.ok(found >= 0, `${where}: what is there was at no cut`);
     const least = Math.max(...acknowledged);
     assert.ok(found >= least, `${where}: cut ${found} after ${least}`);
-  });
-}
-
-export function pause(env: Env, delayMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    env.clock.after(delayMs, resolve);
   });
 }

@@ -1,8 +1,9 @@
 /** Goal: whatever breaks, the provider has the volume as it was at some cut, and ends equal. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { TrackedModel } from './replicate-model.suite.ts';
 import { planted } from './replicate-planted.suite.ts';
-import { simulate, type TrackedModel } from './replicate-simulation.suite.ts';
+import { simulate } from './replicate-simulation.suite.ts';
 
 const SEEDS = 50;
 const GROUP_SEEDS = 12;

@@ -3,6 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
 import { plantedAuthority } from '../../src/transfer/replicate-authority-planted.suite.ts';
+import {
+  PARTITION_LEASE_MS,
+  simulatePartition,
+} from '../../src/transfer/replicate-partition.suite.ts';
 
 const SEEDS = 100;
 const SEEDS_TO_FIND = 60;
@@ -17,13 +21,23 @@ test('a hundred seeds leave one writer, and lose nothing; so do they with leases
   assert.ok(planned > 5, `only ${planned} planned moves`);
 });
 
+test('a hundred seeds with long partitions leave one writer, with leases and without', async () => {
+  let forced = 0;
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const lease = seed % 2 === 0 ? {} : { leaseMs: PARTITION_LEASE_MS };
+    forced += (await simulatePartition(seed, lease)).forced;
+  }
+  assert.ok(forced > SEEDS, `only ${forced} promotions by force`);
+});
+
 for (const [name, plant] of Object.entries(plantedAuthority)) {
   test(`the trials find a defect: ${name}`, async () => {
-    const { plant: begin, ...options } = plant;
+    const { plant: begin, isPartition = false, ...options } = plant;
+    const simulate = isPartition ? simulatePartition : simulateAuthority;
     const undo = begin();
     try {
       for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {
-        const found = await simulateAuthority(seed, options).catch((error: unknown) => error);
+        const found = await simulate(seed, options).catch((error: unknown) => error);
         if (found instanceof Error) return;
       }
     } finally {

@@ -2,6 +2,11 @@
  * `npm run torture -- replicate [SEEDS]`: agent and provider in a simulated world, under as many
  * seeds; each one twice, which must give the same run. `replicate-seed SEED` runs one again.
  */
+import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
+import {
+  PARTITION_LEASE_MS,
+  simulatePartition,
+} from '../../src/transfer/replicate-partition.suite.ts';
 import { simulate } from '../../src/transfer/replicate-simulation.suite.ts';
 import { type Counts, Total } from './total.ts';
 
@@ -19,7 +24,7 @@ export async function tortureReplicate(seeds: number): Promise<boolean> {
   }
   process.stdout.write(
     `${of('rounds')} seeds: ${of('cuts')} cuts of the volume, ${of('crashes')} power cuts judged, ` +
-      `${of('failures')} seeds failed\n`,
+      `${of('promotions')} promotions, ${of('failures')} seeds failed\n`,
   );
   return of('failures') === 0;
 }
@@ -32,8 +37,20 @@ export async function trySeed(seed: number): Promise<Counts> {
     const { digest, cuts, crashes } = await simulate(seed, {}, how);
     const again = await simulate(seed, {}, how);
     if (digest !== again.digest) throw new Error('two runs differ');
-    return { cuts, crashes };
+    const moves = await tryMoves(seed);
+    return { cuts, crashes: crashes + moves.crashes, promotions: moves.promotions };
   } catch (cause) {
     throw new Error(`seed ${seed}`, { cause });
   }
+}
+
+/** Every fifth seed moves by plan and by force, and another fifth long partitions; half leased. */
+async function tryMoves(seed: number) {
+  const isLeased = seed % 4 < 2;
+  const none = { planned: 0, forced: 0, crashes: 0 };
+  const apart = () => simulatePartition(seed, isLeased ? { leaseMs: PARTITION_LEASE_MS } : {});
+  const moves = () => simulateAuthority(seed, isLeased ? { leaseMs: 60 } : {});
+  const trial = [apart, moves][seed % 5];
+  const { planned, forced, crashes } = (await trial?.()) ?? none;
+  return { promotions: planned + forced, crashes };
 }

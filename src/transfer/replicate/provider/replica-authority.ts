@@ -68,6 +68,11 @@ export class ReplicaAuthority {
     return this.#state;
   }
 
+  /** Nobody ever wrote under it, or was offered it. */
+  get unused(): number {
+    return this.#state.highest + 1;
+  }
+
   /** REPLICATE_FENCED unless an agent that writes under `authority` may do so here. */
   admit(authority: number): Promise<void> {
     return this.#change(({ promotion, authority: own }) => {
@@ -79,10 +84,10 @@ export class ReplicaAuthority {
 
   /** From here on no agent writes. The same once more changes nothing, unless it was offered. */
   promote(how: Omit<Promotion, 'snapshot'>): Promise<void> {
-    return this.#change(({ highest, promotion: before, offer }) => {
+    return this.#change(({ promotion: before, offer }) => {
       if (before !== undefined && offer === undefined) return undefined;
       const promotion = before ?? { ...how, snapshot: null };
-      const authority = highest + 1;
+      const authority = this.unused;
       return { authority, highest: authority, promotion, offer: undefined };
     });
   }

@@ -1,0 +1,135 @@
+/** A volume in memory that knows what was written to it since when, for trials of replication. */
+import { codecPool } from '../codec/index.ts';
+import type { Env, Extent } from '../core/index.ts';
+import { type Device, memory } from '../device/index.ts';
+import { deviceDigest } from './device-digest.ts';
+import type { CutEpoch, EpochSource, Held } from './replicate/index.ts';
+import { BLOCK, SIZE } from './replicate.suite.ts';
+
+/** A volume that is written to, with marks that survive whatever happens to its agent. */
+export class TrackedModel implements EpochSource {
+  readonly sizeBytes = SIZE;
+  readonly content = new Uint8Array(SIZE);
+  /** The content at each cut; the first is the empty volume. */
+  readonly cuts: Uint8Array[] = [new Uint8Array(SIZE)];
+  /** The cut that was acknowledged last. */
+  acknowledged = 0;
+  cursor: (Held & { readonly count: number }) | undefined;
+  /** Patches against what a block held at another cut than the one that is there. */
+  oldBytesFrom = (number: number): number => number;
+  /** While a promoted volume comes back. */
+  isBringingBack = false;
+  readonly #env: Env;
+  readonly #writtenAt = new Map<number, number>();
+  #count = 0;
+
+  constructor(env: Env) {
+    this.#env = env;
+  }
+
+  write(offsetBytes: number, bytes: Uint8Array): void {
+    this.#count += 1;
+    this.content.set(bytes, offsetBytes);
+    const end = offsetBytes + bytes.byteLength;
+    for (let block = Math.floor(offsetBytes / BLOCK); block * BLOCK < end; block += 1) {
+      this.#writtenAt.set(block, this.#count);
+    }
+  }
+
+  /** Of the writes so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  get isClean(): boolean {
+    return this.cursor?.count === this.#count;
+  }
+
+  changedSince(count: number): Extent[] {
+    const blocks = [...this.#writtenAt].filter(([, at]) => at > count).map(([block]) => block);
+    return blocks
+      .sort((a, b) => a - b)
+      .map((block) => ({
+        ...{ offsetBytes: block * BLOCK, lengthBytes: BLOCK },
+      }));
+  }
+
+  async cut(held: Held): Promise<CutEpoch | undefined> {
+    const count = this.#count;
+    const number = this.cuts.push(this.content.slice()) - 1;
+    const { cursor } = this;
+    const isKnown = cursor?.replica === held.replica && held.epoch >= cursor.epoch;
+    const before = this.cuts[this.oldBytesFrom(Number(held.mark ?? 0))]!;
+    const changed = isKnown ? this.changedSince(cursor.count) : ('compare' as const);
+    const changedBytes = changed === 'compare' ? SIZE : changed.length * BLOCK;
+    return {
+      ...{ device: await this.deviceOf(number), changed, changedBytes, wallMs: 0 },
+      mark: `${number}`,
+      // Some are not known any more, as when there was no room for them.
+      oldBytes: (offsetBytes, lengthBytes) =>
+        offsetBytes % (3 * BLOCK) === 0
+          ? undefined
+          : before.slice(offsetBytes, offsetBytes + lengthBytes),
+      acknowledged: async (now) => {
+        this.cursor = { ...now, count };
+        this.acknowledged = number;
+      },
+      [Symbol.asyncDispose]: async () => undefined,
+    };
+  }
+
+  /** What was there at the cut; reading it takes its time. */
+  async deviceOf(number: number): Promise<Device> {
+    const device = memory('cut', SIZE);
+    await device.write(this.cuts[number]!, 0, 0);
+    return slowly(this.#env, device);
+  }
+}
+
+export function slowly(env: Env, device: Device): Device {
+  return new Proxy(device, {
+    get(target, key) {
+      if (key === 'read') {
+        return async (bytes: Uint8Array, offsetBytes: number) => {
+          await pause(env, 2);
+          await target.read(bytes, offsetBytes);
+        };
+      }
+      const value = Reflect.get(target, key, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+/** The volume as it is at each moment. */
+export function deviceOf(model: TrackedModel): Device {
+  const base = memory('volume', SIZE);
+  return new Proxy(base, {
+    get(target, key) {
+      if (key === 'read') {
+        return (bytes: Uint8Array, at: number) =>
+          void bytes.set(model.content.subarray(at, at + bytes.byteLength));
+      }
+      if (key === 'write') return (bytes: Uint8Array, at: number) => void model.write(at, bytes);
+      if (key === 'zero') {
+        return (length: number, at: number) => void model.write(at, new Uint8Array(length));
+      }
+      if (key === 'writeAtOnce') return undefined;
+      const value = Reflect.get(target, key, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+export async function digestOf(env: Env, content: Uint8Array): Promise<Uint8Array> {
+  const device = memory('content', SIZE);
+  await device.write(content, 0, 0);
+  await using pool = codecPool(env, 0);
+  return await deviceDigest(device, SIZE, pool, {});
+}
+
+export function pause(env: Env, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    env.clock.after(delayMs, resolve);
+  });
+}
