@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulatedEnv } from '../../sim/index.ts';
-import { crc32, type Env, equalBytes, nodeEnv, sha256 } from '../core/index.ts';
+import {
+  crc32,
+  type Env,
+  equalBytes,
+  nodeEnv,
+  sha256,
+  type WorkerHandlers,
+} from '../core/index.ts';
+import type { JobRequest } from './codec-worker.ts';
 import { parseFrame, plainSection } from './frame.ts';
 import { DIGEST_ENTRY_BYTES, type EncodeJob, type EncodeRecord } from './jobs.ts';
 import { FRAME_STORED_MAX } from './limits.ts';
@@ -247,22 +255,49 @@ test('a thread that dies fails its jobs with CODEC_WORKER, and a pool without th
   await assert.rejects(digests(pool, volume()), { code: 'CODEC_WORKER' });
 });
 
-test('threads start when jobs have taken as long in place as a start takes', async () => {
+test('threads start one by one, when jobs have taken as long as a start is worth', async () => {
   const env = nodeEnv();
   let nowMs = 0;
-  let started = 0;
-  const start: Env['workers']['start'] = () => {
-    started++;
-    return { post: () => undefined, terminate: async () => undefined };
+  const started: { handlers: WorkerHandlers; jobs: number[] }[] = [];
+  const start: Env['workers']['start'] = (_module, handlers) => {
+    const jobs: number[] = [];
+    started.push({ handlers, jobs });
+    const post = (message: unknown) => void jobs.push((message as JobRequest).number);
+    return { post, terminate: async () => undefined };
   };
-  const clock = { ...env.clock, monotonicMs: () => (nowMs += 10) }; // A job takes 10 ms.
-  await using pool = codecPool({ ...env, clock, workers: { parallelism: 2, start } }, 2);
+  const clock = { ...env.clock, monotonicMs: () => (nowMs += 10) }; // A job in place takes 10 ms.
+  await using pool = codecPool({ ...env, clock, workers: { parallelism: 3, start } }, 3);
   for (let job = 1; job < 5; job++) await digests(pool, volume());
-  assert.equal(started, 0);
+  assert.equal(started.length, 0);
   await digests(pool, volume());
-  assert.equal(started, 2);
+  assert.equal(started.length, 1);
   await digests(pool, volume());
-  assert.equal(started, 2);
+  assert.equal(started.length, 1); // It is not up.
+  started[0]!.handlers.onMessage('up');
+  const work = async (tookMs: number, count = 1) => {
+    const done = Promise.all(Array.from({ length: count }, () => digests(pool, volume())));
+    nowMs += tookMs;
+    for (const { handlers, jobs } of started) {
+      for (const number of jobs.splice(0)) handlers.onMessage({ number, result: undefined });
+    }
+    await done;
+  };
+  nowMs += 10_000; // Without work, time is nothing.
+  await work(100);
+  await work(100);
+  await work(100);
+  assert.equal(started.length, 1);
+  await work(0);
+  assert.equal(started.length, 2);
+  await work(1000);
+  assert.equal(started.length, 2); // One at a time.
+  started[1]!.handlers.onMessage('up');
+  await work(1000);
+  await work(0);
+  assert.equal(started.length, 2); // One of them was enough.
+  await work(1000, 2);
+  await work(0);
+  assert.equal(started.length, 3);
 });
 
 test('a pool that is disposed leaves nobody waiting', async () => {

@@ -20,6 +20,10 @@ type Thread = {
   readonly port: WorkerPort;
   readonly waiting: Map<number, Waiting>;
   state: 'starting' | 'up' | 'dead';
+  /** Since when it has had jobs without a break. */
+  busyFromMs: number;
+  /** How long it had jobs before. */
+  busyMs: number;
 };
 
 /** Below this much data threads cost more time than they save. */
@@ -38,6 +42,12 @@ const YOUNG_MIB = 3;
  */
 const IN_PLACE_MS_MAX = 50;
 
+/**
+ * One thread more starts once those there are have been busy for so long each: a start takes half
+ * of that or more of a processor's time, beside what it takes to compile the jobs' code once more.
+ */
+const BUSY_MS_MIN = 250;
+
 export type CodecPoolOptions = {
   /** Threads start now, as there will be much to do, and not at the jobs that show that. */
   readonly atOnce?: boolean;
@@ -55,7 +65,11 @@ export function codecPool(
 
   function start(): Thread {
     const handlers: WorkerHandlers = {
-      onMessage: (message) => hear(thread, message as JobAnswer | WorkerIsUp),
+      onMessage: (message) => {
+        const busyMs = busyMsOf(thread);
+        hear(thread, message as JobAnswer | WorkerIsUp);
+        if (thread.waiting.size === 0) thread.busyMs = busyMs;
+      },
       onError: (error) => bury(thread, error),
     };
     const thread: Thread = {
@@ -64,15 +78,26 @@ export function codecPool(
       }),
       waiting: new Map(),
       state: 'starting',
+      busyFromMs: 0,
+      busyMs: 0,
     };
     return thread;
   }
 
-  function startAll(): void {
-    while (!isOver && crew.length < threads) crew.push(start());
+  if (atOnce) while (crew.length < threads) crew.push(start());
+
+  function busyMsOf({ waiting, busyMs, busyFromMs }: Thread): number {
+    return waiting.size === 0 ? busyMs : busyMs + env.clock.monotonicMs() - busyFromMs;
   }
 
-  if (atOnce) startAll();
+  function isWorthOneMore(): boolean {
+    if (crew.length === 0) return inPlaceMs >= IN_PLACE_MS_MAX;
+    return crew.every((thread) => thread.state === 'up' && busyMsOf(thread) >= BUSY_MS_MIN);
+  }
+
+  function startIfWorth(): void {
+    if (!isOver && crew.length < threads && isWorthOneMore()) crew.push(start());
+  }
 
   /** Undefined: none is up yet. */
   function idlest(): Thread | undefined {
@@ -88,14 +113,13 @@ export function codecPool(
     });
   }
 
-  /** Starts the threads once it has taken as long as that takes. */
   function runInPlace(job: Job): unknown {
     const startMs = env.clock.monotonicMs();
     try {
       return runJob(job as never);
     } finally {
       inPlaceMs += env.clock.monotonicMs() - startMs;
-      if (inPlaceMs >= IN_PLACE_MS_MAX) startAll();
+      startIfWorth();
     }
   }
 
@@ -104,7 +128,9 @@ export function codecPool(
     async run(job) {
       const thread = idlest();
       if (thread === undefined) return runInPlace(job) as never;
+      startIfWorth();
       const number = nextNumber++;
+      if (thread.waiting.size === 0) thread.busyFromMs = env.clock.monotonicMs();
       return new Promise((resolve, reject) => {
         thread.waiting.set(number, { resolve: resolve as Waiting['resolve'], reject });
         thread.port.post({ number, job } satisfies JobRequest);
