@@ -43,10 +43,10 @@ const YOUNG_MIB = 3;
 const IN_PLACE_MS_MAX = 50;
 
 /**
- * One thread more starts once those there are have been busy for so long each: a start takes half
- * of that or more of a processor's time, beside what it takes to compile the jobs' code once more.
+ * One thread more starts once those there are have been busy for so long each: a start takes a third
+ * of that of a processor's time, beside what it takes to compile the jobs' code once more.
  */
-const BUSY_MS_MIN = 250;
+const BUSY_MS_MIN = 500;
 
 export type CodecPoolOptions = {
   /** Threads start now, as there will be much to do, and not at the jobs that show that. */

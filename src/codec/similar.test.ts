@@ -114,6 +114,35 @@ test('a table for little content is small', () => {
   assert(SimilarTable.for(2 ** 53).memory.byteLength === SIMILAR_TABLE_BYTES);
 });
 
+test('a table grows with what is remembered, up to what the content may come to', () => {
+  const small = SimilarTable.growing(0);
+  const table = SimilarTable.growing(2 ** 53);
+  assert(table.memory.byteLength < SIMILAR_TABLE_BYTES / 32);
+  const chunks = Array.from({ length: 300 }, (_, number) => noise(CHUNK, number + 1));
+  for (const [number, chunk] of chunks.entries()) {
+    remember(table, chunk, number);
+    remember(small, chunk, number);
+  }
+  assert(table.count > 299 * samplesPerChunk(CHUNK), `${table.count} samples`);
+  assert(!table.isFull && table.memory.byteLength < SIMILAR_TABLE_BYTES);
+  for (const [number, chunk] of chunks.entries()) {
+    assert.deepEqual(findSimilar(chunk, [table], 1), [number]);
+    // As jobs see it.
+    assert.deepEqual(findSimilar(chunk, [new SimilarTable(table.memory)], 1), [number]);
+  }
+  assert(small.memory.byteLength < 10_000);
+});
+
+test('who looks something up in a table that grows finds what was in it', () => {
+  const table = SimilarTable.growing(2 ** 30);
+  const chunk = noise(CHUNK, 1);
+  remember(table, chunk, 7);
+  const before = new SimilarTable(table.memory);
+  for (let number = 100; number < 300; number++) remember(table, noise(CHUNK, number), number);
+  assert.notEqual(table.memory, before.memory);
+  for (const each of [table, before]) assert.deepEqual(findSimilar(chunk, [each], 1), [7]);
+});
+
 test('any bytes of any length are taken and looked up', () => {
   const table = SimilarTable.for(2 ** 30);
   let number = 0;

@@ -20,6 +20,9 @@ const MIX = 0x9e3779b1;
 /** Half of the slots are used at most: with 2^20, 512 MiB of content before samples are thinned. */
 const SLOTS_LOG2_MIN = 10;
 const SLOTS_LOG2_MAX = 20;
+/** Little may have changed of much: such a table is made anew four times as large when it is full. */
+const SLOTS_LOG2_FIRST = 14;
+const SLOTS_LOG2_STEP = 2;
 const PROBES_MAX = 16;
 
 /** Eight bits for each slot say whether a hash may be there at all: one in sixteen passes them. */
@@ -93,31 +96,42 @@ function power(base: number, exponent: number): number {
  * look up meanwhile. They may meet an entry that is being written: a wrong candidate costs a try.
  */
 export class SimilarTable {
-  readonly memory: SharedArrayBuffer;
-  /** For `findSimilar` alone. */
-  readonly filter: Uint32Array;
-  readonly slotsLog2: number;
-  readonly #keys: Uint32Array;
-  readonly #numbers: Uint32Array;
+  readonly #slotsLog2Max: number;
+  #parts: TableParts;
   #count = 0;
   /** Only samples whose hash has none of these bits are kept. */
   #thinMask = 0;
 
-  constructor(memory: SharedArrayBuffer) {
-    this.memory = memory;
-    this.slotsLog2 = Math.floor(Math.log2(memory.byteLength / 8));
-    assert(tableBytes(this.slotsLog2) === memory.byteLength, 'not the memory of a table');
-    const slots = 2 ** this.slotsLog2;
-    this.#keys = new Uint32Array(memory, 0, slots);
-    this.#numbers = new Uint32Array(memory, slots * 4, slots);
-    this.filter = new Uint32Array(memory, slots * 8);
+  /** Over memory of a table; it grows up to so many slots. */
+  constructor(memory: SharedArrayBuffer, slotsLog2Max = 0) {
+    this.#parts = partsOf(memory);
+    this.#slotsLog2Max = slotsLog2Max;
   }
 
   /** An empty table for so much content; of more than half a GiB it keeps a part of the samples. */
   static for(contentBytes: number): SimilarTable {
-    const wanted = Math.ceil(Math.log2((2 * contentBytes) / SAMPLE_STEP_BYTES + 1));
-    const slotsLog2 = Math.min(SLOTS_LOG2_MAX, Math.max(SLOTS_LOG2_MIN, wanted));
-    return new SimilarTable(new SharedArrayBuffer(tableBytes(slotsLog2)));
+    return new SimilarTable(new SharedArrayBuffer(tableBytes(slotsLog2For(contentBytes))));
+  }
+
+  /** As `for`, but it begins small, and is made anew when it is full: see `memory`. */
+  static growing(contentBytes: number): SimilarTable {
+    const slotsLog2Max = slotsLog2For(contentBytes);
+    const first = Math.min(SLOTS_LOG2_FIRST, slotsLog2Max);
+    return new SimilarTable(new SharedArrayBuffer(tableBytes(first)), slotsLog2Max);
+  }
+
+  /** As it is now: another one once it has grown, and then this one stays as it was. */
+  get memory(): SharedArrayBuffer {
+    return this.#parts.memory;
+  }
+
+  /** For `findSimilar` alone. */
+  get parts(): TableParts {
+    return this.#parts;
+  }
+
+  get slotsLog2(): number {
+    return this.#parts.slotsLog2;
   }
 
   get count(): number {
@@ -132,7 +146,7 @@ export class SimilarTable {
   add(hash: number, number: number): void {
     assert(number <= SIMILAR_NUMBERS_MAX);
     if (!this.wants(hash)) return;
-    if (this.isFull) this.#thin();
+    this.#makeRoom();
     this.#put(hash, number, COMMON);
   }
 
@@ -140,72 +154,119 @@ export class SimilarTable {
   set(hash: number, number: number): void {
     assert(number <= SIMILAR_NUMBERS_MAX);
     if (!this.wants(hash)) return;
-    if (this.isFull) this.#thin();
+    this.#makeRoom();
     this.#put(hash, number, number);
   }
 
   /** The next one that is added makes it smaller. */
   get isFull(): boolean {
-    return this.#count >= this.#keys.length / 2;
+    return this.#isHalf && !this.#mayGrow;
+  }
+
+  get #isHalf(): boolean {
+    return this.#count >= this.#parts.keys.length / 2;
+  }
+
+  get #mayGrow(): boolean {
+    return this.slotsLog2 < this.#slotsLog2Max;
   }
 
   /** What it would find, from a slot on, in at most so many slots. */
   *entries(from: number, slots: number): Generator<[hash: number, number: number]> {
-    const end = Math.min(this.#keys.length, from + slots);
+    const { keys, numbers } = this.#parts;
+    const end = Math.min(keys.length, from + slots);
     for (let slot = from; slot < end; slot++) {
-      const hash = this.#keys[slot]!;
-      const number = this.#numbers[slot]!;
+      const hash = keys[slot]!;
+      const number = numbers[slot]!;
       if (hash !== 0 && number !== COMMON) yield [hash, number];
     }
   }
 
   /** `known` takes the place of another number that is there. */
   #put(hash: number, number: number, known: number): void {
-    let slot = mixed(hash) >>> (32 - this.slotsLog2);
+    const { keys, numbers, filter, slotsLog2 } = this.#parts;
+    let slot = mixed(hash) >>> (32 - slotsLog2);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
-      const key = this.#keys[slot];
+      const key = keys[slot];
       if (key === hash) {
-        if (this.#numbers[slot] !== number) this.#numbers[slot] = known;
+        if (numbers[slot] !== number) numbers[slot] = known;
         return;
       }
       if (key === 0) {
-        this.#numbers[slot] = number;
-        this.#keys[slot] = hash;
+        numbers[slot] = number;
+        keys[slot] = hash;
         this.#count++;
-        const bit = mixed(hash) >>> (32 - this.slotsLog2 - FILTER_LOG2_MORE);
-        this.filter[bit >>> 5] = this.filter[bit >>> 5]! | (1 << (bit & 31));
+        const bit = mixed(hash) >>> (32 - slotsLog2 - FILTER_LOG2_MORE);
+        filter[bit >>> 5] = filter[bit >>> 5]! | (1 << (bit & 31));
         return;
       }
-      slot = (slot + 1) & (this.#keys.length - 1);
+      slot = (slot + 1) & (keys.length - 1);
     }
   }
 
-  /** Full: every second sample goes, wherever it is from. */
-  #thin(): void {
-    const keys = this.#keys.slice();
-    const numbers = this.#numbers.slice();
-    this.#keys.fill(0);
-    this.filter.fill(0);
-    this.#count = 0;
+  #makeRoom(): void {
+    if (!this.#isHalf) return;
+    const { keys, numbers, memory } = this.#parts;
+    if (this.#mayGrow) {
+      const larger = Math.min(this.slotsLog2 + SLOTS_LOG2_STEP, this.#slotsLog2Max);
+      this.#parts = partsOf(new SharedArrayBuffer(tableBytes(larger)));
+      this.#refill(keys, numbers);
+      return;
+    }
+    // Every second sample goes, wherever it is from.
+    const before = [keys.slice(), numbers.slice()] as const;
+    new Uint32Array(memory).fill(0);
     this.#thinMask = this.#thinMask * 2 + 1;
+    this.#refill(...before);
+  }
+
+  #refill(keys: Uint32Array, numbers: Uint32Array): void {
+    this.#count = 0;
     for (const [slot, key] of keys.entries()) {
       if (this.wants(key)) this.#put(key, numbers[slot]!, COMMON);
     }
   }
 
   find(hash: number): number | undefined {
-    let slot = mixed(hash) >>> (32 - this.slotsLog2);
+    const { keys, numbers, slotsLog2 } = this.#parts;
+    let slot = mixed(hash) >>> (32 - slotsLog2);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
-      const key = this.#keys[slot];
+      const key = keys[slot];
       if (key === hash) {
-        const number = this.#numbers[slot]!;
+        const number = numbers[slot]!;
         return number === COMMON ? undefined : number;
       }
       if (key === 0) return undefined;
-      slot = (slot + 1) & (this.#keys.length - 1);
+      slot = (slot + 1) & (keys.length - 1);
     }
     return undefined;
   }
+}
+
+type TableParts = {
+  readonly memory: SharedArrayBuffer;
+  readonly slotsLog2: number;
+  readonly keys: Uint32Array;
+  readonly numbers: Uint32Array;
+  readonly filter: Uint32Array;
+};
+
+function partsOf(memory: SharedArrayBuffer): TableParts {
+  const slotsLog2 = Math.floor(Math.log2(memory.byteLength / 8));
+  assert(tableBytes(slotsLog2) === memory.byteLength, 'not the memory of a table');
+  const slots = 2 ** slotsLog2;
+  return {
+    memory,
+    slotsLog2,
+    keys: new Uint32Array(memory, 0, slots),
+    numbers: new Uint32Array(memory, slots * 4, slots),
+    filter: new Uint32Array(memory, slots * 8),
+  };
+}
+
+function slotsLog2For(contentBytes: number): number {
+  const wanted = Math.ceil(Math.log2((2 * contentBytes) / SAMPLE_STEP_BYTES + 1));
+  return Math.min(SLOTS_LOG2_MAX, Math.max(SLOTS_LOG2_MIN, wanted));
 }
 
 function mixed(hash: number): number {
@@ -240,7 +301,7 @@ export function findSimilar(
 
 /** Notes every window in the range that the table knows. One loop over local names: it is hot. */
 function lookAt(chunk: Uint8Array, table: SimilarTable, from: number, to: number): void {
-  const { filter, slotsLog2 } = table;
+  const { filter, slotsLog2 } = table.parts;
   const shift = 32 - slotsLog2 - FILTER_LOG2_MORE;
   const last = Math.min(to, chunk.byteLength) - WINDOW_BYTES;
   let hash = from <= last ? windowHash(chunk, from) : 0;

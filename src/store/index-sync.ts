@@ -18,6 +18,8 @@ export class IndexSync {
   /** The packs of each segment that was loaded. */
   readonly #segments = new Map<string, readonly string[]>();
   #generation = 0;
+  /** Loads one after the other: nothing is added twice. */
+  #last: Promise<void> = Promise.resolve();
 
   constructor(objects: SealedObjects, index: ChunkIndex) {
     this.#objects = objects;
@@ -28,7 +30,13 @@ export class IndexSync {
    * What cannot be read is left out and noted in `unreadable`: whatever does not need it can still
    * be restored. Asking again tries again.
    */
-  async to(state: LogState): Promise<void> {
+  to(state: LogState): Promise<void> {
+    const loading = this.#last.then(() => this.#to(state));
+    this.#last = loading.catch(() => undefined); // Told to whoever asked.
+    return loading;
+  }
+
+  async #to(state: LogState): Promise<void> {
     const { index } = this;
     const { unreadable } = index;
     const fresh = [...state.segments.values()].filter(({ id }) => !this.#segments.has(id));

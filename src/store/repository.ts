@@ -329,11 +329,18 @@ export class Repository implements AsyncDisposable {
     }
   }
 
-  /** The session first: whoever collects garbage afterwards sees it, and goes no step too far. */
+  /**
+   * The session first: whoever collects garbage afterwards sees it, and goes no step too far. Most
+   * of the index is loaded meanwhile, and then brought to what the log says after that.
+   */
   async #begin(options: BackupOptions, ended: () => void): Promise<BackupSession> {
     const { generation } = this.#log.state;
-    const session = await Session.begin(this.#env, this.objects, options.volume, generation);
+    const announcing = Session.begin(this.#env, this.objects, options.volume, generation);
+    const [announced, loaded] = await Promise.allSettled([announcing, this.index()]);
+    if (announced.status === 'rejected') throw announced.reason;
+    const session = announced.value;
     try {
+      if (loaded.status === 'rejected') throw loaded.reason;
       await this.#log.catchUp();
       return await BackupSession.begin(await this.#parts(), options, session, ended);
     } catch (error) {

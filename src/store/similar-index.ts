@@ -17,7 +17,7 @@ export class SimilarIndex {
 
   constructor(index: ChunkIndex, sizeBytes: number) {
     this.#index = index;
-    this.#table = SimilarTable.for(sizeBytes);
+    this.#table = SimilarTable.growing(sizeBytes);
   }
 
   get parentsMax(): number {

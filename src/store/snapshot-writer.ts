@@ -158,6 +158,12 @@ export class SnapshotWriter {
     this.#check();
   }
 
+  /** Stores what was put, and waits until now for something that it resembles. */
+  async storeWaiting(): Promise<void> {
+    await this.settled();
+    await this.#stage?.finish();
+  }
+
   /** Stores what was put, though the volume is not whole: for the next run to find. */
   async keepStored(): Promise<void> {
     await this.settled();
@@ -390,9 +396,8 @@ export class SnapshotWriter {
 
   /** Stores what is left and closes the manifest. The whole volume must have been put. */
   async finish(): Promise<{ root: Child; digest: Uint8Array }> {
-    await this.settled();
+    await this.storeWaiting();
     assert(this.#next === this.#options.geometry.sizeBytes, 'the volume was not put whole');
-    await this.#stage?.finish();
     const result = await this.#options.tree.finish();
     await this.#options.builder.finish();
     return result;

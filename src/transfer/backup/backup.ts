@@ -36,7 +36,7 @@ export type BackupRequest = {
   readonly since?: Since;
   /** False: nothing is compared with, as if the volume had no snapshot. */
   readonly compare?: boolean;
-  /** Called when everything is read and stored; if it throws, nothing is committed. */
+  /** Called when everything is read, while it is stored; if it throws, nothing is committed. */
   readonly beforeCommit?: () => Promise<void>;
   readonly tags?: readonly string[];
   /** The volume digest that the content must have: STORE_DIGEST otherwise. */
@@ -144,7 +144,9 @@ async function backupSince(
   const run = new BackupRun(device, writer, repository.superblock.chunkBytes, request);
   try {
     await run.all(pool);
-    await request.beforeCommit?.();
+    // Threads are at what waits while others look at the source once more.
+    const both = await Promise.allSettled([writer.storeWaiting(), request.beforeCommit?.()]);
+    for (const each of both) if (each.status === 'rejected') throw each.reason;
   } catch (error) {
     if (hasCode(error, 'TRANSFER_INTERRUPTED')) await session.keep();
     throw error;
