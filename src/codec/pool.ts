@@ -43,8 +43,8 @@ const YOUNG_MIB = 3;
 const IN_PLACE_MS_MAX = 50;
 
 /**
- * One thread more starts once those there are have been busy for so long each: a start takes a third
- * of that of a processor's time, beside what it takes to compile the jobs' code once more.
+ * One thread more starts once those there are have been busy for so long each: a start takes a
+ * third of that of a processor's time, beside what it takes to compile the jobs' code once more.
  */
 const BUSY_MS_MIN = 500;
 

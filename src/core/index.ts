@@ -7,6 +7,7 @@ export * from './extents.ts';
 export * from './file-io.ts';
 export * from './hash.ts';
 export * from './kernel.ts';
+export * from './node/huge-pages.ts';
 export * from './node/native-zstd.ts';
 export * from './node/native-zstd-encoder.ts';
 export * from './node/node-env.ts';

@@ -4,7 +4,7 @@ import { equalBytes, type FerryError, SHA256_BYTES } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
 import { missingObject, StoreError } from './errors.ts';
-import { FingerprintTable } from './fingerprint-table.ts';
+import { FINGERPRINT_BYTES, FingerprintTable, type PackPart } from './fingerprint-table.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { packKey, readPackTable } from './pack-file.ts';
 import { type PackTable, RECORD_CHUNK } from './pack-table.ts';
@@ -129,15 +129,20 @@ export class ChunkIndex {
     this.#fingerprints.add((prefix & this.#mask) >>> 0, this.#short(checksum), pack, ordinal);
   }
 
-  /** Adds many records; 4 words each: id prefix, CRC-32, pack number + 1, ordinal. */
-  addRecords(words: Uint32Array, count: number): void {
-    if (this.#mask !== 0xffffffff) {
-      for (let at = 0; at < count * 4; at += 4) {
-        words[at] = (words[at]! & this.#mask) >>> 0;
-        words[at + 1] = this.#short(words[at + 1]!);
+  /** Adds many records, of which `memory` has room for all. */
+  addParts(parts: readonly PackPart[], memory: Uint32Array): void {
+    if (this.#mask === 0xffffffff) {
+      this.#fingerprints.addAll(parts, memory);
+      return;
+    }
+    for (const { pack, firstOrdinal, fingerprints } of parts) {
+      const { buffer, byteOffset, byteLength } = fingerprints;
+      const view = new DataView(buffer, byteOffset, byteLength);
+      for (let at = 0; at < byteLength; at += FINGERPRINT_BYTES) {
+        const ordinal = firstOrdinal + at / FINGERPRINT_BYTES;
+        this.addRecord(pack, ordinal, view.getUint32(at, true), view.getUint32(at + 4, true));
       }
     }
-    this.#fingerprints.addAll(words, count);
   }
 
   /** Adds a pack with all records of its table. */

@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FingerprintTable } from './fingerprint-table.ts';
+import {
+  FINGERPRINT_BYTES,
+  FingerprintTable,
+  type PackPart,
+  sortingMemory,
+} from './fingerprint-table.ts';
 
 type Entry = { prefix: number; checksum: number; pack: number; ordinal: number };
 
@@ -30,6 +35,15 @@ function check(entries: readonly Entry[], table: FingerprintTable): void {
   }
 }
 
+/** At an odd address: segments are not aligned. */
+function partOf({ prefix, checksum, pack, ordinal }: Entry): PackPart {
+  const bytes = new Uint8Array(1 + FINGERPRINT_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(1, prefix, true);
+  view.setUint32(5, checksum, true);
+  return { pack, firstOrdinal: ordinal, fingerprints: bytes.subarray(1) };
+}
+
 const u32 = fc.oneof(fc.nat(3), fc.integer({ min: 0, max: 0xffffffff }), fc.constant(0xffffffff));
 
 test('every entry is found, with or without its checksum, and nothing else is', () =>
@@ -44,8 +58,7 @@ test('every entry is found, with or without its checksum, and nothing else is', 
         check(entries, table);
         assert.deepEqual(found(table, 12345), []);
         const together = new FingerprintTable();
-        const words = entries.map((e) => [e.prefix, e.checksum, e.pack + 1, e.ordinal]);
-        together.addAll(Uint32Array.from(words.flat()), entries.length);
+        together.addAll(entries.map(partOf), sortingMemory(entries.length));
         check(entries, together);
       },
     ),
@@ -94,9 +107,14 @@ test('very many that are alike are all found, those beside them too, and growing
   const alike = 200_000;
   // One behind the other they would take 20,000,000,000 steps.
   for (let at = 0; at < alike; at++) table.add(7, 1, 1, at);
-  const words = new Uint32Array(alike * 4);
-  for (let at = 0; at < alike; at++) words.set([7, 2, 3, at], at * 4); // Of pack 2.
-  table.addAll(words, alike);
+  const words = Uint32Array.from({ length: alike * 2 }, (_, at) => (at % 2 === 0 ? 7 : 2));
+  const fingerprints = new Uint8Array(words.buffer);
+  const halfBytes = fingerprints.byteLength / 2;
+  for (const from of [0, halfBytes]) {
+    const part = fingerprints.subarray(from, from + halfBytes);
+    const firstOrdinal = from / FINGERPRINT_BYTES;
+    table.addAll([{ pack: 2, firstOrdinal, fingerprints: part }], sortingMemory(alike / 2));
+  }
   for (let at = 0; at < 3000; at++) table.add(7 + at, 9, 4, at);
   assert.equal(table.count, 2 * alike + 3000);
   for (const checksum of [1, 2]) {

@@ -6,9 +6,13 @@
  * there are: copying would take twice the memory for a moment, and that moment sets the limit.
  */
 import assert from 'node:assert/strict';
+import { preferHugePages } from '../core/index.ts';
 
 /** Words per entry: id prefix, CRC-32, pack number + 1 (0 = empty), ordinal. */
 const WORDS = 4;
+
+/** Id prefix and CRC-32 of a record, as packs' fingerprints are listed. */
+export const FINGERPRINT_BYTES = 8;
 
 /** Beyond this share of full slots, probing gets long: 19 bytes per entry. */
 const FULL = 0.85;
@@ -34,7 +38,22 @@ const GROWTH = 1 / 8;
 const PARTITION_BITS = 10;
 const PARTITIONS = 1 << PARTITION_BITS;
 
+/** Tables of this size are touched all over: every page would be a miss. */
+const HUGE_PAGES_FROM_BYTES = 32 * 1024 * 1024;
+
 type Visit = (pack: number, ordinal: number) => boolean;
+
+/** Fingerprints of records of one pack that follow each other, FINGERPRINT_BYTES each. */
+export type PackPart = {
+  readonly pack: number;
+  readonly firstOrdinal: number;
+  readonly fingerprints: Uint8Array;
+};
+
+/** Memory to sort entries in, for so many at a time. */
+export function sortingMemory(entries: number): Uint32Array {
+  return new Uint32Array(entries * WORDS);
+}
 
 class Flat {
   readonly slots: number;
@@ -47,6 +66,7 @@ class Flat {
     assert(slots <= SLOTS_MAX, 'the index would not fit into memory');
     this.slots = slots;
     this.words = new Uint32Array(slots * WORDS);
+    if (this.words.byteLength >= HUGE_PAGES_FROM_BYTES) preferHugePages(this.words);
   }
 
   get free(): number {
@@ -125,8 +145,6 @@ export class FingerprintTable {
   /** The newest last: entries go there until it is full. */
   readonly #tables: Flat[];
   #last: Flat;
-  /** Used again by each `addAll`. */
-  #order = new Uint32Array(0);
 
   /** Room for `expected` entries without growing. */
   constructor(expected = 0) {
@@ -144,22 +162,16 @@ export class FingerprintTable {
   }
 
   /**
-   * Adds many at once, WORDS per entry as they are kept: id prefix, CRC-32, pack number + 1,
-   * ordinal. They go in by neighbourhood, which spares the processor most of its misses.
+   * Adds many at once, of which `memory` has room for all. They go in by neighbourhood, which
+   * spares the processor most of its misses.
    */
-  addAll(words: Uint32Array, count: number): void {
+  addAll(parts: readonly PackPart[], memory: Uint32Array): void {
+    const count = parts.reduce((sum, { fingerprints }) => sum + countOf(fingerprints), 0);
+    assert(count * WORDS <= memory.length, 'more than there is room for');
     this.reserve(count);
-    const starts = new Uint32Array(PARTITIONS + 1);
-    for (let at = 0; at < count; at++) starts[partitionOf(words[at * WORDS]!) + 1]!++;
-    for (let at = 0; at < PARTITIONS; at++) starts[at + 1]! += starts[at]!;
-    if (this.#order.length < count) this.#order = new Uint32Array(count);
-    const order = this.#order;
-    for (let at = 0; at < count; at++) {
-      order[starts[partitionOf(words[at * WORDS]!)]!++] = at * WORDS;
-    }
-    for (let place = 0; place < count; place++) {
-      const at = order[place]!;
-      this.#last.insert(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
+    sortEntries(parts, memory);
+    for (let at = 0; at < count * WORDS; at += WORDS) {
+      this.#last.insert(memory[at]!, memory[at + 1]!, memory[at + 2]!, memory[at + 3]!);
     }
   }
 
@@ -208,4 +220,35 @@ function spreadOf(prefix: number): number {
 /** Entries of one partition lie side by side in every table. */
 function partitionOf(prefix: number): number {
   return spreadOf(prefix) >>> (32 - PARTITION_BITS);
+}
+
+function countOf(fingerprints: Uint8Array): number {
+  return fingerprints.byteLength / FINGERPRINT_BYTES;
+}
+
+/** Writes the entries in the order of their partitions. */
+function sortEntries(parts: readonly PackPart[], sorted: Uint32Array): void {
+  const next = new Uint32Array(PARTITIONS + 1);
+  for (const { fingerprints } of parts) {
+    const view = viewOf(fingerprints);
+    for (let at = 0; at < fingerprints.byteLength; at += FINGERPRINT_BYTES) {
+      next[partitionOf(view.getUint32(at, true)) + 1]!++;
+    }
+  }
+  for (let at = 0; at < PARTITIONS; at++) next[at + 1]! += next[at]!;
+  for (const { pack, firstOrdinal, fingerprints } of parts) {
+    const view = viewOf(fingerprints);
+    for (let number = 0; number < countOf(fingerprints); number++) {
+      const prefix = view.getUint32(number * FINGERPRINT_BYTES, true);
+      const to = next[partitionOf(prefix)]!++ * WORDS;
+      sorted[to] = prefix;
+      sorted[to + 1] = view.getUint32(number * FINGERPRINT_BYTES + 4, true);
+      sorted[to + 2] = pack + 1;
+      sorted[to + 3] = firstOrdinal + number;
+    }
+  }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }

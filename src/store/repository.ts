@@ -215,10 +215,9 @@ export class Repository implements AsyncDisposable {
 
   #noVolume(volume: string): StoreError {
     const known = [...new Set(this.snapshots().map((snapshot) => snapshot.volume))];
-    const hint =
-      known.length === 0
-        ? 'The repository is empty: back something up with `ferry backup SOURCE`.'
-        : `There are: ${known.slice(0, 10).join(', ')}${known.length > 10 ? ', ...' : ''}.`;
+    const none = 'The repository is empty: back something up with `ferry backup SOURCE`.';
+    const some = `There are: ${known.slice(0, 10).join(', ')}${known.length > 10 ? ', ...' : ''}.`;
+    const hint = known.length === 0 ? none : some;
     return new StoreError('STORE_VOLUME_NOT_FOUND', `there is no volume ${volume}`, { hint });
   }
 
@@ -336,9 +335,8 @@ export class Repository implements AsyncDisposable {
   async #begin(options: BackupOptions, ended: () => void): Promise<BackupSession> {
     const { generation } = this.#log.state;
     const announcing = Session.begin(this.#env, this.objects, options.volume, generation);
-    const [announced, loaded] = await Promise.allSettled([announcing, this.index()]);
-    if (announced.status === 'rejected') throw announced.reason;
-    const session = announced.value;
+    const [loaded] = await Promise.allSettled([this.index(), announcing]);
+    const session = await announcing;
     try {
       if (loaded.status === 'rejected') throw loaded.reason;
       await this.#log.catchUp();
@@ -379,13 +377,8 @@ export class Repository implements AsyncDisposable {
     if (this.#writing) throw writerBusy();
     this.#writing = true;
     try {
-      const parts: GcParts = {
-        env: this.#env,
-        objects: this.objects,
-        log: this.#log,
-        sync: this.#index,
-        reader: this.reader,
-      };
+      const [env, log, sync] = [this.#env, this.#log, this.#index];
+      const parts: GcParts = { env, objects: this.objects, log, sync, reader: this.reader };
       return await collectGarbage(parts, options);
     } finally {
       this.#writing = false;

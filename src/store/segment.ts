@@ -11,14 +11,12 @@ import {
 import { ObjectError } from '../objects/index.ts';
 import { type ChunkIndex, prefixOf } from './chunk-index.ts';
 import { damagedObject, missingObject } from './errors.ts';
+import { FINGERPRINT_BYTES, type PackPart, sortingMemory } from './fingerprint-table.ts';
 import { LARGE_OBJECT_BYTES_MAX, PACK_RECORDS_MAX, SEGMENT_RECORDS_MAX } from './limits.ts';
 import type { SegmentInfo } from './log-entry.ts';
 import { PACK_ID_BYTES } from './pack-file.ts';
 import type { PackTable } from './pack-table.ts';
 import { type SealedObjects, sealObject, unsealObject } from './sealer.ts';
-
-/** Id prefix and CRC-32 of a record. */
-const FINGERPRINT_BYTES = 8;
 
 export type SegmentPack = {
   readonly packId: string;
@@ -86,18 +84,18 @@ export async function writeSegment(
   return { id, records };
 }
 
-/** Records that go into the index together. */
-const BATCH_RECORDS = 1 << 18;
+/** Records that go into the index together, 8 MiB of them: with fewer each is a miss of its own. */
+const BATCH_RECORDS = 1 << 19;
 
 /** Memory for one segment at a time, used again for the next. */
 export class SegmentMemory {
   #bytes = new Uint8Array(0);
-  #batch: Uint32Array | undefined;
+  #sorting: Uint32Array | undefined;
 
-  /** Records on their way into the index; most often there is no segment to load. */
-  get batch(): Uint32Array {
-    this.#batch ??= new Uint32Array(BATCH_RECORDS * 4);
-    return this.#batch;
+  /** For BATCH_RECORDS on their way into the index; most often there is no segment to load. */
+  get sorting(): Uint32Array {
+    this.#sorting ??= sortingMemory(BATCH_RECORDS);
+    return this.#sorting;
   }
 
   take(lengthBytes: number): Uint8Array {
@@ -158,24 +156,26 @@ function parse(payload: Uint8Array): SegmentPack[] {
 export function addSegment(
   index: ChunkIndex,
   packs: readonly SegmentPack[],
-  { batch: words } = new SegmentMemory(),
+  memory = new SegmentMemory(),
 ): void {
-  let count = 0;
-  for (const { packId, count: packRecords, fingerprints } of packs) {
+  let batch: PackPart[] = [];
+  let room = BATCH_RECORDS;
+  const add = () => {
+    index.addParts(batch, memory.sorting);
+    batch = [];
+    room = BATCH_RECORDS;
+  };
+  for (const { packId, count, fingerprints } of packs) {
     if (index.hasPack(packId)) continue;
     const pack = index.addPack(packId);
-    const view = new DataView(fingerprints.buffer, fingerprints.byteOffset);
-    for (let ordinal = 0; ordinal < packRecords; ordinal++) {
-      const at = count * 4;
-      words[at] = view.getUint32(ordinal * FINGERPRINT_BYTES, true);
-      words[at + 1] = view.getUint32(ordinal * FINGERPRINT_BYTES + 4, true);
-      words[at + 2] = pack + 1;
-      words[at + 3] = ordinal;
-      count++;
-      if (count * 4 < words.length) continue;
-      index.addRecords(words, count);
-      count = 0;
+    for (let firstOrdinal = 0; firstOrdinal < count; ) {
+      const end = Math.min(count, firstOrdinal + room);
+      const bytes = [firstOrdinal * FINGERPRINT_BYTES, end * FINGERPRINT_BYTES] as const;
+      batch.push({ pack, firstOrdinal, fingerprints: fingerprints.subarray(...bytes) });
+      room -= end - firstOrdinal;
+      firstOrdinal = end;
+      if (room === 0) add();
     }
   }
-  index.addRecords(words, count);
+  add();
 }

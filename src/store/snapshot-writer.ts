@@ -73,7 +73,7 @@ export class SnapshotWriter {
   readonly #batches: Slots<Batch>;
   /** Who has this many batches that were not put waits for ever for one more. */
   readonly batchCount: number;
-  /** There only if what is new may resemble what was there before. */
+  /** Only if what is new may resemble what was there before. */
   readonly #stage: ChunkStage | undefined;
   readonly #relied: Relied;
   #open: OpenLeaf | undefined;
@@ -94,10 +94,8 @@ export class SnapshotWriter {
     }
     const withSamples = this.#stage !== undefined;
     this.batchCount = 4 + pool.threads * 3;
-    const batches = Array.from({ length: this.batchCount }, () =>
-      newBatch(chunkBytes, withSamples),
-    );
-    this.#batches = new Slots(batches);
+    const make = () => newBatch(chunkBytes, withSamples);
+    this.#batches = new Slots(Array.from({ length: this.batchCount }, make));
   }
 
   /** Ids are the hashes that the volume digest is made of; else only whole leaves can be kept. */
@@ -166,12 +164,7 @@ export class SnapshotWriter {
 
   /** Stores what was put, though the volume is not whole: for the next run to find. */
   async keepStored(): Promise<void> {
-    await this.settled();
-    await this.#sealAll();
-  }
-
-  async #sealAll(): Promise<void> {
-    await this.#stage?.finish();
+    await this.storeWaiting();
     await this.#options.builder.finish();
   }
 
@@ -208,7 +201,8 @@ export class SnapshotWriter {
 
   async #take(item: Item): Promise<void> {
     if (this.#options.wantsRest()) {
-      await this.#sealAll();
+      await this.#stage?.finish();
+      await this.#options.builder.finish();
       await this.#options.rested(this.#relied);
     }
     if (item.kind === 'data') await item.ready;

@@ -16,6 +16,8 @@ export type Native = {
   readCached(fd: number, target: Uint8Array, offsetBytes: number): number;
   /** Writes what goes at once to a descriptor that does not block (writev(2)); or -1. */
   writeVector(fd: number, buffers: readonly Uint8Array[]): number;
+  /** Wants large pages under whole pages of memory (madvise(2), MADV_HUGEPAGE). */
+  adviseHuge(address: number, lengthBytes: number): number;
   /** Where in memory `bytes` begin. */
   addressOf(bytes: Uint8Array): number;
 };
@@ -27,6 +29,7 @@ export const SEEK_HOLE = 4;
 export const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 export const LOCK_EXCLUSIVE_NOW = 2 | 4;
 const NO_WAITING = 8; // RWF_NOWAIT
+const HUGE_PAGES = 14; // MADV_HUGEPAGE
 // linux/fs.h: _IOW(0x94, 9, int) and _IOWR('f', 11, struct fiemap).
 const IOCTL_CLONE = 0x40049409;
 const IOCTL_FIEMAP = 0xc020660b;
@@ -67,13 +70,14 @@ function load(): Native | null {
     if (process.platform === 'darwin') {
       const absent = { seek: unsupported, allocate: unsupported, readCached: unsupported };
       const others = { writeVector: unsupported, share: unsupported, mapExtents: unsupported };
-      return { lock, addressOf, ...absent, ...others };
+      return { lock, addressOf, ...absent, ...others, adviseHuge: unsupported };
     }
     // On 32-bit systems the plain names take a 32-bit offset.
     const wide = process.arch === 'ia32' || process.arch === 'arm' ? '64' : '';
     const locate = locator(addressOf);
     const share = bind('int ioctl(int, unsigned long, long)');
     const map = libc.func('int ioctl(int, unsigned long, void *)') as unknown as MapCall;
+    const advise = bind('int madvise(uintptr_t, size_t, int)');
     return {
       lock,
       addressOf,
@@ -82,6 +86,7 @@ function load(): Native | null {
       readCached: bindReadCached(locate, libc),
       writeVector: bindWriteVector(locate, libc),
       share: (fd, sourceFd) => share(fd, IOCTL_CLONE, sourceFd),
+      adviseHuge: (address, lengthBytes) => advise(address, lengthBytes, HUGE_PAGES),
       mapExtents: (fd, request) => (map(fd, IOCTL_FIEMAP, request) < 0 ? -koffi.errno() : 0),
     };
   } catch {
