@@ -20,7 +20,7 @@ const MIX = 0x9e3779b1;
 /** Half of the slots are used at most: with 2^20, 512 MiB of content before samples are thinned. */
 const SLOTS_LOG2_MIN = 10;
 const SLOTS_LOG2_MAX = 20;
-/** Little may have changed of much: such a table is made anew four times as large when it is full. */
+/** Little may have changed of much: a growing table is made anew four times as large when full. */
 const SLOTS_LOG2_FIRST = 14;
 const SLOTS_LOG2_STEP = 2;
 const PROBES_MAX = 16;
