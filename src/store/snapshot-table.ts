@@ -111,40 +111,30 @@ export function decodeSnapshots(
   }
   const reader = new ByteReader(hidden);
   const texts = readTexts(reader, key);
-  const columns = readHidden(reader, shown.shapes.length, texts.length);
+  const columns = readHidden(reader, shown.shapes.length, texts);
+  reader.end();
   const { flags, volumes, times, sources, origins, digests, read, changed, stored } = columns;
   for (const number of new Set(volumes)) checkVolumeName(texts[number]!);
-  const snapshots = Array.from(flags, (flag, at): Snapshot => {
-    const { id, sizeBytes, chunkBytes, root } = shown.fieldsOf(at);
-    return {
-      id,
-      volume: texts[volumes[at]!]!,
-      time: texts[times[at]!]!,
-      sizeBytes,
-      chunkBytes,
-      root,
-      digest: digests(),
-      parent: (flag & HAS_PARENT) === 0 ? undefined : columns.parents(),
-      source: texts[sources[at]!]!,
-      origin: texts[origins[at]!]!,
-      readBytes: read[at]!,
-      changedBytes: changed[at]!,
-      storedBytes: stored[at]!,
-      unreadable: NO_EXTENTS,
-      tags: NO_TAGS,
-      held: (flag & IS_HELD) !== 0,
-    };
+  // Each is made once, with all its fields: there may be very many.
+  const snapshotOf = (flag: number, at: number): Snapshot => ({
+    ...shown.fieldsOf(at),
+    volume: texts[volumes[at]!]!,
+    time: texts[times[at]!]!,
+    digest: digests(),
+    parent: (flag & HAS_PARENT) === 0 ? undefined : columns.parents(),
+    source: texts[sources[at]!]!,
+    origin: texts[origins[at]!]!,
+    readBytes: read[at]!,
+    changedBytes: changed[at]!,
+    storedBytes: stored[at]!,
+    unreadable: columns.unreadable[at]!,
+    tags: columns.tags[at]!,
+    held: (flag & IS_HELD) !== 0,
   });
-  const each = (flag: number, more: () => Partial<Snapshot>) => {
-    for (const [at, own] of flags.entries()) {
-      if ((own & flag) !== 0) snapshots[at] = { ...snapshots[at]!, ...more() };
-    }
-  };
-  each(IS_COPY, () => ({ copyOf: columns.originals() }));
-  each(HAS_TAGS, () => ({ tags: readTags(reader, texts) }));
-  each(HAS_UNREADABLE, () => ({ unreadable: readExtents(reader) }));
-  reader.end();
-  return snapshots;
+  return Array.from(flags, (flag, at) => {
+    const snapshot = snapshotOf(flag, at);
+    return (flag & IS_COPY) === 0 ? snapshot : { ...snapshot, copyOf: columns.originals() };
+  });
 }
 
 /** One of each for all snapshots without. */
@@ -181,10 +171,9 @@ function readTexts(reader: ByteReader, key: string): string[] {
   throw new FormatError('its texts are something else');
 }
 
-/** All but the lists, which follow. */
-function readHidden(reader: ByteReader, count: number, textCount: number) {
+function readHidden(reader: ByteReader, count: number, texts: readonly string[]) {
   const flags = reader.take(count);
-  const textColumn = () => numberColumn(reader, count, textCount - 1);
+  const textColumn = () => numberColumn(reader, count, texts.length - 1);
   const idsOf = (flag: number) => {
     const own = flags.reduce((sum, each) => sum + ((each & flag) === 0 ? 0 : 1), 0);
     return hexColumn(reader, own, SNAPSHOT_ID_BYTES);
@@ -201,7 +190,13 @@ function readHidden(reader: ByteReader, count: number, textCount: number) {
     stored: numberColumn(reader, count),
     parents: idsOf(HAS_PARENT),
     originals: idsOf(IS_COPY),
+    tags: listsOf(flags, HAS_TAGS, NO_TAGS, () => readTags(reader, texts)),
+    unreadable: listsOf(flags, HAS_UNREADABLE, NO_EXTENTS, () => readExtents(reader)),
   };
+}
+
+function listsOf<T>(flags: Uint8Array, flag: number, none: T, next: () => T): T[] {
+  return Array.from(flags, (own) => ((own & flag) === 0 ? none : next()));
 }
 
 function readTags(reader: ByteReader, texts: readonly string[]): string[] {
@@ -221,11 +216,11 @@ function readExtents(reader: ByteReader): UnreadableExtent[] {
   return extents;
 }
 
-function numberColumn(reader: ByteReader, count: number, max?: number): number[] {
+function numberColumn(reader: ByteReader, count: number, max?: number): Float64Array {
   if (count > reader.remaining) throw new FormatError(`${count} numbers are too many`);
-  const numbers: number[] = [];
+  const numbers = new Float64Array(count);
   for (let at = 0; at < count; at++) {
-    numbers.push(max === undefined ? reader.varint() : reader.count(max, 'a text'));
+    numbers[at] = max === undefined ? reader.varint() : reader.count(max, 'a text');
   }
   return numbers;
 }
