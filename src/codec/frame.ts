@@ -83,25 +83,62 @@ export function encodeFrame(
   compression: Compression,
   target: Uint8Array,
 ): number {
+  const { head, section } = headAndSection(inputs, compression);
+  return finishFrame(inputs, { head, section, target, isInPlace: false });
+}
+
+/**
+ * The same where plain bytes may lie already: what does not compress is left in its place if there
+ * is room for the head before it. Otherwise the frame is at the start, over whatever was there.
+ */
+export function encodeFrameWithin(
+  inputs: readonly FrameInput[],
+  compression: Compression,
+  memory: Uint8Array,
+): { readonly at: number; readonly storedBytes: number } {
+  const { head, section } = headAndSection(inputs, compression);
+  const headBytes = FIXED_BYTES + head.byteLength;
+  const at = section.byteOffset - memory.byteOffset - headBytes;
+  const isView = section.buffer === memory.buffer && section.byteLength > 0;
+  if (isView && at >= 0) {
+    const parts = { head, section, target: memory.subarray(at), isInPlace: true };
+    return { at, storedBytes: finishFrame(inputs, parts) };
+  }
+  // The head would be written over what is to follow it.
+  const parts = { head, section: isView ? section.slice() : section, target: memory };
+  return { at: 0, storedBytes: finishFrame(inputs, { ...parts, isInPlace: false }) };
+}
+
+type Parts = { readonly head: Uint8Array; readonly section: Uint8Array };
+
+function headAndSection(inputs: readonly FrameInput[], compression: Compression): Parts {
   assert(inputs.length > 0 && inputs.length <= FRAME_RECORDS_MAX);
   const plain = joinPlain(inputs);
-  const section = looksIncompressible(plain)
+  const { algorithm, stored } = looksIncompressible(plain)
     ? compress(plain, { algorithm: 'raw' })
     : compress(plain, compression, sectionMemory(plain.byteLength));
   const head = new ByteWriter(256);
   head.u8(VERSION);
-  head.u8(section.algorithm);
+  head.u8(algorithm);
   head.varint(inputs.length);
   head.varint(plain.byteLength);
-  head.varint(section.stored.byteLength);
+  head.varint(stored.byteLength);
   putRecords(head, inputs);
+  return { head: head.view(), section: stored };
+}
+
+function finishFrame(
+  inputs: readonly FrameInput[],
+  { head, section, target, isInPlace }: Parts & { target: Uint8Array; isInPlace: boolean },
+): number {
   let at = FIXED_BYTES;
   const put = (bytes: Uint8Array) => {
     target.set(bytes, at);
     at += bytes.byteLength;
   };
-  put(head.view());
-  put(section.stored);
+  put(head);
+  if (isInPlace) at += section.byteLength;
+  else put(section);
   for (const input of inputs) if (input.kind === 'patch') put(input.patch);
   const fixed = new DataView(target.buffer, target.byteOffset, FIXED_BYTES);
   fixed.setUint32(0, MAGIC, true);

@@ -42,6 +42,14 @@ export {
   runJob,
 } from './jobs.ts';
 export * from './limits.ts';
+export {
+  frameRoomBytes,
+  PACKED_IN_VAIN,
+  PACKED_PATCH,
+  PACKED_ZERO,
+  type PackJob,
+  plainReference,
+} from './pack.ts';
 export { decodePatch, encodePatch } from './patch.ts';
 export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool, worthThreads } from './pool.ts';

@@ -12,6 +12,7 @@ import { fillRows } from './erasure.ts';
 import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type FrameInput } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, sealFrame } from './frame-seal.ts';
+import { type PackJob, type PackResult, pack } from './pack.ts';
 import { encodePatch } from './patch.ts';
 import {
   CLEARLY_WORTH,
@@ -141,7 +142,15 @@ export type ParityJob = {
   readonly parity: number;
 };
 
-export type Job = DigestJob | PatchJob | MatchJob | PatchOneJob | EncodeJob | DecodeJob | ParityJob;
+export type Job =
+  | DigestJob
+  | PatchJob
+  | MatchJob
+  | PatchOneJob
+  | EncodeJob
+  | DecodeJob
+  | ParityJob
+  | PackJob;
 
 export type JobResult = {
   digest: undefined;
@@ -153,6 +162,7 @@ export type JobResult = {
   encode: EncodeResult;
   decode: undefined;
   parity: undefined;
+  pack: PackResult;
 };
 
 export function runJob<K extends Job['kind']>(job: Extract<Job, { kind: K }>): JobResult[K];
@@ -172,6 +182,8 @@ export function runJob(job: Job): JobResult[Job['kind']] {
       return decode(job);
     case 'parity':
       return parity(job);
+    case 'pack':
+      return pack(job);
   }
 }
 

@@ -2,21 +2,26 @@
 import { POOL_BUFFER_BYTES_MIN, POOL_BUFFER_STEP_BYTES, POOL_IDLE_BYTES_MAX } from './limits.ts';
 
 /** Sizes come in steps, so that a released buffer fits the next message of about its length. */
-export class BufferPool {
-  readonly #idle = new Map<number, Uint8Array[]>();
+export class BufferPool<M extends Uint8Array = Uint8Array> {
+  readonly #allocate: (sizeBytes: number) => M;
+  readonly #idle = new Map<number, M[]>();
   #idleBytes = 0;
 
+  constructor(allocate = plain as (sizeBytes: number) => M) {
+    this.#allocate = allocate;
+  }
+
   /** At least `lengthBytes` long; the content is whatever it held before. */
-  take(lengthBytes: number): Uint8Array {
+  take(lengthBytes: number): M {
     const sizeBytes = sizeFor(lengthBytes);
     const found = this.#idle.get(sizeBytes)?.pop();
-    if (found === undefined) return new Uint8Array(Buffer.allocUnsafeSlow(sizeBytes).buffer);
+    if (found === undefined) return this.#allocate(sizeBytes);
     this.#idleBytes -= sizeBytes;
     return found;
   }
 
   /** `buffer` came from `take`; nobody may look at it any more. */
-  giveBack(buffer: Uint8Array): void {
+  giveBack(buffer: M): void {
     const sizeBytes = buffer.byteLength;
     if (this.#idleBytes + sizeBytes > POOL_IDLE_BYTES_MAX) return;
     const list = this.#idle.get(sizeBytes);
@@ -24,6 +29,10 @@ export class BufferPool {
     else list.push(buffer);
     this.#idleBytes += sizeBytes;
   }
+}
+
+function plain(sizeBytes: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(sizeBytes).buffer);
 }
 
 /** Powers of two; large ones in even steps, as a frame of a MiB is little longer than that. */

@@ -1,4 +1,7 @@
 /** Memory for windows, frames and records, used again: as garbage it would cost much time. */
 import { BufferPool } from '../../wire/index.ts';
 
-export const memory = new BufferPool();
+/** Threads see it too. */
+export const memory = new BufferPool(
+  (sizeBytes) => new Uint8Array(new SharedArrayBuffer(sizeBytes)),
+);

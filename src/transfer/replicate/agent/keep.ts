@@ -1,4 +1,5 @@
 /** Keeps volumes present at a provider: epoch after epoch, over as many sessions as that takes. */
+import type { CodecPool } from '../../../codec/index.ts';
 import type { Env } from '../../../core/index.ts';
 import { checkInterrupted } from '../../errors.ts';
 import type { Held } from '../cursor.ts';
@@ -47,6 +48,8 @@ export type KeepOptions = Kept & {
   readonly giveUpMs?: number;
   /** Whether it may succeed later; by default what a link or a busy provider does. */
   readonly mayPass?: (error: unknown) => boolean;
+  /** Where epochs are packed. */
+  readonly pool?: CodecPool | undefined;
   readonly signal?: AbortSignal;
   readonly onCut?: (monotonicMs: number) => void;
   readonly onEpoch?: (report: EpochReport, held: Held, name: string) => void;
@@ -156,7 +159,7 @@ async function sendRest(members: readonly Member[], life: Life, nowMs: number): 
 /** One epoch of each of them; answers the report of the first. */
 async function sendOne(
   members: readonly Member[],
-  { pace, wentWell, isDoubted, onCut, onEpoch, onReached, onTrouble }: Life,
+  { pace, wentWell, isDoubted, pool, onCut, onEpoch, onReached, onTrouble }: Life,
   nowMs: number,
 ): Promise<EpochReport | undefined> {
   pace.begun();
@@ -174,7 +177,8 @@ async function sendOne(
   await using open = new AsyncDisposableStack();
   for (const cut of cuts) open.use(cut);
   try {
-    const sent = cuts.map((cut) => (isDoubted ? { ...cut, oldBytes: undefined } : cut));
+    const more = { pool, ...(isDoubted && { oldBytes: undefined }) };
+    const sent = cuts.map((cut) => ({ ...cut, ...more }));
     const reports = await sendMembers(members, sent);
     reached();
     for (const [at, { volume, name }] of members.entries()) {

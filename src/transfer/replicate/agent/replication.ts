@@ -8,7 +8,7 @@ import { Pace } from './pace.ts';
 
 export type ReplicationOptions = Pick<
   KeepOptions,
-  'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mayPass' | 'mandate'
+  'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mayPass' | 'mandate' | 'pool'
 > & {
   readonly source: MeasuredSource;
   readonly group?: {

@@ -1,12 +1,11 @@
 /** Sends an epoch's content: zero test, hashes, offers, then references, patches and data. */
-import { encodePatch, type FrameInput, isZero } from '../../../codec/index.ts';
+import { type CodecPool, isZero } from '../../../codec/index.ts';
 import {
   type Extent,
   ExtentSet,
   equalBytes,
   mapOrdered,
   SHA256_BYTES,
-  sha256,
   type Turns,
 } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
@@ -23,7 +22,6 @@ import {
   PRIORITY_DIRTY,
   type Reference,
 } from '../../../wire/index.ts';
-import { lendFrame } from '../frames.ts';
 import {
   OFFER_BYTES,
   OFFER_FROM_BYTES,
@@ -32,11 +30,10 @@ import {
   WINDOW_BYTES,
   WINDOWS_IN_FLIGHT,
 } from '../limits.ts';
-import { memory } from '../memory.ts';
-import { referenceOf } from '../references.ts';
 import { DigestBuilder } from './digest-builder.ts';
 import type { RemoteVolume } from './remote-volume.ts';
-import { bytesOf, changedWindows, comparedWindows, type Window } from './windows.ts';
+import { type OldBytes, type Piece, WindowMemory } from './window-memory.ts';
+import { changedWindows, comparedWindows, type Window } from './windows.ts';
 
 export type EpochRequest = {
   /** The volume as it was at the cut: read once, and not after the epoch has ended. */
@@ -48,17 +45,14 @@ export type EpochRequest = {
   readonly wallMs: number;
   /** Names the cut, for the time when the agent has forgotten it. */
   readonly mark?: string | undefined;
-  /**
-   * What the provider has of a range, where that is known: a patch may then do. Valid until the
-   * next call.
-   */
-  readonly oldBytes?:
-    | ((offsetBytes: number, lengthBytes: number) => Uint8Array | undefined)
-    | undefined;
+  /** What the provider has: a patch may then do. */
+  readonly oldBytes?: OldBytes | undefined;
   /** Told of each of them that a patch was tried against. */
   readonly onOldBytes?: ((wasOfUse: boolean) => void) | undefined;
   /** Others are served by this thread meanwhile. */
   readonly turns?: Turns | undefined;
+  /** Where hashes, patches and frames are made; in place without it. */
+  readonly pool?: CodecPool | undefined;
   readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
 };
 
@@ -75,15 +69,6 @@ export type EpochReport = {
   /** Of the volume; zeroes if not all of it was read. */
   readonly digest: Uint8Array;
 };
-
-/** A patch is taken if it has at most this share of the bytes it stands for. */
-const PATCH_SHARE_MAX = 0.5;
-
-/** What is compared of old and new bytes before a patch is tried: 32 of each 256 bytes. */
-const LIKENESS_STEP_BYTES = 256;
-const LIKENESS_BYTES = 32;
-
-type Piece = Extent & { readonly bytes: Uint8Array; readonly hash: Uint8Array };
 
 export async function sendContent(
   volume: RemoteVolume,
@@ -107,7 +92,7 @@ export async function sendContent(
     volume.agent.windows.run(() => send(window)),
   );
   for await (const { hashes, lengthBytes } of each) {
-    if (isComparison) digest.add(hashes, lengthBytes);
+    if (hashes !== undefined) digest.add(hashes, lengthBytes);
     doneBytes += lengthBytes;
     const totalBytes = isComparison ? device.sizeBytes : (request.changedBytes ?? doneBytes);
     request.onProgress?.({ doneBytes, totalBytes });
@@ -116,9 +101,9 @@ export async function sendContent(
   return { ...sender.counts, digest: whole };
 }
 
-/** `hashes` of a compared window: SHA-256 of each chunk, undefined where it is all zero. */
 type Sent = {
-  readonly hashes: readonly (Uint8Array | undefined)[];
+  /** Of a compared window: SHA-256 of each chunk, undefined where it is all zero. */
+  readonly hashes: readonly (Uint8Array | undefined)[] | undefined;
   readonly lengthBytes: number;
 };
 
@@ -149,40 +134,48 @@ class EpochSender {
 
   async send(window: Window): Promise<Sent> {
     const theirs = this.#isComparison ? await this.#theirs(window) : undefined;
-    if (window.isEmpty) return await this.#sendRead(window, undefined, theirs);
-    const bytes = memory.take(bytesOf(window));
-    try {
-      await this.#read(window, bytes);
-      return await this.#sendRead(window, bytes, theirs);
-    } finally {
-      memory.giveBack(bytes);
+    const { extents, isEmpty } = window;
+    const lengthBytes = extents.reduce((sum, extent) => sum + extent.lengthBytes, 0);
+    if (isEmpty) {
+      const { zeroes } = this.#split(extents.map(nothingAt), theirs);
+      await this.#sendData(undefined, [], zeroes);
+      return { hashes: extents.map(() => undefined), lengthBytes };
     }
+    // After a failure its memory is left to the collector: a thread or the session may have it.
+    const held = new WindowMemory(window, this.#request.pool);
+    await this.#read(window, held.content);
+    const hashes = await this.#sendRead(held, theirs);
+    return { hashes, lengthBytes };
   }
 
-  /** `all` holds the extents one after the other; nothing of it is used any more at the end. */
-  async #sendRead(
-    { extents }: Window,
-    all: Uint8Array | undefined,
-    theirs: Uint8Array | undefined,
-  ): Promise<Sent> {
-    const zeroes: Extent[] = [];
-    const pieces: Piece[] = [];
-    const hashes: (Uint8Array | undefined)[] = [];
-    let at = 0;
-    for (const [index, extent] of extents.entries()) {
+  /** Answers the hashes if it is a comparison. */
+  async #sendRead(held: WindowMemory, theirs: Uint8Array | undefined): Promise<Sent['hashes']> {
+    let { pieces } = held;
+    let zeroes: readonly Extent[] = [];
+    let hashes: Sent['hashes'];
+    if (theirs !== undefined || pieces.some(this.#isOffered)) {
       await this.#request.turns?.next();
-      const bytes = all?.subarray(at, at + extent.lengthBytes);
-      at += extent.lengthBytes;
-      const hash = bytes === undefined || isZero(bytes) ? undefined : sha256(bytes);
-      hashes.push(hash);
-      const their = theirs?.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
-      if (their !== undefined && isSame(hash, their)) this.counts.sameBytes += extent.lengthBytes;
-      else if (hash === undefined) zeroes.push(extent);
-      else pieces.push({ ...extent, bytes: bytes!, hash });
+      await held.hash();
+      if (theirs !== undefined) hashes = pieces.map(({ hash }) => knownHash(hash)?.slice());
+      ({ pieces, zeroes } = this.#split(pieces, theirs));
+      pieces = await this.#refer(pieces);
     }
-    const missing = await this.#refer(pieces);
-    if (missing.length + zeroes.length > 0) await this.#sendData(missing, zeroes);
-    return { hashes, lengthBytes: at };
+    await this.#sendData(held, pieces, zeroes);
+    return hashes;
+  }
+
+  /** What the provider does not have in its place. */
+  #split<P extends Hashed>(all: readonly P[], theirs: Uint8Array | undefined) {
+    const pieces: P[] = [];
+    const zeroes: P[] = [];
+    for (const [index, piece] of all.entries()) {
+      const their = theirs?.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
+      if (their !== undefined && equalBytes(piece.hash, their)) {
+        this.counts.sameBytes += piece.lengthBytes;
+      } else if (isZero(piece.hash)) zeroes.push(piece);
+      else pieces.push(piece);
+    }
+    return { pieces, zeroes };
   }
 
   #theirs({ extents }: Window): Promise<Uint8Array> {
@@ -219,33 +212,39 @@ class EpochSender {
     return pieces.filter((piece) => !known.has(piece));
   }
 
-  async #sendData(pieces: readonly Piece[], zeroes: readonly Extent[]): Promise<void> {
-    const inputs: FrameInput[] = [];
-    const entries: Entry[] = zeroes.map((extent) => entryOf(KIND_ZERO, extent, undefined));
-    for (const piece of pieces) {
-      await this.#request.turns?.next();
-      const patch = this.#patch(piece);
-      inputs.push(patch ?? { kind: 'plain', bytes: piece.bytes });
-      entries.push(entryOf(patch === undefined ? KIND_DATA : KIND_PATCH, piece, piece.hash));
-      this.counts.dataBytes += piece.lengthBytes;
+  /** Some pieces may turn out to be zero. The memory is given back once nobody needs it. */
+  async #sendData(
+    held: WindowMemory | undefined,
+    pieces: readonly Piece[],
+    zeroes: readonly Extent[],
+  ): Promise<void> {
+    const { oldBytes, onOldBytes, turns } = this.#request;
+    const entries = zeroes.map((extent) => entryOf(KIND_ZERO, extent, undefined));
+    await turns?.next();
+    const packed = pieces.length > 0 ? await held!.pack(pieces, oldBytes) : undefined;
+    for (const piece of packed?.pieces ?? []) {
+      const { isPatch, hash } = piece;
+      if (isPatch !== undefined) onOldBytes?.(isPatch);
+      if (piece.isZero) entries.push(entryOf(KIND_ZERO, piece, undefined));
+      else entries.push(entryOf(isPatch === true ? KIND_PATCH : KIND_DATA, piece, hash));
     }
-    for (const { lengthBytes } of zeroes) this.counts.zeroBytes += lengthBytes;
-    const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
-    await this.#request.turns?.next();
-    const frame = lendFrame(inputs);
-    const parts = encodeBlockData({ ...head, entries, frame: frame.bytes });
-    await this.#post(BLOCK_DATA, parts, entries.length, frame.giveBack);
-  }
-
-  #patch({ offsetBytes, lengthBytes, bytes }: Piece): FrameInput | undefined {
-    const { oldBytes, onOldBytes } = this.#request;
-    const old = oldBytes?.(offsetBytes, lengthBytes);
-    if (old?.byteLength !== lengthBytes) return undefined;
-    const patch = looksAlike(old, bytes) ? encodePatch(bytes, [old]) : undefined;
-    const isOfUse = patch !== undefined && patch.byteLength <= lengthBytes * PATCH_SHARE_MAX;
-    onOldBytes?.(isOfUse);
-    if (!isOfUse) return undefined;
-    return { kind: 'patch', rawBytes: lengthBytes, patch, parents: [referenceOf(old)] };
+    for (const { kind, lengthBytes } of entries) {
+      if (kind === KIND_ZERO) this.counts.zeroBytes += lengthBytes;
+      else this.counts.dataBytes += lengthBytes;
+    }
+    const frame = packed?.frame ?? new Uint8Array(0);
+    const giveBack = () => held?.giveBack();
+    if (entries.length > 0) {
+      const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
+      const parts = encodeBlockData({ ...head, entries, frame });
+      await this.#post(
+        BLOCK_DATA,
+        parts,
+        entries.length,
+        packed?.isInMemory ? giveBack : undefined,
+      );
+    }
+    if (packed?.isInMemory !== true) giveBack();
   }
 
   async #post(
@@ -261,13 +260,17 @@ class EpochSender {
   }
 }
 
-/** Where no place of the old bytes is as it was, a patch is hardly worth what trying it costs. */
-function looksAlike(old: Uint8Array, bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.byteLength; at += LIKENESS_STEP_BYTES) {
-    const end = at + LIKENESS_BYTES;
-    if (equalBytes(old.subarray(at, end), bytes.subarray(at, end))) return true;
-  }
-  return false;
+type Hashed = Extent & Pick<Piece, 'hash'>;
+
+const NO_HASH = new Uint8Array(SHA256_BYTES);
+
+function nothingAt(extent: Extent): Hashed {
+  return { ...extent, hash: NO_HASH };
+}
+
+/** Undefined where the content is all zero. */
+function knownHash(hash: Uint8Array): Uint8Array | undefined {
+  return isZero(hash) ? undefined : hash;
 }
 
 function entryOf(
@@ -280,8 +283,4 @@ function entryOf(
 
 function isWholeChunk({ offsetBytes, lengthBytes }: Extent): boolean {
   return offsetBytes % OFFER_BYTES === 0 && lengthBytes === OFFER_BYTES;
-}
-
-function isSame(hash: Uint8Array | undefined, their: Uint8Array): boolean {
-  return hash === undefined ? isZero(their) : equalBytes(hash, their);
 }

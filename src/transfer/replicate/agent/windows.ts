@@ -44,10 +44,6 @@ export function* changedWindows(changed: Iterable<Extent>, windowBytes: number):
   if (extents.length > 0) yield { extents, isEmpty: false };
 }
 
-export function bytesOf({ extents }: Window): number {
-  return extents.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
-}
-
 function* chunksOf(from: number, to: number): Generator<Extent> {
   for (let at = from; at < to; ) {
     const end = Math.min(to, (Math.floor(at / OFFER_BYTES) + 1) * OFFER_BYTES);

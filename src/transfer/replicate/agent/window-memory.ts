@@ -1,0 +1,124 @@
+/** The memory of one window: what is read, its hashes, then the frame that is made of it. */
+import {
+  type CodecPool,
+  frameRoomBytes,
+  PACKED_IN_VAIN,
+  PACKED_PATCH,
+  PACKED_ZERO,
+  type PackJob,
+  runJob,
+} from '../../../codec/index.ts';
+import { type Extent, SHA256_BYTES } from '../../../core/index.ts';
+import { COMPRESSION } from '../frames.ts';
+import { memory } from '../memory.ts';
+import type { Window } from './windows.ts';
+
+export type Piece = Extent & {
+  readonly at: number;
+  readonly hashAt: number;
+  /** A view; all zero where the content is. */
+  readonly hash: Uint8Array;
+};
+
+/** What the other side has of a range, if that is known; valid until the next call. */
+export type OldBytes = (offsetBytes: number, lengthBytes: number) => Uint8Array | undefined;
+
+export type PackedPiece = Piece & {
+  readonly isZero: boolean;
+  /** A patch was made; false: it would have been no use; undefined: none was tried. */
+  readonly isPatch: boolean | undefined;
+};
+
+export type Packed = {
+  readonly pieces: readonly PackedPiece[];
+  /** With a record for each piece that is not zero; empty if all are. */
+  readonly frame: Uint8Array;
+  /** The frame is part of the window's memory. */
+  readonly isInMemory: boolean;
+};
+
+export class WindowMemory {
+  readonly pieces: readonly Piece[];
+  /** Of all pieces, one after the other. */
+  readonly content: Uint8Array;
+  /** Of all pieces, once `hash` or `pack` has settled. */
+  readonly hashes: Uint8Array;
+  readonly #all: Uint8Array<SharedArrayBuffer>;
+  readonly #pool: CodecPool | undefined;
+  #isHashed = false;
+
+  /** Without a pool the work is done in place. */
+  constructor({ extents }: Window, pool: CodecPool | undefined) {
+    this.#pool = pool;
+    const hashBytes = extents.length * SHA256_BYTES;
+    const lengthBytes = extents.reduce((sum, extent) => sum + extent.lengthBytes, 0);
+    let at = hashBytes + frameRoomBytes(extents.length);
+    this.#all = memory.take(at + lengthBytes);
+    this.hashes = this.#all.subarray(0, hashBytes);
+    this.content = this.#all.subarray(at, at + lengthBytes);
+    this.pieces = extents.map((extent, index): Piece => {
+      const hashAt = index * SHA256_BYTES;
+      const hash = this.#all.subarray(hashAt, hashAt + SHA256_BYTES);
+      const piece = { ...extent, at, hashAt, hash };
+      at += extent.lengthBytes;
+      return piece;
+    });
+  }
+
+  async hash(): Promise<void> {
+    await this.#run({ pieces: this.pieces.map(placeOf) });
+    this.#isHashed = true;
+  }
+
+  /** What was read is gone afterwards: a frame of these pieces is there instead. */
+  async pack(pieces: readonly Piece[], oldBytes: OldBytes | undefined): Promise<Packed> {
+    const { old, places } = withOld(pieces, oldBytes);
+    const frame = { compression: COMPRESSION, fromAt: this.hashes.byteLength };
+    const job = { pieces: places, old: old?.buffer, frame };
+    const { at, storedBytes, fates } = await this.#run(job);
+    if (old !== undefined) memory.giveBack(old);
+    const packed = pieces.map((piece, index): PackedPiece => {
+      const fate = fates[index];
+      const isPatch = fate === PACKED_PATCH || (fate === PACKED_IN_VAIN ? false : undefined);
+      return { ...piece, isZero: fate === PACKED_ZERO, isPatch };
+    });
+    const bytes = this.#all.subarray(at, at + storedBytes);
+    // One that came out small does not hold so much memory until it is acknowledged.
+    const isInMemory = storedBytes >= this.#all.byteLength / 4;
+    return { pieces: packed, frame: isInMemory ? bytes : bytes.slice(), isInMemory };
+  }
+
+  /** Nobody looks at any of it any more; it may also be left to the collector. */
+  giveBack(): void {
+    memory.giveBack(this.#all);
+  }
+
+  async #run(job: Pick<PackJob, 'pieces' | 'old' | 'frame'>) {
+    const { buffer, byteLength } = this.#all;
+    const range = { memory: buffer, at: 0, lengthBytes: byteLength };
+    const whole: PackJob = { kind: 'pack', memory: range, isHashed: this.#isHashed, ...job };
+    return await (this.#pool?.run<'pack'>(whole) ?? runJob<'pack'>(whole));
+  }
+}
+
+/** Only what a job needs: each field is copied to the thread. */
+function placeOf({ at, lengthBytes, hashAt }: Piece): PackJob['pieces'][number] {
+  return { at, lengthBytes, hashAt };
+}
+
+/** The pieces, and what is known of what was there before, in memory that threads see. */
+function withOld(pieces: readonly Piece[], oldBytes: OldBytes | undefined) {
+  if (oldBytes === undefined) return { old: undefined, places: pieces.map(placeOf) };
+  let old: Uint8Array<SharedArrayBuffer> | undefined;
+  let end = 0;
+  const places = pieces.map((piece) => {
+    const was = oldBytes(piece.offsetBytes, piece.lengthBytes);
+    if (was?.byteLength !== piece.lengthBytes) return placeOf(piece);
+    old ??= memory.take(pieces.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0));
+    old.set(was, end);
+    const oldAt = end;
+    end += piece.lengthBytes;
+    return { ...placeOf(piece), oldAt };
+  });
+  return { old, places };
+}
