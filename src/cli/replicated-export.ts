@@ -1,4 +1,5 @@
 /** An export that is kept present at providers: starts, tells of and ends its replications. */
+import { codecPool } from '../codec/index.ts';
 import { messageOf } from '../core/index.ts';
 import { confirmed, type Device, DeviceError } from '../device/index.ts';
 import { connectProvider } from '../service/index.ts';
@@ -59,6 +60,9 @@ type Target = {
   readonly replication: Replication;
 };
 
+/** One hashes and compresses 300 MB/s: more than a link carries, and a volume changes. */
+const PACKING_THREADS = 1;
+
 /** After a stop: what is left is sent for so long, and else at the next start. */
 const FINISH_MS = 30_000;
 
@@ -70,6 +74,8 @@ export async function replicatedExport(
   const { volumes, to, syncMs, group, intervalMs, lane, node } = options;
   const { env, output } = context;
   const name = group ?? volumes[0].volume;
+  // What is hashed and compressed keeps no writer waiting, whom this thread serves.
+  const pool = codecPool(env, PACKING_THREADS, { atOnce: true, isBackground: true });
   const life = { isServed: false };
   const preImages = volumes.map(({ exported }) =>
     exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX),
@@ -82,6 +88,7 @@ export async function replicatedExport(
     );
     const replication = new Replication(env, {
       ...{ ...first!, ...(group !== undefined && { group: { name: group, others } }), intervalMs },
+      pool,
       connect: () => connectProvider(env, { ...provider, ...node, lane }),
       onEpoch: (report, held, volume) => teller.epoch(volume, { report, held, replication }),
       onTrouble: (error, againMs) => teller.trouble(error, againMs),
@@ -98,6 +105,7 @@ export async function replicatedExport(
     await Promise.all(targets.map(({ replication }) => replication.begun));
   } catch (error) {
     await Promise.all(targets.map(({ replication }) => replication.finish(0)));
+    await pool[Symbol.asyncDispose]();
     throw error;
   }
   life.isServed = true;
@@ -107,7 +115,10 @@ export async function replicatedExport(
       syncMs === undefined ? device : confirmed(device, confirm),
     ),
     state: () => stateOf(targets),
-    finish: () => finish(context, name, targets),
+    async finish() {
+      await finish(context, name, targets);
+      await pool[Symbol.asyncDispose]();
+    },
   };
 }
 

@@ -5,6 +5,7 @@ import { simulatedEnv } from '../../sim/index.ts';
 import {
   crc32,
   type Env,
+  EnvError,
   equalBytes,
   nodeEnv,
   sha256,
@@ -322,4 +323,27 @@ test('a patch against parents that are at hand is made in the target, if it fits
     const small = { ...target, lengthBytes: 8 };
     assert.equal(await pool.run<'patchOne'>({ kind: 'patchOne', ...job, target: small }), 0);
   });
+});
+
+test('a thread in the background gives way to others, and one that died is replaced', async () => {
+  const deaths: ((error: EnvError) => void)[] = [];
+  const niceness: (number | undefined)[] = [];
+  const { workers } = nodeEnv();
+  const start: Env['workers']['start'] = (module, handlers, options) => {
+    deaths.push((error) => handlers.onError(error));
+    niceness.push(options?.niceness);
+    return workers.start(module, handlers, options);
+  };
+  let nowMs = 0;
+  // Each look at the clock is 50 ms later: one job in place is enough for threads to be started.
+  const clock = { ...nodeEnv().clock, monotonicMs: () => (nowMs += 50) };
+  await using pool = codecPool({ ...nodeEnv(), clock, workers: { ...workers, start } }, 1, {
+    isBackground: true,
+  });
+  const expected = await digests(pool, volume());
+  assert.equal(deaths.length, 1);
+  assert(niceness[0]! > 0);
+  deaths[0]!(new EnvError('ENV_WORKER', 'it has died', { hint: 'none' }));
+  assert(equalBytes(await digests(pool, volume()), expected));
+  assert.equal(deaths.length, 2);
 });

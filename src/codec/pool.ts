@@ -8,7 +8,7 @@ import { type Job, type JobResult, runJob } from './jobs.ts';
  * Runs jobs on up to `threads` threads, and in place, in the caller's turn, until one of those is
  * up; with 0 always. The caller bounds how many jobs wait, by the memory it hands out. Buffers of a
  * job belong to the pool until its promise settles. A thread that dies fails its jobs with
- * CODEC_WORKER; others go on.
+ * CODEC_WORKER; others go on, and where all have died, all jobs fail but those of `isBackground`.
  */
 export interface CodecPool extends AsyncDisposable {
   readonly threads: number;
@@ -51,12 +51,16 @@ const BUSY_MS_MIN = 500;
 export type CodecPoolOptions = {
   /** Threads start now, as there will be much to do, and not at the jobs that show that. */
   readonly atOnce?: boolean;
+  /** It serves for long, beside what must not wait: it gives way, and replaces what has died. */
+  readonly isBackground?: boolean;
 };
+
+const BACKGROUND_NICENESS = 5;
 
 export function codecPool(
   env: Env,
   threads: number,
-  { atOnce = false }: CodecPoolOptions = {},
+  { atOnce = false, isBackground = false }: CodecPoolOptions = {},
 ): CodecPool {
   const crew: Thread[] = [];
   let nextNumber = 0;
@@ -70,11 +74,16 @@ export function codecPool(
         hear(thread, message as JobAnswer | WorkerIsUp);
         if (thread.waiting.size === 0) thread.busyMs = busyMs;
       },
-      onError: (error) => bury(thread, error),
+      onError: (error) => {
+        bury(thread, error);
+        if (isBackground) crew.splice(crew.indexOf(thread), 1);
+        inPlaceMs = 0;
+      },
     };
     const thread: Thread = {
       port: env.workers.start(siblingModule(import.meta.url, 'codec-worker'), handlers, {
         youngMiB: YOUNG_MIB,
+        ...(isBackground && { niceness: BACKGROUND_NICENESS }),
       }),
       waiting: new Map(),
       state: 'starting',

@@ -245,6 +245,8 @@ export interface Workers {
 export type WorkerOptions = {
   /** Memory for objects that die young; where many live at once, little of it means slow. */
   readonly youngMiB?: number;
+  /** As nice(1): above 0 it gives way to others. A wish, where the host knows none for threads. */
+  readonly niceness?: number;
 };
 
 export interface WorkerHandlers {

@@ -1,4 +1,5 @@
 /** `ferry replicate`: keeps a volume present at a provider. */
+import { codecPool } from '../../codec/index.ts';
 import { messageOf } from '../../core/index.ts';
 import { connectProvider } from '../../service/index.ts';
 import { checkVolumeName } from '../../store/index.ts';
@@ -51,12 +52,13 @@ export const run: Run<typeof replicateSpec> = async (context: Context, values) =
   const name = values.name ?? from.volume;
   checkVolumeName(name);
   const mandate = await mandateOf(context, from.running, name);
+  await using pool = codecPool(env, Math.ceil(env.workers.parallelism / 2));
   const startMs = env.clock.monotonicMs();
   const progress = output.progress('comparing', from.device.sizeBytes);
   let result: KeepResult;
   try {
     result = await keepReplica(env, {
-      ...{ name, source: epochsOf(context, from, name, progress), signal, mandate },
+      ...{ name, source: epochsOf(context, from, name, progress), signal, mandate, pool },
       ...(once ? { giveUpMs: GIVE_UP_MS } : { intervalMs: values.interval ?? INTERVAL_MS }),
       connect: () => connectProvider(env, { ...to, ...node, lane }),
       onEpoch: (report, held) => tellEpoch(context, name, report, held),

@@ -49,7 +49,8 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   const node = await nodeOf(context, values);
   await using open = new AsyncDisposableStack();
   // Snapshots are made beside what comes in, which is not to wait for them.
-  const pool = open.use(codecPool(env, Math.ceil(env.workers.parallelism / 2)));
+  const threads = Math.ceil(env.workers.parallelism / 2);
+  const pool = open.use(codecPool(env, threads, { isBackground: true }));
   const tenants = await tenantsOf(context, values, pool, open);
   const counts = new Counts();
   const sinceMs = env.clock.monotonicMs();

@@ -11,14 +11,17 @@ export function nodeWorkers(): Workers {
   return { parallelism: os.availableParallelism(), start, reclaim: collectBuffers };
 }
 
+/** What the bootstrap is told. */
+export type WorkerOrders = { readonly module: string; readonly niceness: number | undefined };
+
 function start(module: URL, handlers: WorkerHandlers, options: WorkerOptions = {}): WorkerPort {
   // Not imported above: most commands never start a thread.
   const { Worker } = process.getBuiltinModule('node:worker_threads');
   const bootstrap = siblingModule(import.meta.url, 'worker-bootstrap');
-  const { youngMiB } = options;
+  const { youngMiB, niceness } = options;
   if (youngMiB !== undefined) endProcessBound();
   const worker = new Worker(bootstrap, {
-    workerData: module.href,
+    workerData: { module: module.href, niceness } satisfies WorkerOrders,
     ...withCompileCache(),
     ...(youngMiB !== undefined && { resourceLimits: { maxYoungGenerationSizeMb: youngMiB } }),
   });
