@@ -32,6 +32,8 @@ type Handshake = (socket: Socket, options: SecureOptions) => Promise<TLSSocket>;
 
 export function nodeTls({ role, credentials }: TlsOptions): Tls {
   let handshake: Handshake;
+  // Who pins certificates bounds what may be under way by credit, and never pauses.
+  const isNeverPaused = credentials.kind === 'pinned';
   try {
     handshake = role === 'server' ? serverSide(credentials) : clientSide(credentials);
   } catch (error) {
@@ -40,22 +42,26 @@ export function nodeTls({ role, credentials }: TlsOptions): Tls {
   }
   return {
     async secure(stream, options) {
+      const { peer } = stream;
       const socket = release(stream);
       if (socket === undefined) {
         stream.destroy();
-        throw tlsError(`${stream.peer} cannot carry TLS`, undefined);
+        throw tlsError(`${peer} cannot carry TLS`, undefined);
       }
-      return await bounded(socket, stream.peer, options, handshake);
+      return await bounded(socket, { ...options, peer }, handshake, (secured) =>
+        secureStreamOf(secured, peer, isNeverPaused),
+      );
     },
   };
 }
 
 async function bounded(
   socket: Socket,
-  peer: string,
-  options: SecureOptions,
+  options: SecureOptions & { readonly peer: string },
   handshake: Handshake,
+  streamOfSecured: (secured: TLSSocket) => SecureStream,
 ): Promise<SecureStream> {
+  const { peer } = options;
   const late = new EnvError('ENV_TIMEOUT', `${peer}: no TLS within ${options.timeoutMs} ms`, {
     hint: 'Look at the other side; it may be stuck, or not expect TLS.',
   });
@@ -66,7 +72,7 @@ async function bounded(
     const secured = await handshake(socket, options);
     secured.allowHalfOpen = true;
     secured.disableRenegotiation();
-    return secureStreamOf(secured, peer);
+    return streamOfSecured(secured);
   } catch (error) {
     socket.destroy();
     if (socket.errored === late) throw late;
@@ -76,9 +82,9 @@ async function bounded(
   }
 }
 
-function secureStreamOf(socket: TLSSocket, peer: string): SecureStream {
+function secureStreamOf(socket: TLSSocket, peer: string, isNeverPaused: boolean): SecureStream {
   const certificate = socket.getPeerX509Certificate();
-  return Object.assign(streamOf(socket, peer), {
+  return Object.assign(streamOf(socket, peer, { isNeverPaused }), {
     peerCertificate: certificate && peerCertificate(certificate, socket.authorized),
     exportKey: (lengthBytes: number, label: string, context: Uint8Array) =>
       socket.exportKeyingMaterial(lengthBytes, label, bufferOf(context)),
