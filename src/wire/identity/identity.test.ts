@@ -217,6 +217,32 @@ test('both ends of a connection derive equal keys, and other ones for another co
   }
 });
 
+test('bytes come as they were sent, all but the first in one buffer', async () => {
+  const credentials = { kind: 'pinned', identity: provider } as const;
+  const server = env.net.tls({ role: 'server', credentials });
+  const [from, to] = await Promise.all(await connected(server));
+  const sent = Buffer.concat(Array.from({ length: 40 }, (_, at) => Buffer.alloc(77_777, at)));
+  const got: Buffer[] = [];
+  const memories: unknown[] = [];
+  const over = Promise.withResolvers<void>();
+  const quiet = { onBytes() {}, onDrained() {}, onEnd() {}, onClosed() {} };
+  from!.start(quiet);
+  from!.write([sent.subarray(0, 100)]);
+  to!.start({
+    ...quiet,
+    onBytes(view) {
+      if (got.length === 0) from!.write([sent.subarray(100)], () => from!.end());
+      got.push(Buffer.from(view));
+      memories.push(view.buffer);
+    },
+    onEnd: () => over.resolve(),
+  });
+  await over.promise;
+  assert(Buffer.concat(got).equals(sent));
+  assert.equal(new Set(memories.slice(1)).size, 1);
+  for (const end of [from!, to!]) end.destroy();
+});
+
 async function connected(server: Tls): Promise<Promise<SecureStream>[]> {
   const accepted = Promise.withResolvers<SecureStream>();
   const listening = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
