@@ -4,10 +4,16 @@ import type { Context } from './context.ts';
 import { interruption } from './interrupted.ts';
 import { formatSize } from './sizes.ts';
 
+type Asked = {
+  readonly dryRun: boolean;
+  readonly similar?: boolean;
+  readonly breakPins?: boolean;
+};
+
 export async function collectAndTell(
   { output, signal }: Context,
   repository: Repository,
-  { dryRun, breakPins = false }: { readonly dryRun: boolean; readonly breakPins?: boolean },
+  { dryRun, similar = false, breakPins = false }: Asked,
 ): Promise<void> {
   let progress = output.progress('looking', 0);
   let step = '';
@@ -15,6 +21,7 @@ export async function collectAndTell(
   try {
     report = await repository.collectGarbage({
       dryRun,
+      similar,
       breakPins,
       signal,
       onProgress: ({ step: now, done }) => {
@@ -47,16 +54,19 @@ export async function collectAndTell(
 
 function textOf(report: GcReport, dryRun: boolean): string {
   const { deadPacks, sparsePacks, copiedBytes, freedBytes, wouldFreeBytes } = report;
+  const { similarChunks, similarBytes } = report;
+  const similar = `  similar  ${similarChunks} chunks as patches, ${formatSize(similarBytes)} less`;
   if (dryRun) {
-    return (
+    const text =
       `${formatSize(wouldFreeBytes)} would be given back: ${packs(deadPacks)} of which nothing ` +
-      `is needed, ${packs(sparsePacks)} to be rewritten`
-    );
+      `is needed, ${packs(sparsePacks)} to be rewritten`;
+    return similarChunks > 0 ? `${text}\n${similar}` : text;
   }
   const lines = [
     `${formatSize(freedBytes)} removed, ${formatSize(copiedBytes)} of that written anew`,
     `  packs    ${deadPacks} without use, ${sparsePacks} rewritten, ${report.droppedPacks} gone`,
   ];
+  if (similarChunks > 0) lines.push(similar);
   const { deadSessions, orphans, unfinishedFiles } = report;
   if (report.protectedPacks > 0) lines.push(`  parity   made for ${packs(report.protectedPacks)}`);
   if (deadSessions + orphans + unfinishedFiles > 0) {

@@ -62,6 +62,7 @@ export {
 } from './shared-frame.ts';
 export { type Signatures, type Signer, type Signing, signer } from './signing.ts';
 export {
+  findSimilar,
   SAMPLE_STEP_BYTES,
   SIMILAR_TABLE_BYTES,
   SimilarTable,

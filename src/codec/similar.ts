@@ -109,13 +109,14 @@ export class SimilarTable {
   }
 
   /** An empty table for so much content; of more than half a GiB it keeps a part of the samples. */
-  static for(contentBytes: number): SimilarTable {
-    return new SimilarTable(new SharedArrayBuffer(tableBytes(slotsLog2For(contentBytes))));
+  static for(contentBytes: number, slotsLog2Max = SLOTS_LOG2_MAX): SimilarTable {
+    const slotsLog2 = slotsLog2For(contentBytes, slotsLog2Max);
+    return new SimilarTable(new SharedArrayBuffer(tableBytes(slotsLog2)));
   }
 
   /** As `for`, but it begins small, and is made anew when it is full: see `memory`. */
   static growing(contentBytes: number): SimilarTable {
-    const slotsLog2Max = slotsLog2For(contentBytes);
+    const slotsLog2Max = slotsLog2For(contentBytes, SLOTS_LOG2_MAX);
     const first = Math.min(SLOTS_LOG2_FIRST, slotsLog2Max);
     return new SimilarTable(new SharedArrayBuffer(tableBytes(first)), slotsLog2Max);
   }
@@ -132,6 +133,11 @@ export class SimilarTable {
 
   get slotsLog2(): number {
     return this.#parts.slotsLog2;
+  }
+
+  /** Of so many samples one is kept. */
+  get thinning(): number {
+    return this.#thinMask + 1;
   }
 
   get count(): number {
@@ -264,9 +270,9 @@ function partsOf(memory: SharedArrayBuffer): TableParts {
   };
 }
 
-function slotsLog2For(contentBytes: number): number {
+function slotsLog2For(contentBytes: number, slotsLog2Max: number): number {
   const wanted = Math.ceil(Math.log2((2 * contentBytes) / SAMPLE_STEP_BYTES + 1));
-  return Math.min(SLOTS_LOG2_MAX, Math.max(SLOTS_LOG2_MIN, wanted));
+  return Math.min(slotsLog2Max, Math.max(SLOTS_LOG2_MIN, wanted));
 }
 
 function mixed(hash: number): number {
@@ -278,16 +284,18 @@ const hits: Hits = { count: 0, at: new Uint32Array(HITS_MAX), number: new Uint32
 
 /**
  * Numbers of up to `limit` chunks that resemble this one, the one that has most of it first; each
- * has parts of it that those before have not. A probe of two places decides whether to look at all.
+ * has parts of it that those before have not. A probe of two places decides whether to look at all,
+ * unless samples are known to be thinned out: then it would miss most.
  */
 export function findSimilar(
   chunk: Uint8Array,
   tables: readonly SimilarTable[],
   limit: number,
+  thinning = 1,
 ): number[] {
   const length = chunk.byteLength;
   hits.count = 0;
-  if (length >= 8 * SAMPLE_STEP_BYTES) {
+  if (length >= 8 * SAMPLE_STEP_BYTES && thinning === 1) {
     for (const from of [length >>> 3, (length >>> 1) + (length >>> 3)]) {
       const to = from + SAMPLE_STEP_BYTES + WINDOW_BYTES;
       for (const table of tables) lookAt(chunk, table, from, to);
@@ -296,7 +304,7 @@ export function findSimilar(
     hits.count = 0;
   }
   for (const table of tables) lookAt(chunk, table, 0, length);
-  return mostShared(length, limit);
+  return mostShared(length, limit, thinning);
 }
 
 /** Notes every window in the range that the table knows. One loop over local names: it is hot. */
@@ -327,7 +335,7 @@ function noteHit(number: number | undefined, at: number): void {
 /** The parts of the chunk that a candidate has, a bit each. */
 type Shared = { low: number; high: number };
 
-function mostShared(length: number, limit: number): number[] {
+function mostShared(length: number, limit: number, thinning: number): number[] {
   const shared = new Map<number, Shared>();
   for (let hit = 0; hit < hits.count; hit++) {
     const number = hits.number[hit]!;
@@ -344,7 +352,7 @@ function mostShared(length: number, limit: number): number[] {
   const found: number[] = [];
   const left: Shared = { low: -1, high: -1 };
   const parts = Math.min(REGIONS, length / SAMPLE_STEP_BYTES);
-  const gainMin = Math.max(1, Math.floor(parts * GAIN_SHARE_MIN));
+  const gainMin = Math.max(1, Math.floor((parts * GAIN_SHARE_MIN) / thinning));
   while (found.length < limit) {
     let best: number | undefined;
     let most = gainMin - 1;

@@ -16,6 +16,11 @@ export type Garbage = {
   readonly sparse: SparsePack[];
   /** Stored bytes of all these, less what is needed of them. */
   readonly freeBytes: number;
+  /** Packs that stay as they are. */
+  readonly kept: ReadonlySet<string>;
+  /** By pack number: what is needed; and what for. */
+  readonly live: ReadonlyMap<number, Bitmap>;
+  readonly standing: Standing;
 };
 
 /**
@@ -45,7 +50,8 @@ export async function planGarbage(run: Collection, state: LogState): Promise<Gar
   }
   const { kept, rebased } = await sortPacks(run, reach, standing, going);
   for (const [pack, freed] of rebased.freed) clearAll(reach.live.get(pack)!, freed);
-  return collect(run, reach, { named, kept, whole: rebased.whole });
+  const found = await collect(run, reach, { named, kept, whole: rebased.whole });
+  return { ...found, kept, live: reach.live, standing };
 }
 
 /**
@@ -97,7 +103,7 @@ async function collect(
   { index, canRewrite }: Collection,
   { live }: Reach,
   { named, kept, whole }: Found,
-): Promise<Garbage> {
+): Promise<Pick<Garbage, 'dead' | 'sparse' | 'freeBytes'>> {
   const dead: string[] = [];
   const sparse: SparsePack[] = [];
   let freeBytes = 0;

@@ -52,10 +52,20 @@ export type SparsePack = {
   readonly live: Bitmap;
   /** Patches that become plain chunks. */
   readonly whole: Bitmap | undefined;
+  /** By ordinal: plain chunks that become patches of plain chunks. */
+  readonly patches?: ReadonlyMap<number, NewPatch>;
 };
 
+export type NewPatch = Pick<FrameInput & { kind: 'patch' }, 'patch' | 'parents'>;
+
 /** A record on its way into a new frame. */
-type Copied = { readonly input: FrameInput; readonly from: PackTable; readonly ordinal: number };
+type Copied = {
+  readonly input: FrameInput;
+  readonly from: PackTable;
+  readonly ordinal: number;
+  readonly depth: number;
+  readonly touched: number;
+};
 
 export class Repacker implements AsyncDisposable {
   readonly #options: RepackOptions;
@@ -89,7 +99,7 @@ export class Repacker implements AsyncDisposable {
       if (table.kinds[first] === RECORD_TREE) {
         for (let at = first; at < end; at++) if (live.test(at)) trees.push(at);
       } else {
-        const asItIs = needed === end - first && !sparse.whole?.count(first, end - first);
+        const asItIs = needed === end - first && !hasChanged(sparse, first, end);
         await this.#copyFrame(sparse, frame, asItIs);
       }
     }
@@ -110,12 +120,21 @@ export class Repacker implements AsyncDisposable {
     }
     const section = named(packId, () => plainSection(frame));
     for (const [at, record] of frame.records.entries()) {
-      if (!live.test(first + at)) continue;
-      const isWhole = sparse.whole?.test(first + at) === true;
-      const input = isWhole
-        ? await this.#plain(sparse, first + at)
-        : inputOf(frame, section, record);
-      await this.#add({ input, from: table, ordinal: first + at });
+      const ordinal = first + at;
+      if (!live.test(ordinal)) continue;
+      const made = sparse.patches?.get(ordinal);
+      if (made !== undefined) {
+        const input = { kind: 'patch', rawBytes: record.rawBytes, ...made } as const;
+        const touched = 1 + made.parents.length;
+        await this.#add({ input, from: table, ordinal, depth: 1, touched });
+      } else if (sparse.whole?.test(ordinal) === true) {
+        const input = await this.#plain(sparse, ordinal);
+        await this.#add({ input, from: table, ordinal, depth: 0, touched: 1 });
+      } else {
+        const input = inputOf(frame, section, record);
+        const depth = table.depths[ordinal]!;
+        await this.#add({ input, from: table, ordinal, depth, touched: table.touched[ordinal]! });
+      }
     }
   }
 
@@ -150,8 +169,9 @@ export class Repacker implements AsyncDisposable {
     const inputs = copied.map(({ input }) => input);
     const writer = this.#open();
     const firstRecord = writer.table.count;
-    for (const { input, from, ordinal } of copied) {
-      const place = this.#announce(writer, from, ordinal, input.kind === 'plain');
+    for (const one of copied) {
+      const { input, from } = one;
+      const place = this.#announce(writer, one);
       const sealed = from.seal.place(0) !== undefined;
       if (sealed && input.kind === 'patch') writer.table.setParents(place, input.parents);
     }
@@ -178,7 +198,8 @@ export class Repacker implements AsyncDisposable {
     const writer = this.#open();
     const firstRecord = writer.table.count;
     for (const ordinal of ordinals) {
-      this.#announce(writer, from, ordinal, from.depths[ordinal] === 0);
+      const [depth, touched] = [from.depths[ordinal]!, from.touched[ordinal]!];
+      this.#announce(writer, { from, ordinal, depth, touched });
     }
     await this.#write(writer, bytes, { firstRecord, number: writer.numberFrame() });
   }
@@ -204,13 +225,14 @@ export class Repacker implements AsyncDisposable {
     return this.#writer;
   }
 
-  #announce(writer: PackWriter, from: PackTable, ordinal: number, isPlain: boolean): number {
+  #announce(writer: PackWriter, copied: Omit<Copied, 'input'>): number {
+    const { from, ordinal, depth, touched } = copied;
     const id = from.id(ordinal);
     assert(from.kinds[ordinal] === RECORD_CHUNK);
     const rawBytes = from.rawBytes[ordinal]!;
     const place = writer.table.add(RECORD_CHUNK, id, from.checksums[ordinal]!, rawBytes);
-    writer.table.depths[place] = isPlain ? 0 : from.depths[ordinal]!;
-    writer.table.touched[place] = isPlain ? 1 : from.touched[ordinal]!;
+    writer.table.depths[place] = depth;
+    writer.table.touched[place] = touched;
     this.#places.set(toHex(id), place);
     return place;
   }
@@ -247,6 +269,11 @@ export class Repacker implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writer?.[Symbol.asyncDispose]();
   }
+}
+
+function hasChanged({ whole, patches }: SparsePack, first: number, end: number): boolean {
+  for (let at = first; at < end; at++) if (whole?.test(at) || patches?.has(at)) return true;
+  return false;
 }
 
 function inputOf(frame: Frame, section: Uint8Array, record: FrameRecord): FrameInput {

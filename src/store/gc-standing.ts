@@ -23,6 +23,11 @@ export class Standing {
     return isSet(this.#wanted, location);
   }
 
+  /** A patch needs it as deep as it is. */
+  isStoodOn(location: Location): boolean {
+    return isSet(this.#stoodOn, location);
+  }
+
   /** No snapshot names it, and one patch alone stands on it. */
   servesOne(location: Location): boolean {
     return !this.isWanted(location) && !isSet(this.#stoodOnTwice, location);

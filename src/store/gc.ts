@@ -6,13 +6,15 @@ import { defaultCompression } from '../codec/index.ts';
 import { type Env, hasCode } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
-import { StoreError } from './errors.ts';
+import { noPassword, StoreError } from './errors.ts';
 import { indexWithout } from './gc-index.ts';
 import { PatchParents } from './gc-parents.ts';
 import { protectNamed } from './gc-parity.ts';
 import { type Garbage, planGarbage } from './gc-plan.ts';
-import { Repacker } from './gc-repack.ts';
+import { Repacker, type SparsePack } from './gc-repack.ts';
+import { emptyReport, type GcOptions, type GcReport } from './gc-report.ts';
 import { presentSessions } from './gc-sessions.ts';
+import { similarPacks } from './gc-similar.ts';
 import { GcSweep } from './gc-sweep.ts';
 import { Verifier } from './gc-verify.ts';
 import type { IndexSync } from './index-sync.ts';
@@ -29,53 +31,6 @@ import { type FoundSession, findSessions, Session } from './session.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { TreeReader } from './tree-reader.ts';
 
-export type GcOptions = {
-  /** Only finds out what would be done. */
-  readonly dryRun?: boolean;
-  /** Readers are taken for dead: they will find that what they read is gone. */
-  readonly breakPins?: boolean;
-  /** How long a writer without a lock is watched before it is taken for dead. */
-  readonly waitMs?: number;
-  readonly packTargetBytes?: number;
-  readonly onProgress?: (progress: GcProgress) => void;
-  readonly signal?: AbortSignal;
-};
-
-export type GcProgress = { readonly step: string; readonly done: number };
-
-export type GcReport = {
-  /** Packs of which nothing is needed, and those that were, or would be, rewritten. */
-  deadPacks: number;
-  sparsePacks: number;
-  /** What is needed of these was copied. */
-  copiedBytes: number;
-  newPacks: number;
-  /** Packs that the log names no more. */
-  droppedPacks: number;
-  /** Packs that were condemned and turned out to be needed. */
-  sparedPacks: number;
-  /** Condemned packs that wait until these writers have ended. */
-  condemnedPacks: number;
-  waitingFor: {
-    readonly kind: 'backup' | 'gc' | 'reader';
-    readonly volume: string;
-    readonly writer: string;
-  }[];
-  /** Packs and segments that no commit had ever named, unfinished files, sessions of the dead. */
-  orphans: number;
-  unfinishedFiles: number;
-  deadSessions: number;
-  /** Bytes of everything that was removed. */
-  freedBytes: number;
-  /** In a dry run: what the packs concerned have, less what would be copied. */
-  wouldFreeBytes: number;
-  /** Packs that lacked parity and have it now; and that are damaged, so that they get none. */
-  protectedPacks: number;
-  unprotectedPacks: number;
-  /** There was no room to rewrite packs: only those that nothing is needed of are gone. */
-  noSpace: boolean;
-};
-
 export type GcParts = {
   readonly env: Env;
   readonly objects: SealedObjects;
@@ -91,6 +46,7 @@ const WAIT_MS = 3 * SESSION_BEAT_MS;
 
 export async function collectGarbage(parts: GcParts, options: GcOptions): Promise<GcReport> {
   await using run = new Collection(parts, options);
+  if (options.similar === true && !run.canRewrite) throw noPassword('storing chunks anew');
   await run.all();
   if (options.dryRun !== true) await protectNamed(run);
   return run.report;
@@ -105,24 +61,7 @@ export class Collection implements AsyncDisposable {
   /** Pins that hold nothing. */
   readonly deadReaders = new Set<string>();
   #session: Session | undefined;
-  readonly report: GcReport = {
-    deadPacks: 0,
-    sparsePacks: 0,
-    copiedBytes: 0,
-    newPacks: 0,
-    droppedPacks: 0,
-    sparedPacks: 0,
-    condemnedPacks: 0,
-    waitingFor: [],
-    orphans: 0,
-    unfinishedFiles: 0,
-    deadSessions: 0,
-    freedBytes: 0,
-    wouldFreeBytes: 0,
-    protectedPacks: 0,
-    unprotectedPacks: 0,
-    noSpace: false,
-  };
+  readonly report = emptyReport();
 
   constructor(parts: GcParts, options: GcOptions) {
     this.parts = parts;
@@ -189,23 +128,53 @@ export class Collection implements AsyncDisposable {
   async #condemn(dryRun: boolean): Promise<void> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       await this.toNewest();
-      const { log } = this.parts;
-      const { generation } = log.state;
-      if (log.state.condemned.size > 0) return; // Another run's: to be dropped first.
-      const garbage = await planGarbage(this, log.state);
-      this.report.deadPacks = garbage.dead.length;
-      this.report.sparsePacks = garbage.sparse.length;
-      this.report.wouldFreeBytes = garbage.freeBytes;
-      if (dryRun || garbage.dead.length + garbage.sparse.length === 0) return;
-      const copies = await this.#repack(garbage);
-      if (await this.#commitCondemned(generation, garbage, copies)) return;
-      await this.#removePacks(copies.packs); // They can only come into this log by our own hand.
+      const { state } = this.parts.log;
+      if (state.condemned.size > 0) return; // Another run's: to be dropped first.
+      try {
+        if (await this.#condemnAt(state, dryRun)) return;
+      } catch (error) {
+        if (!(await this.#hasPassed(state.generation, error))) throw error;
+      }
+      await this.#removeCopies(); // They can only come into this log by our own hand.
     }
     throw busy();
   }
 
-  async #repack(garbage: Garbage): Promise<{ readonly packs: readonly string[] }> {
-    if (garbage.sparse.length === 0) return { packs: [] };
+  /** False if another run was faster: everything must be looked at anew. */
+  async #condemnAt(state: LogState, dryRun: boolean): Promise<boolean> {
+    const garbage = await planGarbage(this, state);
+    this.report.deadPacks = garbage.dead.length;
+    this.report.sparsePacks = garbage.sparse.length;
+    this.report.wouldFreeBytes = garbage.freeBytes;
+    this.report.similarChunks = 0;
+    this.report.similarBytes = 0;
+    if (dryRun) {
+      await this.#estimate(garbage);
+      return true;
+    }
+    const packs = await this.#repack(garbage);
+    return this.#commitCondemned(state.generation, garbage, packs);
+  }
+
+  /** Whether something is gone because another run has begun a generation meanwhile. */
+  async #hasPassed(generation: number, error: unknown): Promise<boolean> {
+    if (!hasCode(error, 'STORE_MISSING')) return false;
+    await this.parts.log.catchUp();
+    return this.parts.log.state.generation !== generation;
+  }
+
+  /** Packs to be written anew, each when it is known what becomes of its chunks. */
+  #rewritten(garbage: Garbage): AsyncIterable<SparsePack> | readonly SparsePack[] {
+    return this.options.similar === true ? similarPacks(this, garbage) : [...garbage.sparse];
+  }
+
+  async #estimate(garbage: Garbage): Promise<void> {
+    this.report.sparsePacks = 0;
+    for await (const _pack of this.#rewritten(garbage)) this.report.sparsePacks++;
+    this.report.wouldFreeBytes += this.report.similarBytes;
+  }
+
+  async #repack(garbage: Garbage): Promise<readonly string[]> {
     const { env, objects } = this.parts;
     await using repacker = new Repacker({
       objects,
@@ -218,18 +187,26 @@ export class Collection implements AsyncDisposable {
       signal: this.options.signal,
     });
     try {
-      for (const sparse of garbage.sparse) await repacker.copy(sparse);
+      const rewritten: SparsePack[] = [];
+      for await (const sparse of this.#rewritten(garbage)) {
+        rewritten.push(sparse);
+        await repacker.copy(sparse);
+      }
       await repacker.finish();
+      garbage.sparse.splice(0, Infinity, ...rewritten);
     } catch (error) {
       if (!hasCode(error, 'OBJECT_NO_SPACE')) throw error;
       // What nothing is needed of can still go, and makes room for the next run.
       this.report.noSpace = true;
-      await this.#removePacks(repacker.packs);
+      this.report.similarChunks = 0;
+      this.report.similarBytes = 0;
+      await this.#removeCopies();
       garbage.sparse.length = 0;
-      return { packs: [] };
+      return [];
     }
+    this.report.sparsePacks = garbage.sparse.length;
     this.report.copiedBytes += repacker.storedBytes;
-    return { packs: repacker.packs };
+    return repacker.packs;
   }
 
   async #ownSession(): Promise<Session> {
@@ -241,18 +218,18 @@ export class Collection implements AsyncDisposable {
     return this.#session;
   }
 
-  async #removePacks(packs: readonly string[]): Promise<void> {
-    for (const pack of packs) {
+  async #removeCopies(): Promise<void> {
+    for (const pack of this.#session?.packs ?? []) {
+      if (!this.index.uncommitted.has(pack)) continue;
       this.index.dropPack(pack);
       await this.parts.objects.remove(packKey(pack));
     }
   }
 
-  /** False if another run was faster: everything must be looked at anew. */
   async #commitCondemned(
     generation: number,
     garbage: Garbage,
-    { packs }: { readonly packs: readonly string[] },
+    packs: readonly string[],
   ): Promise<boolean> {
     const candidates = [...garbage.dead, ...garbage.sparse.map(({ packId }) => packId)];
     if (candidates.length === 0) return true;
@@ -332,7 +309,7 @@ export class Collection implements AsyncDisposable {
         return { type: 'generation', ...change, generation: generation + 1 };
       });
     } catch (error) {
-      if (error instanceof Passed) return false;
+      if (error instanceof Passed || (await this.#hasPassed(generation, error))) return false;
       throw error;
     }
     step!.done();

@@ -27,7 +27,7 @@ export { type ChangedExtent, diffTrees } from './diff.ts';
 export { KeyRing, type Secret, type UnlockOptions } from './encryption.ts';
 export { StoreError, type StoreErrorCode } from './errors.ts';
 export { FrameCache } from './frame-cache.ts';
-export type { GcOptions, GcProgress, GcReport } from './gc.ts';
+export type { GcOptions, GcProgress, GcReport } from './gc-report.ts';
 export { coveredBytes, type Geometry, leafCount, treeHeight } from './geometry.ts';
 export { type HeadMemory, headFiles, type KnownHead } from './head-memory.ts';
 export { mayBeDamage } from './healing.ts';

@@ -15,7 +15,8 @@ import {
   unlockRepository,
 } from './encryption.ts';
 import { noPassword, StoreError, snapshotGone, writerBusy } from './errors.ts';
-import { collectGarbage, type GcOptions, type GcParts, type GcReport } from './gc.ts';
+import { collectGarbage, type GcParts } from './gc.ts';
+import type { GcOptions, GcReport } from './gc-report.ts';
 import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
 import { healingStore, type OnHealed } from './healing-store.ts';
 import { IndexSync } from './index-sync.ts';

@@ -33,9 +33,9 @@ type Stage = { readonly expected: Expected; readonly copied: Set<string>; cuts: 
 const storeAt = (env: Env, root: string): Promise<ObjectStore> =>
   directoryStore(env.files, root, env.random);
 
-async function collect(env: Env, objects: ObjectStore): Promise<void> {
+async function collect(env: Env, objects: ObjectStore, similar = false) {
   const repository = await open(env, objects);
-  await repository.collectGarbage({ waitMs: 0, packTargetBytes });
+  return repository.collectGarbage({ waitMs: 0, packTargetBytes, similar });
 }
 
 async function copyAll(env: Env, from: ObjectStore, to: ObjectStore, done?: Set<string>) {
@@ -126,12 +126,38 @@ test('power cuts at any event of gc', () =>
   allCuts(
     {
       prepare: (env, stage, objects) => forgetOld(env, objects, stage),
-      step: (env, _stage, objects) => collect(env, objects),
+      step: async (env, _stage, objects) => void (await collect(env, objects)),
       share: 0.02,
     },
     async (env, objects, { expected }) => {
       await verifyAll(env, objects, expected);
       await collect(env, objects);
+      await verifyAll(env, objects, expected);
+      const { orphanPacks } = await checked(env, await open(env, objects), false);
+      assert.equal(orphanPacks, 0);
+    },
+  ));
+
+test('power cuts at any event of storing what is similar anew', () =>
+  allCuts(
+    {
+      prepare: async (env, { expected }, objects) => {
+        const bytes = [...expected.values()].at(-1)!;
+        const other = new Uint8Array(bytes.byteLength);
+        other.set(bytes.subarray(7000));
+        const request = { volume: 'other', packTargetBytes };
+        const { snapshot } = await backUp(env, await open(env, objects), other, request);
+        expected.set(snapshot.id, other);
+      },
+      step: async (env, _stage, objects) => {
+        const { similarChunks } = await collect(env, objects, true);
+        assert(similarChunks > 3, `${similarChunks} chunks`);
+      },
+      share: 0.01,
+    },
+    async (env, objects, { expected }) => {
+      await verifyAll(env, objects, expected);
+      await collect(env, objects, true);
       await verifyAll(env, objects, expected);
       const { orphanPacks } = await checked(env, await open(env, objects), false);
       assert.equal(orphanPacks, 0);

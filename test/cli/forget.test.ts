@@ -88,6 +88,21 @@ test('gc gives back room, what is left restores, and a dry run tells before', as
   assert.match(nothing, /^0 B removed/);
 });
 
+test('gc --similar stores what two volumes have at different places once', async () => {
+  await using here = await backedUp(1);
+  const twin = { 0: noise(20_000, 9), 20000: noise(2 * MIB, 1) };
+  await writeImage(here.path('twin.img'), 4 * MIB, twin);
+  await here.ok('backup', 'twin.img');
+  const before = await storedBytes(here);
+  const planned = await here.ok('gc', '--similar', '--dry-run');
+  assert.match(planned, /would be given back: .*\n {2}similar {2}\d+ chunks as patches/);
+  const done = (await here.json(0, 'gc', '--similar')).at(-1)!;
+  assert(Number(done.similarChunks) > 10 && Number(done.freedBytes) > 0);
+  assert((await storedBytes(here)) < before * 0.8);
+  await here.ok('restore', 'twin@latest', 'back.img', '--verify');
+  await here.ok('check', '--read-data');
+});
+
 async function entryBytes(here: Place, sequence: number): Promise<number> {
   return (await stat(here.path(`repo/log/${String(sequence).padStart(16, '0')}`))).size;
 }

@@ -98,14 +98,20 @@ export const gcSpec = {
     'nothing is needed still go. Removes what dead runs have left, packs of interrupted backups',
     'among it. What a backup under way may still use stays until the next run. May be stopped at',
     'any time. In a damaged repository nothing that a snapshot may need is touched: gc refuses.',
+    '',
+    '--similar also stores as patches what resembles other content of any volume, wherever it lies',
+    'there; backups look for that in their own volume only. It reads up to 16 GiB of content, in',
+    'packs picked at random, and rewrites those of which at least a tenth is gained: repeat it in',
+    'a larger repository. Such content takes longer to restore. --dry-run reads as much.',
   ].join('\n'),
   arguments: {},
   options: {
     dryRun: flag('only tell what would be given back'),
+    similar: flag('also store what resembles content of other volumes as patches'),
     breakPin: flag('take readers for dead: mounts of what was forgotten get errors'),
     noPassword: flag('for the host of an encrypted repository: drop packs that nothing needs'),
   },
-  examples: ['ferry gc', 'ferry gc --dry-run --json'],
+  examples: ['ferry gc', 'ferry gc --dry-run --json', 'ferry gc --similar'],
 } as const;
 
 export const retentionCommands: readonly TableEntry[] = [

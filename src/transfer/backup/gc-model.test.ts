@@ -29,7 +29,7 @@ type Model = {
 type Real = { readonly shared: ReturnType<typeof sharedStore>; readonly running: Running[] };
 type Command = fc.AsyncCommand<Model, Real>;
 
-const tally = { committed: 0, refused: 0, dropped: 0, spared: 0, waited: 0 };
+const tally = { committed: 0, refused: 0, dropped: 0, spared: 0, waited: 0, similar: 0 };
 
 const volumes = fc.constantFrom('a', 'b');
 
@@ -42,7 +42,7 @@ const changes = fc.tuple(volumes, fc.nat(9), fc.nat(9), fc.boolean()).map(
       const next = bytes.get(volume)!.slice();
       if (small) {
         for (let at = place * 1000; at < next.byteLength; at += 100_000) next[at] = seed;
-      } else next.set(noise(70_000, seed), place * 30_000);
+      } else next.set(noise(70_000, seed), place * 30_000 + (volume === 'a' ? 0 : 9000));
       bytes.set(volume, next);
     },
   }),
@@ -65,10 +65,12 @@ function startBackup(
   return { process, what: `backup of ${volume}`, ended: tolerated(run()) };
 }
 
-function startGc(process: Process): Running {
+function startGc(process: Process, similar = false): Running {
   const run = async () => {
     const repository = await open(env, process.objects);
-    const report = await repository.collectGarbage({ waitMs: 0, packTargetBytes: 60 * KiB });
+    const options = { waitMs: 0, packTargetBytes: 60 * KiB, similar };
+    const report = await repository.collectGarbage(options);
+    tally.similar += report.similarChunks;
     tally.dropped += report.droppedPacks;
     tally.spared += report.sparedPacks;
     tally.waited += report.waitingFor.length;
@@ -97,7 +99,7 @@ async function untilStopped({ process, ended }: Running): Promise<'ended' | 'sto
 
 /** `stopAt` 0: runs to its end at once. */
 const starts = fc.tuple(
-  fc.constantFrom('a', 'b', 'gc', 'gc'),
+  fc.constantFrom('a', 'b', 'gc', 'gc --similar'),
   fc.oneof(fc.constant(0), fc.nat(90)),
 );
 const works = starts.map(
@@ -107,7 +109,9 @@ const works = starts.map(
     async run(model, { shared, running }) {
       const process = shared.start();
       if (stopAt > 0) process.stopAt(stopAt);
-      const work = what === 'gc' ? startGc(process) : startBackup(model, process, what);
+      const work = what.startsWith('gc')
+        ? startGc(process, what !== 'gc')
+        : startBackup(model, process, what);
       if ((await untilStopped(work)) === 'stopped') running.push(work);
     },
   }),
@@ -171,7 +175,8 @@ async function runModel(commands: Iterable<Command>): Promise<void> {
   const model: Model = {
     bytes: new Map([
       ['a', noise(400_000, 1)],
-      ['b', noise(400_000, 2)],
+      // The same, elsewhere.
+      ['b', new Uint8Array(Buffer.concat([noise(5000, 2), noise(395_000, 1)]))],
     ]),
     expected: new Map(),
     forgotten: new Set(),
@@ -204,4 +209,5 @@ test('backups, forgetting, collectors, each stopped and killed at any call', asy
   await fc.assert(fc.asyncProperty(commands, runModel), { numRuns: 60 });
   t.diagnostic(JSON.stringify(tally));
   assert(tally.committed > 60 && tally.dropped > 20, JSON.stringify(tally));
+  assert(tally.similar > 0, JSON.stringify(tally));
 });
