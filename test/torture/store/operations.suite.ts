@@ -168,12 +168,16 @@ const forgetOperation: Operation = {
   },
 };
 
-/** Without use: packs of which nothing is needed are dropped, sparse ones are rewritten. */
+/**
+ * Without use: packs of which nothing is needed are dropped, sparse ones are rewritten. What is
+ * similar is stored anew in every other state of the log: that takes no draw from a seed's course.
+ */
 const gcOperation: Operation = {
   weight: 3,
   plan: () => ({}),
   async run({ packTargetBytes, gcWaitMs }, repository) {
-    await repository.collectGarbage({ packTargetBytes, waitMs: gcWaitMs });
+    const similar = repository.log.state.sequence % 2 === 0;
+    await repository.collectGarbage({ packTargetBytes, waitMs: gcWaitMs, similar });
     return '';
   },
 };

@@ -157,8 +157,19 @@ export const plantedDefects: readonly Planted[] = [
     edits: [
       {
         file: 'src/store/gc-repack.ts',
-        find: 'isPlain ? 0 : from.depths[ordinal]!;',
-        put: '0;',
+        find: 'writer.table.depths[place] = depth;',
+        put: 'writer.table.depths[place] = 0;',
+      },
+    ],
+  },
+  {
+    name: 'calls a patch that it makes of a whole chunk whole',
+    by: 'torn',
+    edits: [
+      {
+        file: 'src/store/gc-repack.ts',
+        find: '{ input, from: table, ordinal, depth: 1, touched }',
+        put: '{ input, from: table, ordinal, depth: 0, touched }',
       },
     ],
   },
