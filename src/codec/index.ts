@@ -45,9 +45,11 @@ export * from './limits.ts';
 export {
   frameRoomBytes,
   PACKED_IN_VAIN,
+  PACKED_LIKE,
   PACKED_PATCH,
   PACKED_ZERO,
   type PackJob,
+  type PackLike,
   plainReference,
 } from './pack.ts';
 export { decodePatch, encodePatch } from './patch.ts';

@@ -13,7 +13,6 @@ import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type FrameInput } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, sealFrame } from './frame-seal.ts';
 import { type PackJob, type PackResult, pack } from './pack.ts';
-import { encodePatch } from './patch.ts';
 import {
   CLEARLY_WORTH,
   HARDLY_WORTH,
@@ -93,14 +92,6 @@ export type MatchJob = {
   readonly limit: number;
 };
 
-/** Makes one patch against parents that are at hand. */
-export type PatchOneJob = {
-  readonly kind: 'patchOne';
-  readonly data: SharedRange;
-  readonly parents: readonly SharedRange[];
-  readonly target: SharedRange;
-};
-
 export type EncodeJob = {
   readonly kind: 'encode';
   readonly records: readonly EncodeRecord[];
@@ -142,23 +133,13 @@ export type ParityJob = {
   readonly parity: number;
 };
 
-export type Job =
-  | DigestJob
-  | PatchJob
-  | MatchJob
-  | PatchOneJob
-  | EncodeJob
-  | DecodeJob
-  | ParityJob
-  | PackJob;
+export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob | ParityJob | PackJob;
 
 export type JobResult = {
   digest: undefined;
   patch: PatchResult[];
   /** Per chunk: numbers of chunks that resemble it, see `findSimilar`. */
   match: number[][];
-  /** What the patch takes in the target; 0 if there is none that fits. */
-  patchOne: number;
   encode: EncodeResult;
   decode: undefined;
   parity: undefined;
@@ -174,8 +155,6 @@ export function runJob(job: Job): JobResult[Job['kind']] {
       return patch(job);
     case 'match':
       return match(job);
-    case 'patchOne':
-      return patchOne(job);
     case 'encode':
       return encode(job);
     case 'decode':
@@ -222,13 +201,6 @@ function samplesOf({ memory, at, lengthBytes }: SharedRange): Uint32Array {
 function match(job: MatchJob): number[][] {
   const tables = job.tables.map((memory) => new SimilarTable(memory));
   return job.chunks.map((chunk) => findSimilar(bytesOf(chunk), tables, job.limit));
-}
-
-function patchOne({ data, parents, target }: PatchOneJob): number {
-  const patch = encodePatch(bytesOf(data), parents.map(bytesOf));
-  if (patch === undefined || patch.byteLength > target.lengthBytes) return 0;
-  bytesOf(target).set(patch);
-  return patch.byteLength;
 }
 
 function patch(job: PatchJob): PatchResult[] {

@@ -15,7 +15,6 @@ import type { JobRequest } from './codec-worker.ts';
 import { parseFrame, plainSection } from './frame.ts';
 import { DIGEST_ENTRY_BYTES, type EncodeJob, type EncodeRecord } from './jobs.ts';
 import { FRAME_STORED_MAX } from './limits.ts';
-import { decodePatch } from './patch.ts';
 import { type CodecPool, codecPool } from './pool.ts';
 import { bytesOf, FRAME_NOTES_BYTES, type SharedRange } from './shared-frame.ts';
 
@@ -309,20 +308,6 @@ test('a pool that is disposed leaves nobody waiting', async () => {
     (error: unknown) => (error as { code: string }).code,
   );
   assert(['done', 'CODEC_WORKER'].includes(outcome), outcome);
-});
-
-test('a patch against parents that are at hand is made in the target, if it fits', async () => {
-  await onEveryPool(async (pool) => {
-    const [one, two] = [volume(), volume().reverse()];
-    const bytes = Uint8Array.from([...two.subarray(50, 4000), ...one.subarray(0, 4000)]);
-    const target = shared(new Uint8Array(400));
-    const job = { data: shared(bytes), parents: [shared(one), shared(two)], target };
-    const storedBytes = await pool.run<'patchOne'>({ kind: 'patchOne', ...job });
-    const patch = bytesOf(target).subarray(0, storedBytes);
-    assert.ok(equalBytes(decodePatch(patch, [one, two], bytes.byteLength), bytes));
-    const small = { ...target, lengthBytes: 8 };
-    assert.equal(await pool.run<'patchOne'>({ kind: 'patchOne', ...job, target: small }), 0);
-  });
 });
 
 test('a thread in the background gives way to others, and one that died is replaced', async () => {
