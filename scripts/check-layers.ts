@@ -9,6 +9,13 @@ const layers = [
 ];
 const see = '(layers run downwards; see docs/architecture.md)';
 
+/** Folders with more than one face: journeys, and what is not loaded where it is of no use. */
+const faces: Readonly<Record<string, RegExp>> = {
+  transfer: /^(?:[a-z-]+\/)?index\.ts$/,
+  fs: /^(?:ntfs\/)?index\.ts$/,
+  track: /^(?:ntfs\/)?index\.ts$/,
+};
+
 /** Modules without clock, randomness, disk, network or threads: they need no Env. */
 const pureModules = new Set(
   'assert assert/strict buffer crypto events module path string_decoder url util zlib'.split(' '),
@@ -52,8 +59,7 @@ function pathProblem(file: string, target: string): string | undefined {
   if (layers.indexOf(targetLayer) > layers.indexOf(layer)) {
     return `${layer} may not import ${targetLayer} ${see}`;
   }
-  const face = targetLayer === 'transfer' ? /^(?:[a-z-]+\/)?index\.ts$/ : /^index\.ts$/;
-  if (face.test(inside.join('/'))) return undefined;
+  if ((faces[targetLayer] ?? /^index\.ts$/).test(inside.join('/'))) return undefined;
   return `${layer} may import ${targetLayer} only through its index.ts ${see}`;
 }
 

@@ -6,6 +6,7 @@ export { type Ext4Super, looksLikeExt4, readExt4Super } from './ext4-super.ts';
 export { type Jbd2, type Jbd2Super, openJbd2 } from './jbd2.ts';
 export { type Commit, commitAt, findCommit, type Walk, walkLog } from './jbd2-log.ts';
 export { BACKING_CHAIN_MAX } from './limits.ts';
+export { ntfsPlaces } from './ntfs/places.ts';
 export { type Partition, type PartitionTable, readPartitions } from './partitions.ts';
 export {
   type DirtyRun,

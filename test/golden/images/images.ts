@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs';
 import { zstdDecompressSync } from 'node:zlib';
 import { type Device, memory } from '../../../src/device/index.ts';
 
-/** Made by make.sh and make-ext4.sh. */
+/** Made by make.sh, make-ext4.sh and make-ntfs.sh. */
 export type ImageName =
   | 'clusters.qcow2'
   | 'parts.qcow2'
   | 'new.ext4'
   | 'old.ext4'
+  | 'tools.ntfs'
   | 'mbr.disk'
   | 'gpt.disk';
 
@@ -24,7 +25,7 @@ export function deviceOf(bytes: Uint8Array, name = 'image'): Device {
   return device;
 }
 
-/** What those who made an image say is in it: SHA-256 by `IMAGE`, `IMAGE@SNAPSHOT`, `@INODE`. */
+/** SHA-256 by `IMAGE`, `IMAGE@SNAPSHOT`, `@INODE`, `@PATH`, as those say who made the images. */
 export function imageDigests(): ReadonlyMap<string, string> {
   const text = readFileSync(new URL('digests.txt', import.meta.url), 'utf8').trim();
   return new Map(text.split('\n').map((line) => line.split(' ') as [string, string]));
