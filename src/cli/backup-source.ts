@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { type Env, FerryError } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
+import { ntfsPlaces } from '../fs/index.ts';
 import type { Repository } from '../store/index.ts';
 import {
   bitmapContext,
@@ -77,7 +78,7 @@ export async function openBackupSource(
   const disk =
     running === undefined ? await openDisk(env, source, { format, contexts, snapshot }) : undefined;
   const device = disk?.device ?? onlyMoments(running!);
-  const journal = disk === undefined ? undefined : await journalUse(disk.device, changes);
+  const journals = disk && (await journalsOf(disk.device, changes));
   return {
     device,
     volume: running?.volume ?? defaultVolumeName(source),
@@ -91,7 +92,7 @@ export async function openBackupSource(
         const rawFile = disk.isRawFile ? path : undefined;
         const { rbdDiff, thinDelta } = options;
         const named = { volume, disk, bitmap, snapshot, rbdDiff, thinDelta };
-        const asked = { ...named, keepsClone: keepClone, rawFile, journal };
+        const asked = { ...named, keepsClone: keepClone, rawFile, journals };
         always.push(...otherSources(context, repository, asked));
       }
       if (running !== undefined) {
@@ -110,16 +111,29 @@ export async function openBackupSource(
   };
 }
 
-/** Whether ext4's journal is asked, and believed; asked it is wherever there may be one. */
-async function journalUse(
+/** Which journals are asked, if only to watch: where there may be one, and where it was chosen. */
+async function journalsOf(
   device: Device,
   changes: ChangeChoice | undefined,
-): Promise<Asked['journal']> {
-  if (changes === 'journal') return 'chosen';
+): Promise<Asked['journals']> {
+  const isChosen = changes === 'journal';
+  const hasNtfs = await hasPlaces(ntfsPlaces, device);
+  const hasExt4 = await hasPlaces(ext4Places, device);
+  return {
+    isChosen,
+    ext4: hasExt4 || (isChosen && !hasNtfs),
+    ntfs: hasNtfs ? await import('../track/ntfs/index.ts') : undefined,
+  };
+}
+
+async function hasPlaces(
+  places: (device: Device) => Promise<readonly unknown[]>,
+  device: Device,
+): Promise<boolean> {
   try {
-    return (await ext4Places(device)).length > 0 ? 'watched' : undefined;
+    return (await places(device)).length > 0;
   } catch (error) {
-    if (error instanceof FerryError) return undefined; // A damaged table, a sector: it is no help.
+    if (error instanceof FerryError) return false; // A damaged table, a sector: it is no help.
     throw error;
   }
 }

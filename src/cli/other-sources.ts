@@ -34,8 +34,14 @@ export type Asked = {
   /** The path of a regular file that is backed up as it is. */
   readonly rawFile: string | undefined;
   readonly keepsClone: boolean;
-  /** The journal of ext4: believed, as somebody chose it, or only watched for another time. */
-  readonly journal: 'chosen' | 'watched' | undefined;
+  /** Journals of file systems: believed if somebody chose them, else watched for another time. */
+  readonly journals:
+    | {
+        readonly isChosen: boolean;
+        readonly ext4: boolean;
+        readonly ntfs: typeof import('../track/ntfs/index.ts') | undefined;
+      }
+    | undefined;
 };
 
 export function otherSources(
@@ -60,16 +66,32 @@ export function otherSources(
     const path = resolve(asked.rawFile);
     sources.push(sharedExtentsSource({ env: context.env, path, memory, begins: asked.keepsClone }));
   }
-  if (asked.journal !== undefined) {
-    const memory = memoryOf(context, repository, asked.volume, 'journal', parseJournalMemory);
-    const open = (since: Snapshot) => repository.device(since);
-    sources.push(ext4JournalSource({ memory, open, isChosen: asked.journal === 'chosen' }));
-  }
+  sources.push(...journalSources(context, repository, asked));
   if (asked.rbdDiff !== undefined) {
     sources.push(rbdDiffSource({ env: context.env, path: resolve(asked.rbdDiff) }));
   }
   if (asked.thinDelta !== undefined) {
     sources.push(thinDeltaSource({ env: context.env, path: resolve(asked.thinDelta) }));
+  }
+  return sources;
+}
+
+function journalSources(
+  context: Context,
+  repository: Repository,
+  { volume, journals }: Asked,
+): ChangeSource[] {
+  if (journals === undefined) return [];
+  const { isChosen, ext4, ntfs } = journals;
+  const common = { open: (since: Snapshot) => repository.device(since), isChosen };
+  const sources: ChangeSource[] = [];
+  if (ext4) {
+    const memory = memoryOf(context, repository, volume, 'journal', parseJournalMemory);
+    sources.push(ext4JournalSource({ ...common, memory }));
+  }
+  if (ntfs !== undefined) {
+    const memory = memoryOf(context, repository, volume, 'ntfs-journal', ntfs.parseNtfsMemory);
+    sources.push(ntfs.ntfsJournalSource({ ...common, memory }));
   }
   return sources;
 }

@@ -18,7 +18,17 @@ import {
   readQcow2Snapshots,
   walkLog,
 } from '../../src/fs/index.ts';
+import {
+  ATTRIBUTE,
+  LogRecords,
+  lastUsnBefore,
+  openLogFile,
+  openNtfs,
+  openUsnJournal,
+  usnRecords,
+} from '../../src/fs/ntfs/index.ts';
 import { deviceOf, type ImageName, imageBytes } from '../golden/images/images.ts';
+import { Windows } from '../golden/images/windows.ts';
 import type { FuzzTarget } from './target.ts';
 
 /** More than any of the images needs; a parser that exceeds it would not end. */
@@ -43,6 +53,8 @@ export const target: FuzzTarget = {
       const bytes = imageBytes(name);
       return { bytes, parse, places: interesting(bytes) };
     });
+    const { bytes } = await Windows.begin(imageBytes('tools.ntfs'));
+    loaded.push({ bytes, parse: parseNtfs, places: interesting(bytes) });
     return async (seed) => {
       const draws = new Draws(seed);
       const { bytes, parse, places } = draws.pick(loaded);
@@ -160,6 +172,39 @@ async function parseExt4(device: Device, draws: Draws): Promise<void> {
     const walk = await walkLog(log, from, 2 + draws.below(4));
     assert.ok(walk.length <= log.super.end - log.super.first);
     await findCommit(log, 2 + draws.below(4));
+  });
+}
+
+async function parseNtfs(device: Device, draws: Draws): Promise<void> {
+  const ntfs = await openNtfs(device);
+  const numbers = Array.from({ length: 20 }, () => draws.below(Math.min(ntfs.recordCount, 200)));
+  for (const number of [...numbers, 0, 11]) {
+    await attempt(async () => {
+      const stream = await ntfs.stream(await ntfs.record(number), ATTRIBUTE.data, '');
+      for (const { cluster = 0, count } of stream.runs) {
+        assert.ok(count > 0 && cluster + count <= ntfs.boot.clusterCount);
+      }
+      const at = draws.below(Math.min(stream.dataBytes, 1_000_000) + 1);
+      await stream.read(at, Math.min(5000, stream.dataBytes - at));
+    });
+  }
+  await attempt(async () => {
+    const journal = await openUsnJournal(ntfs);
+    await lastUsnBefore(journal, journal.next);
+    let end = 0;
+    for await (const { usn, bytes } of usnRecords(journal, draws.chance(0.5) ? journal.first : 0)) {
+      assert.ok(usn >= end && bytes.length > 0);
+      end = usn + bytes.length;
+      if (end > 10_000_000) break;
+    }
+  });
+  await attempt(async () => {
+    const { stream, state } = await openLogFile(ntfs);
+    if (typeof state === 'string') return;
+    const log = await LogRecords.open(stream, state);
+    const first = (1n << BigInt(state.placeBits)) | 2056n;
+    await log.at(state.lsn);
+    await log.walk(first, state.lsn);
   });
 }
 

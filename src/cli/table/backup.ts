@@ -50,9 +50,10 @@ export const backupSpec = {
     'What changed is told by the best source that can be trusted, each one that cannot say is',
     'named with its reason; --changes asks one source only: checksum reads and compares every',
     'block, full reads every block and compares nothing; journal, which is never taken by itself,',
-    'sees what was written through ext4 only. What a source calls unchanged is doubted:',
-    'a random part of it is read all the same (--audit). A change that was not told makes the',
-    'whole volume be compared, the source not be believed any more, and the exit status 21.',
+    'sees what was written through ext4 or, as an experiment, NTFS only. What a source calls',
+    'unchanged is doubted: a random part of it is read all the same (--audit). A change that was',
+    'not told makes the whole volume be compared, the source not be believed any more, and the',
+    'exit status 21.',
   ].join('\n'),
   arguments: {
     source: argument(
