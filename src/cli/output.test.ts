@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { CliError, showError } from './errors.ts';
 import { type OutputOptions, output } from './output.ts';
 import { fakeClock, fakeTerminal } from './testing/fake-terminal.ts';
-import { textTable } from './text-table.ts';
+import { type Column, tableLines, textTable } from './text-table.ts';
 
 const plain: OutputOptions = { json: false, quiet: false, verbose: false, progress: true };
 
@@ -147,4 +147,26 @@ test('nothing that a terminal obeys comes through, whoever wrote it', () => {
   assert.equal(terminal.out.split('\n').length, 3);
   assert(all.includes('a\\u001b[31mb\\u000dc\\u009bd\\u202ee\\u007f\\u000af  x'));
   for (const character of '\x1b\r\x9b\u202e\x7f') assert(!all.includes(character));
+});
+
+test('very many lines are written a few at a time, without what a terminal obeys', () => {
+  const terminal = fakeTerminal();
+  const writes: number[] = [];
+  const write = (text: string) => {
+    writes.push(text.length);
+    terminal.write(text);
+  };
+  const counted = { ...terminal, write };
+  const numbers = Array.from({ length: 20_000 }, (_, at) => at);
+  const columns: Column[] = [{ title: 'NUMBER', align: 'right' }, { title: 'NAME' }];
+  const cellsOf = (number: number) => [String(number), `n\x1b${number % 100}`];
+  output(counted, fakeClock(), plain).lines(tableLines(columns, numbers, cellsOf));
+  assert.equal(terminal.out, `${textTable(columns, numbers.map(cellsOf))}\n`);
+  const [title, first] = terminal.out.split('\n');
+  assert.equal(title, 'NUMBER  NAME');
+  assert.equal(first, '     0  n\\u001b0');
+  assert(writes.length > 1 && writes.length < 20, `${writes.length} writes`);
+  const programs = fakeTerminal();
+  output(programs, fakeClock(), { ...plain, json: true }).lines(['a line']);
+  assert.equal(programs.out, '');
 });

@@ -29,6 +29,9 @@ export interface Output {
   /** What was asked for, in a form for people only; programs get it by other calls. */
   text(text: string): void;
 
+  /** The same, of many lines: written together. */
+  lines(lines: Iterable<string>): void;
+
   /** What happens meanwhile, such as `listening on ...`; people get `text`, unless --quiet. */
   status(fields: Fields, text: string): void;
 
@@ -67,15 +70,19 @@ export function output(terminal: Terminal, clock: Clock, options: OutputOptions)
   const line = (messageType: string, fields: Fields) =>
     terminal.write(spelled(messageType, fields));
 
-  function lines(messageType: string, rows: Iterable<Fields>): void {
+  function writeAll(texts: Iterable<string>): void {
     let part = '';
-    for (const fields of rows) {
-      part += spelled(messageType, fields);
+    for (const text of texts) {
+      part += text;
       if (part.length < WRITE_LENGTH) continue;
       terminal.write(part);
       part = '';
     }
     if (part !== '') terminal.write(part);
+  }
+
+  function* each<T>(items: Iterable<T>, textOf: (item: T) => string): Generator<string> {
+    for (const item of items) yield textOf(item);
   }
 
   function print(text: string): void {
@@ -92,10 +99,15 @@ export function output(terminal: Terminal, clock: Clock, options: OutputOptions)
     options,
     item: (messageType, fields, text) => (json ? line(messageType, fields) : print(text)),
     items(messageType, rows) {
-      if (json) lines(messageType, rows);
+      if (json) writeAll(each(rows, (fields) => spelled(messageType, fields)));
     },
     text(text) {
       if (!json) print(text);
+    },
+    lines(lines) {
+      if (json) return;
+      bar?.hide();
+      writeAll(each(lines, (line) => `${plainText(line)}\n`));
     },
     status(fields, text) {
       if (json) line('status', fields);

@@ -8,21 +8,34 @@ export function textTable(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
 ): string {
+  return [...tableLines(columns, rows, (row) => row)].join('\n');
+}
+
+/**
+ * The same line by line. Cells are asked for twice: to keep those of very many rows from the first
+ * time, when the widths are found, would take longer.
+ */
+export function* tableLines<Row>(
+  columns: readonly Column[],
+  rows: readonly Row[],
+  cellsOf: (row: Row) => readonly string[],
+): Generator<string> {
   const widths = columns.map(({ title }) => title.length);
-  const cells = rows.map((row) =>
-    row.map((text, column) => {
-      const cell = plainCell(text);
-      if (cell.length > widths[column]!) widths[column] = cell.length;
-      return cell;
-    }),
-  );
-  const lineOf = (row: readonly string[]) =>
-    columns
-      .map(({ align }, column) => {
-        const cell = row[column] ?? '';
-        return align === 'right' ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!);
-      })
-      .join('  ')
-      .trimEnd();
-  return [columns.map(({ title }) => title), ...cells].map(lineOf).join('\n');
+  for (const row of rows) {
+    for (const [column, text] of cellsOf(row).entries()) {
+      widths[column] = Math.max(widths[column]!, plainCell(text).length);
+    }
+  }
+  const lineOf = (row: readonly string[]): string => {
+    let line = '';
+    for (const [column, { align }] of columns.entries()) {
+      const cell = plainCell(row[column] ?? '');
+      const width = widths[column]!;
+      if (column > 0) line += '  ';
+      line += align === 'right' ? cell.padStart(width) : cell.padEnd(width);
+    }
+    return line.trimEnd();
+  };
+  yield lineOf(columns.map(({ title }) => title));
+  for (const row of rows) yield lineOf(cellsOf(row));
 }

@@ -5,7 +5,7 @@ import { formatTime, repositoryOf, snapshotFields, snapshotName } from '../repos
 import { formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import type { lsSpec } from '../table/repository.ts';
-import { textTable } from '../text-table.ts';
+import { type Column, tableLines } from '../text-table.ts';
 
 export const run: Run<typeof lsSpec> = async (context, { volume }) => {
   const { output } = context;
@@ -20,34 +20,33 @@ export const run: Run<typeof lsSpec> = async (context, { volume }) => {
   if (output.options.json) {
     output.items('snapshot', snapshots.values().map(snapshotFields));
   } else if (snapshots.length > 0) {
-    output.text(tableOf(snapshots));
+    output.lines(tableLines(columns, snapshots, cellsOf));
   }
   const volumes = new Set(snapshots.map((snapshot) => snapshot.volume)).size;
   const hint = 'no snapshots yet; make one with `ferry backup SOURCE`';
   output.summary({ snapshots: snapshots.length, volumes }, snapshots.length === 0 ? hint : '');
 };
 
-function tableOf(snapshots: readonly Snapshot[]): string {
-  return textTable(
-    [
-      { title: 'SNAPSHOT' },
-      { title: 'TIME' },
-      { title: 'SIZE', align: 'right' },
-      { title: 'CHANGED', align: 'right' },
-      { title: 'STORED', align: 'right' },
-      { title: 'SOURCE' },
-      { title: 'TAGS' },
-    ],
-    snapshots.map((snapshot) => [
-      snapshotName(snapshot),
-      formatTime(snapshot.time),
-      formatSize(snapshot.sizeBytes),
-      formatSize(snapshot.changedBytes),
-      formatSize(snapshot.storedBytes),
-      snapshot.source,
-      wordsOf(snapshot),
-    ]),
-  );
+const columns: readonly Column[] = [
+  { title: 'SNAPSHOT' },
+  { title: 'TIME' },
+  { title: 'SIZE', align: 'right' },
+  { title: 'CHANGED', align: 'right' },
+  { title: 'STORED', align: 'right' },
+  { title: 'SOURCE' },
+  { title: 'TAGS' },
+];
+
+function cellsOf(snapshot: Snapshot): string[] {
+  return [
+    snapshotName(snapshot),
+    formatTime(snapshot.time),
+    formatSize(snapshot.sizeBytes),
+    formatSize(snapshot.changedBytes),
+    formatSize(snapshot.storedBytes),
+    snapshot.source,
+    wordsOf(snapshot),
+  ];
 }
 
 function wordsOf({ held, tags }: Snapshot): string {
