@@ -153,7 +153,7 @@ test('power cuts at any event of storing what is similar anew', () =>
         const { similarChunks } = await collect(env, objects, true);
         assert(similarChunks > 3, `${similarChunks} chunks`);
       },
-      share: 0.01,
+      share: 0.008,
     },
     async (env, objects, { expected }) => {
       await verifyAll(env, objects, expected);
