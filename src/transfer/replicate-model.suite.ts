@@ -54,6 +54,10 @@ export class TrackedModel implements EpochSource {
       }));
   }
 
+  acknowledgedEpoch(replica: string): number | undefined {
+    return this.cursor?.replica === replica ? this.cursor.epoch : undefined;
+  }
+
   async cut(held: Held): Promise<CutEpoch | undefined> {
     const count = this.#count;
     const number = this.cuts.push(this.content.slice()) - 1;

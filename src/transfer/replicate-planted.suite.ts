@@ -14,6 +14,8 @@ export type Planted = Plant & {
   readonly plant?: () => () => void;
   /** Tried with two volumes that are cut at one moment. */
   readonly isGroup?: boolean;
+  /** Found where the provider's disk goes back to an older copy. */
+  readonly goesBack?: boolean;
 };
 
 export const planted: Readonly<Record<string, Planted>> = {
@@ -62,6 +64,14 @@ export const planted: Readonly<Record<string, Planted>> = {
         return { ...frozen, layers: frozen.layers.map((layer) => ({ ...layer, pieces: [] })) };
       });
     },
+  },
+  'an older replica is taken for the one that the agent knew': {
+    goesBack: true,
+    source: (model) =>
+      withCut(model, (held) => {
+        const known = Math.max(held.epoch, model.cursor?.epoch ?? 0);
+        return model.cut({ ...held, epoch: known });
+      }),
   },
   'the members of a group are committed one by one': {
     isGroup: true,

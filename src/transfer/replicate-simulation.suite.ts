@@ -1,7 +1,7 @@
 /** Runs an agent and a provider under a seed: links that break, processes that are killed. */
 import assert from 'node:assert/strict';
 import { Draws, hash32, type SimulatedDisk, simulatedEnv, type World } from '../../sim/index.ts';
-import { type Address, type Env, equalBytes, hmac, sha256, toHex } from '../core/index.ts';
+import { type Address, type Env, equalBytes, hasCode, hmac, sha256, toHex } from '../core/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
 import { dialSession, SessionHost } from '../wire/index.ts';
@@ -39,6 +39,8 @@ export type Outcome = {
   readonly cuts: number;
   readonly crashes: number;
   readonly datagrams: number;
+  /** How often the provider's disk was replaced by an older copy that lacked epochs. */
+  readonly goneBack: number;
 };
 
 export type SimulateOptions = {
@@ -46,18 +48,20 @@ export type SimulateOptions = {
   readonly isGroup?: boolean;
   /** Data goes by datagrams, some of which are lost, doubled, late or changed. */
   readonly isUdp?: boolean;
+  /** The provider's disk is replaced by an older copy of itself now and then. */
+  readonly goesBack?: boolean;
 };
 
 /** Faults for a while, then none: both ends must become equal. Throws what was found. */
 export async function simulate(
   seed: number,
   plant: Plant = {},
-  { crashChance = 1 / 80, isGroup = false, isUdp = false }: SimulateOptions = {},
+  { crashChance = 1 / 80, isGroup = false, isUdp = false, goesBack = false }: SimulateOptions = {},
 ): Promise<Outcome> {
   const world = simulatedEnv(seed, { shortTransfers: seed % 3 === 0 });
   const model = new TrackedModel(world.env);
   const models: Models = isGroup ? [model, new TrackedModel(world.env)] : [model];
-  const run = new Run(world, seed, models, { ...plant, isUdp });
+  const run = new Run(world, seed, models, { ...plant, isUdp, goesBack });
   if (isUdp) world.net.datagrams.setFaults(BAD_DATAGRAMS);
   let datagrams = 0;
   world.net.datagrams.onSend = () => {
@@ -70,30 +74,48 @@ export async function simulate(
     (event) => {
       if (run.isMade && draws.chance(crashChance)) {
         const disk = world.disk.crash(hash32(seed, event));
-        moments.push({ disk, acknowledged: models.map((one) => one.acknowledged), event });
+        moments.push({ disk, acknowledged: run.acknowledged, event });
       }
       return 'go-on';
     },
   );
   for (const moment of moments) await judge(seed, moment, models);
   const cuts = model.cuts.length - 1;
-  return { digest: world.digest(), cuts, crashes: moments.length, datagrams };
+  const { goneBack } = run;
+  return { digest: world.digest(), cuts, crashes: moments.length, datagrams, goneBack };
 }
+
+type Options = Plant & { readonly isUdp: boolean; readonly goesBack: boolean };
+
+/** Of an older provider, and what had been acknowledged of each volume. */
+type Copy = { readonly disk: SimulatedDisk; readonly acknowledged: readonly number[] };
 
 class Run {
   isMade = false;
+  goneBack = 0;
+  #noticed = 0;
+  /** The provider went back, and its agent may still hear of what it had done before. */
+  #isOlder = false;
+  #copy: Copy | undefined;
   readonly #world: World;
   readonly #draws: Draws;
   readonly #models: Models;
-  readonly #plant: Plant & { readonly isUdp: boolean };
+  readonly #plant: Options;
   #isQuiet = false;
   #lives = 0;
 
-  constructor(world: World, seed: number, models: Models, plant: Plant & { isUdp: boolean }) {
+  constructor(world: World, seed: number, models: Models, plant: Options) {
     this.#world = world;
     this.#draws = new Draws(seed, 97);
     this.#models = models;
     this.#plant = plant;
+  }
+
+  /** Of each volume: what its provider must have. */
+  get acknowledged(): readonly number[] {
+    return this.#models.map(({ acknowledged }, at) =>
+      this.#isOlder ? Math.min(acknowledged, this.#copy!.acknowledged[at]!) : acknowledged,
+    );
   }
 
   async all(): Promise<void> {
@@ -115,10 +137,17 @@ class Run {
         agent.kill();
         agent = this.#startAgent();
       }
+      if (this.#plant.goesBack && this.#draws.chance(0.3)) {
+        await this.#goOn();
+        provider.kill();
+        this.#goBack();
+        provider = this.#startProvider();
+      }
       if (this.#draws.chance(0.4)) this.#world.net.breakNext(this.#draws.below(60_000));
     }
     this.#isQuiet = true;
     this.#world.net.datagrams.setFaults(GOOD_DATAGRAMS);
+    this.#write(); // An agent with nothing to send would not look whether its provider went back.
     const deadlineMs = this.#world.nowMs + 900_000;
     while (!this.#models.every((model) => model.isClean)) {
       assert.ok(this.#world.nowMs < deadlineMs, 'the ends do not become equal');
@@ -128,6 +157,33 @@ class Run {
     agent.kill();
     provider.kill();
     await checkEqual(env, ...this.#models);
+    assert.ok(
+      this.#noticed > 0 || this.goneBack === 0,
+      'nobody noticed that the provider went back',
+    );
+  }
+
+  /** Until the provider has epochs that the copy lacks, unless faults keep them away for long. */
+  async #goOn(): Promise<void> {
+    const [model] = this.#models;
+    const wanted = (this.#copy?.acknowledged[0] ?? 0) + 2;
+    for (let count = 0; count < 60 && model.acknowledged < wanted; count += 1) {
+      this.#write();
+      await pause(this.#world.env, 50);
+    }
+  }
+
+  /** To the copy of before, if there is one; then a new one is made. */
+  #goBack(): void {
+    const { disk } = this.#world;
+    if (this.#copy !== undefined) {
+      disk.goBack(['repo', 'replica'], this.#copy.disk);
+      // The copy may hold one that was not acknowledged yet.
+      if (this.#models[0].acknowledged > this.#copy.acknowledged[0]! + 1) this.goneBack += 1;
+      this.#isOlder = true;
+    }
+    const { acknowledged } = this;
+    this.#copy = { disk: disk.crash(this.#world.eventCount), acknowledged };
   }
 
   #write(): void {
@@ -163,6 +219,14 @@ class Run {
     const state = { kill, failure: undefined as unknown };
     keepReplica(env, {
       ...{ ...first!, group, intervalMs: INTERVAL_MS },
+      onConnected: () => {
+        for (const [at, model] of this.#models.entries())
+          model.acknowledged = this.acknowledged[at]!;
+        this.#isOlder = false;
+      },
+      onTrouble: (error) => {
+        if (hasCode(error, 'REPLICATE_WENT_BACK')) this.#noticed += 1;
+      },
       connect: () => connect(env, this.#plant.isUdp),
     }).catch((error: unknown) => {
       state.failure = error;

@@ -8,6 +8,7 @@ import { simulate } from './replicate-simulation.suite.ts';
 const SEEDS = 50;
 const GROUP_SEEDS = 12;
 const UDP_SEEDS = 6;
+const GONE_BACK_SEEDS = 6;
 const SEEDS_TO_FIND = 40;
 
 test('under every seed the provider has some cut whole, and both ends become equal', async () => {
@@ -32,6 +33,15 @@ test('datagrams that are lost, doubled, late or changed alter nothing but the ti
   assert.ok(count > 40 * UDP_SEEDS, `only ${count} datagrams were sent`);
 });
 
+test('a provider that goes back to an older disk is noticed, and has all of it again', async () => {
+  let goneBack = 0;
+  for (let seed = 1; seed <= GONE_BACK_SEEDS; seed += 1) {
+    const how = { goesBack: true, isGroup: seed % 2 === 0 };
+    goneBack += (await simulate(seed, {}, how)).goneBack;
+  }
+  assert.ok(goneBack > GONE_BACK_SEEDS, `only ${goneBack} times`);
+});
+
 test('patches against what is not there are refused, and what they stood for is sent whole', async () => {
   const plant = {
     source: (model: TrackedModel) => {
@@ -51,8 +61,8 @@ for (const [name, plant] of Object.entries(planted)) {
     const undo = plant.plant?.();
     try {
       for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {
-        const { isGroup = false } = plant;
-        const options = { crashChance: 1 / 20, isGroup };
+        const { isGroup = false, goesBack = false } = plant;
+        const options = { crashChance: 1 / 20, isGroup, goesBack };
         const found = await simulate(seed, plant, options).catch((error: unknown) => error);
         if (found instanceof Error) return;
       }

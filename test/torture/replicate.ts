@@ -31,8 +31,9 @@ export async function tortureReplicate(seeds: number): Promise<boolean> {
 
 /** Throws, with the seed, what was found. */
 export async function trySeed(seed: number): Promise<Counts> {
-  // Every other seed two volumes as a group, every third one over datagrams.
-  const how = { isGroup: seed % 2 === 0, isUdp: seed % 3 === 0 };
+  // Every other seed two volumes as a group, every third one over datagrams, and in every seventh the
+  // provider's disk goes back to an older copy.
+  const how = { isGroup: seed % 2 === 0, isUdp: seed % 3 === 0, goesBack: seed % 7 === 0 };
   try {
     const { digest, cuts, crashes } = await simulate(seed, {}, how);
     const again = await simulate(seed, {}, how);

@@ -12,7 +12,7 @@ export type Held = {
 /** Replicas keep no digest of each epoch: the number says it all. */
 const NO_DIGEST = '00'.repeat(32);
 
-export function consumerOf({ replica }: Held, volume: string): string {
+export function consumerOf({ replica }: Pick<Held, 'replica'>, volume: string): string {
   return `provider:${replica}:${volume}`;
 }
 
@@ -24,4 +24,10 @@ export function sinceOf({ replica, epoch, mark }: Held): Since | undefined {
 /** An epoch of a replica, in the place of a snapshot. */
 export function bindingOf({ replica, epoch }: Held): { id: string; digest: string } {
   return { id: `${replica}:${epoch}`, digest: NO_DIGEST };
+}
+
+/** Of such a place. */
+export function epochOf(id: string | null | undefined): number | undefined {
+  const epoch = Number(id?.split(':')[1]);
+  return Number.isSafeInteger(epoch) ? epoch : undefined;
 }

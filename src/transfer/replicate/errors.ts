@@ -36,6 +36,8 @@ export type ReplicateErrorCode =
   | 'REPLICATE_FENCED'
   /** Its agent is not here: promoting it may lose what that has not sent. */
   | 'REPLICATE_NO_CONTACT'
+  /** The other side has forgotten what it had made durable: its disk is an older copy. */
+  | 'REPLICATE_WENT_BACK'
   /** The volume is still written by its agent. */
   | 'REPLICATE_NOT_PROMOTED'
   /** A planned move did not come about; whoever wrote before writes on. */
@@ -63,6 +65,14 @@ export class ReplicateError extends FerryError<ReplicateErrorCode> {
 export function protocolBreach(message: string): ReplicateError {
   return new ReplicateError('REPLICATE_PROTOCOL', message, {
     hint: 'The peer is faulty or of another version; compare versions on both sides.',
+  });
+}
+
+/** Of a provider that has an older epoch than the one that it had acknowledged. */
+export function wentBack(volume: string, epoch: number, before: number): ReplicateError {
+  const message = `the provider has epoch ${epoch} of ${volume}, and had ${before} before`;
+  return new ReplicateError('REPLICATE_WENT_BACK', message, {
+    hint: 'Its disk is an older copy of itself. All of the volume is compared, and is there again soon.',
   });
 }
 

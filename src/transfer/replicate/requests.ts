@@ -45,6 +45,8 @@ export type Request =
       readonly offsetBytes: number;
       readonly count: number;
     }
+  /** The agent was told of a later epoch than is there: it is another replica from here on. */
+  | { readonly request: number; readonly ask: 'renew'; readonly epoch: number }
   /** A snapshot of the present epoch. */
   | { readonly request: number; readonly ask: 'snapshot' }
   /** The agent is there: no promotion without it before its lease has run out. */
@@ -63,6 +65,7 @@ const NUMBERS: Readonly<Record<Request['ask'], readonly string[]>> = {
   open: ['authority', 'leaseMs'],
   hashes: ['epoch', 'offsetBytes', 'count'],
   changes: ['offsetBytes'],
+  renew: ['epoch'],
   ...{ snapshot: [], lease: [], reverse: [], offer: [], move: [] },
 };
 

@@ -104,6 +104,16 @@ export class AgentAuthority {
     });
   }
 
+  /** The provider has an older epoch than when it fenced this node: nothing is surely there. */
+  doubt(epoch: number): Promise<void> {
+    return this.#change((standing) => ({
+      ...standing,
+      epoch,
+      isClean: false,
+      isBranchKept: false,
+    }));
+  }
+
   clean(): Promise<void> {
     return this.#change((standing) => ({ ...standing, isClean: true }));
   }

@@ -13,6 +13,7 @@ import {
   type Kept,
   type Member,
   openMembers,
+  renewOlder,
   sendMembers,
 } from './members.ts';
 import { Pace } from './pace.ts';
@@ -32,6 +33,8 @@ export interface EpochSource {
   readonly sizeBytes: number;
   /** What the provider has is all there is, and no epoch need be cut to know it. */
   isUnchanged?(held: Held): boolean;
+  /** The last epoch of a replica that was acknowledged, if that is known here. */
+  acknowledgedEpoch?(replica: string): number | undefined;
   /** Against what the provider has; undefined if nothing has changed since. */
   cut(held: Held): Promise<CutEpoch | undefined>;
 }
@@ -125,6 +128,7 @@ async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<Keep
   signal?.addEventListener('abort', stop, { once: true });
   try {
     const members = await openMembers(agent, [life, ...(group?.others ?? [])], group?.name);
+    for (const older of await renewOlder(members)) life.onTrouble?.(older, 0);
     for (const { volume } of members) volume.onMoveWished = () => pace.hurry();
     life.onConnected?.(agent);
     const { volume } = members[0]!;

@@ -41,6 +41,7 @@ export class Mandate {
   /** Another side writes it, or has: `opened` would say so. */
   isFencedBy(volume: RemoteVolume): boolean {
     const { standing } = this.#options.authority;
+    if (standing.role !== 'fenced' && isOutdated(volume, standing)) return false;
     return standing.role === 'fenced' || isWrittenThere(volume, standing);
   }
 
@@ -60,7 +61,14 @@ export class Mandate {
   async opened(volume: RemoteVolume, source: EpochSource): Promise<void> {
     const { authority, gate, lease } = this.#options;
     const { known } = volume;
+    if (isOlderThanFence(volume, authority.standing)) {
+      await authority.doubt(known.promotedEpoch ?? volume.epoch);
+      if (known.promotedEpoch === undefined) throw forgotten(authority);
+    }
     const { standing } = authority;
+    if (standing.role !== 'fenced' && isOutdated(volume, standing)) {
+      throw outdated(authority, known.authority);
+    }
     if (isWrittenThere(volume, standing)) {
       const epoch = known.promotedEpoch ?? volume.epoch;
       await this.#fenced(volume, { epoch, by: known.authority, isClean: false });
@@ -184,6 +192,37 @@ async function isUnwritten(
 /** Whether the provider, or an agent under a higher authority, writes it. */
 function isWrittenThere({ known }: RemoteVolume, { authority }: Standing): boolean {
   return known.promotedEpoch !== undefined || known.authority > authority;
+}
+
+/** It was promoted, and has given the volume back since: that it has forgotten. */
+function isOutdated({ known }: RemoteVolume, { authority }: Standing): boolean {
+  return known.promotedEpoch !== undefined && known.authority < authority;
+}
+
+/** It had more when it fenced this node. */
+function isOlderThanFence(volume: RemoteVolume, standing: Standing): boolean {
+  const { role, offeredTo, epoch = 0 } = standing;
+  if (role !== 'fenced' || offeredTo !== volume.replica) return false;
+  return (volume.known.promotedEpoch ?? volume.epoch) < epoch;
+}
+
+function outdated({ volume, standing }: AgentAuthority, authority: number): ReplicateError {
+  const own = `written here under authority ${standing.authority}`;
+  const message = `${volume} is promoted there under authority ${authority}, and ${own}`;
+  return new ReplicateError('REPLICATE_WENT_BACK', message, {
+    hint:
+      "The provider's disk is an older copy, or it never heard of this node's authority. Stop it, " +
+      'move the folder of the replica out of its state directory, and start it: it goes on from here.',
+  });
+}
+
+function forgotten({ volume, standing }: AgentAuthority): ReplicateError {
+  const message = `the provider wrote ${volume} under authority ${standing.by}, and has forgotten it`;
+  return new ReplicateError('REPLICATE_WENT_BACK', message, {
+    hint:
+      'Its disk is an older copy: what was written there since is not in it. Bring that disk back, ' +
+      `or promote what it has (\`ferry promote --force ${volume}\`), and run this again.`,
+  });
 }
 
 function notMoved(volume: string, reason: string): ReplicateError {

@@ -1,6 +1,7 @@
 /** Members: one volume, or those of a group, which are cut at one moment and committed together. */
 import assert from 'node:assert/strict';
 import { hasCode } from '../../../core/index.ts';
+import { type ReplicateError, wentBack } from '../errors.ts';
 import type { Agent } from './agent.ts';
 import type { CutEpoch, EpochSource } from './keep.ts';
 import type { Mandate } from './mandate.ts';
@@ -33,6 +34,18 @@ export async function openMembers(
   const members = await Promise.all(opened);
   await checkMandates(members);
   return members;
+}
+
+/** Where a provider has gone back to an older epoch, nothing that was told of it counts. */
+export async function renewOlder(members: readonly Member[]): Promise<readonly ReplicateError[]> {
+  const told: ReplicateError[] = [];
+  for (const { name, source, volume } of members) {
+    const before = source.acknowledgedEpoch?.(volume.replica) ?? 0;
+    if (volume.epoch >= before) continue;
+    told.push(wentBack(name, volume.epoch, before));
+    await volume.renew(before);
+  }
+  return told;
 }
 
 /** Where another side writes one of them, none of them may be written here. */

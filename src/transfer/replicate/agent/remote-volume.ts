@@ -39,7 +39,7 @@ export class RemoteVolume {
   readonly facts: VolumeFacts;
   readonly #agent: Agent;
   /** Tells this replica from one that began anew. */
-  readonly replica: string;
+  replica: string;
   /** What the provider has. */
   epoch: number;
   isEmpty: boolean;
@@ -131,6 +131,15 @@ export class RemoteVolume {
     this.isEmpty = false;
     this.#wasInterrupted = false;
     return report;
+  }
+
+  /** It had `epoch` before, and has an older one now: neither name nor number is used again. */
+  async renew(epoch: number): Promise<void> {
+    const { json } = await this.#agent.ask({ ask: 'renew', epoch }, { volume: this.facts.number });
+    const { replica } = json as { readonly replica?: unknown };
+    if (typeof replica !== 'string') throw protocolBreach('a replica without a name');
+    this.replica = replica;
+    this.#seen = Math.max(this.#seen, epoch);
   }
 
   /** The hashes of chunks from `offsetBytes` on, all zero where the content is. */

@@ -10,7 +10,7 @@ import {
   type TrackedDevice,
   toldUpTo,
 } from '../../../track/index.ts';
-import { bindingOf, consumerOf, type Held, sinceOf } from '../cursor.ts';
+import { bindingOf, consumerOf, epochOf, type Held, sinceOf } from '../cursor.ts';
 import { SLICE_MS } from '../limits.ts';
 import type { CutEpoch, EpochSource } from './keep.ts';
 
@@ -56,6 +56,12 @@ export class TrackedSource implements EpochSource {
     const { tracker } = this.#options.device;
     const { replica: known, epoch: knownEpoch, cut } = this.#settled ?? {};
     return known === replica && knownEpoch === epoch && cut === tracker.epoch && !tracker.hasMarks;
+  }
+
+  acknowledgedEpoch(replica: string): number | undefined {
+    const { device, volume } = this.#options;
+    const cursor = device.tracker.cursor(consumerOf({ replica }, volume));
+    return epochOf(cursor?.snapshot);
   }
 
   /** The moment is that of the call. */

@@ -1,7 +1,8 @@
 /** What a promotion stands on, and what its agent goes on from when it has the volume back. */
 import type { Repository, Snapshot } from '../../../store/index.ts';
-import { baseGone, type Layers } from './layers.ts';
+import type { Layers } from './layers.ts';
 import type { Offer, ReplicaAuthority } from './replica-authority.ts';
+import { baseGone } from './replica-errors.ts';
 
 type Parts = {
   readonly volume: string;
@@ -36,6 +37,11 @@ export class ChangingHands {
     const snapshot = this.#find(id);
     if (snapshot === undefined) throw baseGone(this.#parts.volume, id);
     return snapshot;
+  }
+
+  /** It has an older epoch than the one that its agent was told of. */
+  renew(epoch: number): Promise<void> {
+    return this.#parts.layers.renew(epoch);
   }
 
   /** An agent that comes with what it was offered has taken it. */

@@ -12,6 +12,7 @@ import { Journal } from './journal.ts';
 import { RECORD_COMMIT } from './journal-record.ts';
 import { overlay, type Piece } from './pieces.ts';
 import { type Applied, Replay } from './replay.ts';
+import { baseGone } from './replica-errors.ts';
 import {
   originOf,
   type ReplicaState,
@@ -213,6 +214,12 @@ export class Layers implements AsyncDisposable {
     await this.#drop(gone);
   }
 
+  /** Its agent had `epoch` of it, and it went back: another replica, with numbers of its own. */
+  async renew(epoch: number): Promise<void> {
+    await this.#save({ replica: newId(this.env) });
+    this.seen = Math.max(this.seen, epoch);
+  }
+
   /** Puts a new journal on top. */
   async #begin(
     sizeBytes: number,
@@ -387,11 +394,4 @@ export function checkOwner(state: Identity, { volume, owner }: Identity): void {
       hint: 'Replicate under another name (--name).',
     });
   }
-}
-
-export function baseGone(volume: string, id: string): ReplicateError {
-  const what = `${volume}@${id.slice(0, 8)}, on which the replica stands,`;
-  return new ReplicateError('REPLICATE_BASE_GONE', `${what} was forgotten`, {
-    hint: 'Move the folder of the replica away; it begins anew from the newest snapshot.',
-  });
 }

@@ -21,7 +21,7 @@ import {
   type Session,
   type SessionHandlers,
 } from '../../../wire/index.ts';
-import { protocolBreach, ReplicateError } from '../errors.ts';
+import { protocolBreach, ReplicateError, wentBack } from '../errors.ts';
 import { SESSION_VOLUMES_MAX } from '../limits.ts';
 import {
   decodeTold,
@@ -34,10 +34,10 @@ import {
 } from '../requests.ts';
 import { AuthorityDesk } from './authority-desk.ts';
 import { Bound } from './bound.ts';
+import { hashesIn, hashesOf } from './hashes.ts';
 import { checkMay } from './policy.ts';
 import type { Provider } from './provider.ts';
 import type { Replica } from './replica.ts';
-import { hashesIn } from './reversal.ts';
 
 type Answered = Pick<TellOptions, 'hashes' | 'changes'> & { readonly [field: string]: unknown };
 
@@ -218,6 +218,12 @@ export class ProviderSession implements SessionHandlers {
       const { id, digest, storedBytes } = await replica.assemble();
       return { ...{ snapshot: id, digest, storedBytes } };
     }
+    if (request.ask === 'renew') {
+      const error = wentBack(replica.volume, replica.epoch, request.epoch);
+      await replica.inTurn(() => replica.hands.renew(request.epoch));
+      this.#provider.tell({ event: 'failed', volume: replica.volume, error });
+      return { replica: replica.id };
+    }
     checkMay(this.#provider.policy, this.agent, 'read', replica.volume);
     if (request.ask !== 'hashes') throw protocolBreach(`a provider is asked for ${request.ask}`);
     const { offsetBytes, count } = request;
@@ -381,20 +387,4 @@ export class ProviderSession implements SessionHandlers {
 function volumeOf({ type, body }: Incoming): number {
   if (type === EPOCH_COMMIT) return decodeEpochCommit(body).volume;
   return type === BLOCK_DATA ? decodeBlockData(body).volume : decodeBlockReference(body).volume;
-}
-
-/** SHA-256 after SHA-256, all zero where all bytes are; REPLICATE_BASE if the epoch has passed. */
-async function hashesOf(
-  replica: Replica,
-  { epoch, offsetBytes, count }: Extract<Request, { ask: 'hashes' }>,
-): Promise<Uint8Array> {
-  if (replica.epoch !== epoch) {
-    throw new ReplicateError('REPLICATE_BASE', `epoch ${epoch} is not the present one`, {
-      hint: 'Compare again.',
-    });
-  }
-  const { sizeBytes } = replica;
-  const read = async (target: Uint8Array, from: number) =>
-    target.set(await replica.read(from, target.byteLength));
-  return await hashesIn({ sizeBytes, read }, offsetBytes, count);
 }

@@ -39,3 +39,10 @@ export function closing(): ReplicateError {
     hint: 'Connect again later.',
   });
 }
+
+export function baseGone(volume: string, id: string): ReplicateError {
+  const what = `${volume}@${id.slice(0, 8)}, on which the replica stands,`;
+  return new ReplicateError('REPLICATE_BASE_GONE', `${what} was forgotten`, {
+    hint: 'Move the folder of the replica away; it begins anew from the newest snapshot.',
+  });
+}

@@ -13,7 +13,7 @@ import {
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { frameOf } from '../frames.ts';
-import { CHANGES_PER_PAGE, HASHES_PER_ANSWER, OFFER_BYTES } from '../limits.ts';
+import { CHANGES_PER_PAGE, OFFER_BYTES } from '../limits.ts';
 import type { ReverseAnswer } from '../requests.ts';
 import { openPromoted, type PromotedVolume } from './promoted-volume.ts';
 import type { Replica } from './replica.ts';
@@ -117,27 +117,6 @@ async function stored(
 ): Promise<Snapshot> {
   const changed = [...device.changedExtents()];
   return changed.length === 0 ? parent : await replica.store(device, { parent, changed });
-}
-
-/** SHA-256 after SHA-256 of chunks of OFFER_BYTES, all zero where all bytes are. */
-export async function hashesIn(
-  device: Pick<Device, 'sizeBytes' | 'read'>,
-  offsetBytes: number,
-  count: number,
-): Promise<Uint8Array> {
-  if (count > HASHES_PER_ANSWER || offsetBytes % OFFER_BYTES !== 0) {
-    throw protocolBreach(`${count} hashes from ${offsetBytes} on are asked for`);
-  }
-  const hashes = new Uint8Array(count * SHA256_BYTES);
-  const bytes = new Uint8Array(OFFER_BYTES);
-  for (let at = 0; at < count; at += 1) {
-    const from = offsetBytes + at * OFFER_BYTES;
-    const part = bytes.subarray(0, Math.min(OFFER_BYTES, device.sizeBytes - from));
-    if (part.byteLength <= 0) throw protocolBreach('hashes behind the end are asked for');
-    await device.read(part, from);
-    if (!isZero(part)) hashes.set(sha256(part), at * SHA256_BYTES);
-  }
-  return hashes;
 }
 
 function inUse(volume: string, cause: unknown): unknown {
