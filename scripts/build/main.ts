@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { builtins } from './builtins.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -39,7 +40,7 @@ export async function bundle(folder: string): Promise<void> {
     platform: 'node',
     target: `node${engines.node.replace('>=', '')}`,
     external: Object.keys(dependencies),
-    alias: { 'node:assert/strict': join(root, 'scripts/build/lazy-assert.ts') },
+    plugins: [builtins],
     // What is bundled and no ES module asks for Node's own modules only.
     banner: { js: 'const require = process.getBuiltinModule;' },
     charset: 'utf8',

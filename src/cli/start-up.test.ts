@@ -67,6 +67,18 @@ test('heavy packages are loaded by what needs them, not by code that may come to
   assert.deepEqual(loading, []);
 });
 
+test('a mount loads nothing that reads disks or looks for changes, nor what makes snapshots', () => {
+  const files = [...loadedBy(join(root, 'cli/commands/mount.ts'))].map((path) =>
+    relative(root, path),
+  );
+  assert.ok(files.includes('nbd/server.ts'));
+  const others = /^(?:track|fs|transfer\/backup)\//;
+  assert.deepEqual(
+    files.filter((file) => others.test(file)),
+    [],
+  );
+});
+
 test('what only looks at a repository loads nothing that reads disks or talks to hosts', () => {
   const files = [...loadedBy(join(root, 'cli/commands/ls.ts'))].map((path) => relative(root, path));
   assert.ok(files.includes('store/repository.ts'));

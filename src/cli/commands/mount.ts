@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { messageOf } from '../../core/index.ts';
 import type { ServeTlsOptions } from '../../nbd/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../store/index.ts';
-import { type BackupRequest, backup } from '../../transfer/backup/index.ts';
+import type { BackupRequest } from '../../transfer/backup/index.ts';
 import { type Mount, mount } from '../../transfer/mount/index.ts';
 import type { Context } from '../context.ts';
 import { usageError } from '../errors.ts';
@@ -163,6 +163,7 @@ async function commitOnce(
   mounted: Mount,
   { volume, compression }: Pick<BackupRequest, 'volume' | 'compression'>,
 ): Promise<Snapshot> {
+  const { backup } = await import('../../transfer/backup/index.ts'); // Most mounts commit nothing.
   const result = await mounted.commit((device, since) =>
     backup(env, repository, device, {
       volume,
