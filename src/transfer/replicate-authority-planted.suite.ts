@@ -2,6 +2,7 @@
 import { WriteGate } from '../device/index.ts';
 import { RemoteVolume as Remote } from './replicate/agent/remote-volume.ts';
 import { AgentAuthority, Lease, type RemoteVolume } from './replicate/index.ts';
+import { GroupPromotions } from './replicate/provider/group-promotion.ts';
 import { Promotions } from './replicate/provider/promotions.ts';
 import { Replica } from './replicate/provider/replica.ts';
 import { ReplicaAuthority } from './replicate/provider/replica-authority.ts';
@@ -90,4 +91,12 @@ export const plantedAuthority: Readonly<Record<string, PlantedAuthority>> = {
       });
     },
   },
+};
+
+/** Of the promotion of a group. */
+export const plantedGroupPromotion: Readonly<Record<string, () => () => void>> = {
+  'nothing is decided before the first of a group is promoted': () =>
+    replaced(GroupPromotions.prototype, 'decide', async () => undefined),
+  'a member that is opened again does not take what was decided': () =>
+    replaced(GroupPromotions.prototype, 'finish', async () => undefined),
 };

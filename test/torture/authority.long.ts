@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
-import { plantedAuthority } from '../../src/transfer/replicate-authority-planted.suite.ts';
+import {
+  plantedAuthority,
+  plantedGroupPromotion,
+} from '../../src/transfer/replicate-authority-planted.suite.ts';
+import { simulateGroupPromotion } from '../../src/transfer/replicate-group-promotion.suite.ts';
 import {
   PARTITION_LEASE_MS,
   simulatePartition,
@@ -29,6 +33,25 @@ test('a hundred seeds with long partitions leave one writer, with leases and wit
   }
   assert.ok(forced > SEEDS, `only ${forced} promotions by force`);
 });
+
+test('sixty groups are promoted whole, or not at all', async () => {
+  for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) await simulateGroupPromotion(seed);
+});
+
+for (const [name, plant] of Object.entries(plantedGroupPromotion)) {
+  test(`the trials find a defect: ${name}`, async () => {
+    const undo = plant();
+    try {
+      for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {
+        const found = await simulateGroupPromotion(seed).catch((error: unknown) => error);
+        if (found instanceof Error) return;
+      }
+    } finally {
+      undo();
+    }
+    assert.fail(`not found under ${SEEDS_TO_FIND} seeds`);
+  });
+}
 
 for (const [name, plant] of Object.entries(plantedAuthority)) {
   test(`the trials find a defect: ${name}`, async () => {

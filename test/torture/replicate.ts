@@ -2,7 +2,9 @@
  * `npm run torture -- replicate [SEEDS]`: agent and provider in a simulated world, under as many
  * seeds; each one twice, which must give the same run. `replicate-seed SEED` runs one again.
  */
+
 import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
+import { simulateGroupPromotion } from '../../src/transfer/replicate-group-promotion.suite.ts';
 import {
   PARTITION_LEASE_MS,
   simulatePartition,
@@ -45,13 +47,17 @@ export async function trySeed(seed: number): Promise<Counts> {
   }
 }
 
-/** Every fifth seed moves by plan and by force, and another fifth long partitions; half leased. */
+/** A fifth of the seeds each: moves by plan and by force, long partitions, a group's promotion. */
 async function tryMoves(seed: number) {
   const isLeased = seed % 4 < 2;
   const none = { planned: 0, forced: 0, crashes: 0 };
   const apart = () => simulatePartition(seed, isLeased ? { leaseMs: PARTITION_LEASE_MS } : {});
   const moves = () => simulateAuthority(seed, isLeased ? { leaseMs: 60 } : {});
-  const trial = [apart, moves][seed % 5];
+  const group = async () => {
+    const { isForced, wasAtOnce, crashes } = await simulateGroupPromotion(seed);
+    return { planned: wasAtOnce && !isForced ? 1 : 0, forced: isForced ? 1 : 0, crashes };
+  };
+  const trial = [apart, moves, group][seed % 5];
   const { planned, forced, crashes } = (await trial?.()) ?? none;
   return { promotions: planned + forced, crashes };
 }

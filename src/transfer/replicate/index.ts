@@ -35,7 +35,7 @@ export {
   type ProviderEvent,
   type ProviderOptions,
   replicaFolder,
-  type VolumeStatus,
 } from './provider/provider.ts';
 export { Replica } from './provider/replica.ts';
 export type { MakeSnapshot, ReplicaOptions } from './provider/replica-options.ts';
+export type { VolumeStatus } from './provider/volume-status.ts';

@@ -1,5 +1,5 @@
 /** One session's part in who writes: leases, moves to the provider, and the way back. */
-import { type Env, toHex } from '../../../core/index.ts';
+import { type Env, hasCode, toHex } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import {
   AUTHORITY_ABORT,
@@ -116,7 +116,9 @@ export class AuthorityDesk implements AsyncDisposable {
         encodeAuthorityCommit({ volume, authority: taken, epoch, digest }),
       );
     } catch (error) {
-      if (replica.authority.state.promotion !== undefined) throw error;
+      // Then nobody may say that it was not taken: the agent asks when it comes again.
+      const isDecided = hasCode(error, 'REPLICATE_JOURNAL_FAILED');
+      if (isDecided || replica.authority.state.promotion !== undefined) throw error;
       const reason = promotions.refused(replica, error);
       this.#send(AUTHORITY_ABORT, encodeAuthorityAbort({ volume, authority, reason }));
     }

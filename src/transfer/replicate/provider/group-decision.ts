@@ -46,14 +46,14 @@ export class Decisions {
   /** Every member's commit is durable: none will ask. What a power cut brings back is true. */
   forget(decision: Decision): Promise<void> {
     return this.#turn.run(async () => {
-      await unlessMissing(this.#env.files.remove(this.#pathOf(decision)));
+      await unlessMissing(this.#env.files.remove(await this.#pathOf(decision)));
     });
   }
 
   /** Whether that epoch is the last one that was decided. */
   isDecided(decision: Decision): Promise<boolean> {
     return this.#turn.run(async () => {
-      if ((await read(this.#env, this.#pathOf(decision))) !== decision.epoch) return false;
+      if ((await read(this.#env, await this.#pathOf(decision))) !== decision.epoch) return false;
       // Once more: what an earlier life could not make durable can be read, and lost later.
       await this.#write(decision);
       return true;
@@ -61,19 +61,30 @@ export class Decisions {
   }
 
   async #write(decision: Decision): Promise<void> {
-    const { files } = this.#env;
-    await files.makeDirectory(`${this.#directory}/${FOLDER}`);
-    await files.syncDirectory(this.#directory);
     const { owner, epoch, group } = decision;
+    const path = await this.#pathOf(decision);
     const { name, members } = group;
     const text = `${JSON.stringify({ version: 1, owner, group: name, members, epoch })}\n`;
-    await replaceStateFile(this.#env, this.#pathOf(decision), new TextEncoder().encode(text));
+    await replaceStateFile(this.#env, path, new TextEncoder().encode(text));
   }
 
-  #pathOf({ owner, group }: Decision): string {
-    const key = new TextEncoder().encode(JSON.stringify([owner, group.name, group.members]));
-    return `${this.#directory}/${FOLDER}/${toHex(sha256(key)).slice(0, 32)}.json`;
+  #pathOf({ owner, group }: Decision): Promise<string> {
+    return groupFile(this.#env, this.#directory, { owner, group, ending: 'json' });
   }
+}
+
+type FileOfGroup = Pick<Decision, 'owner' | 'group'> & { readonly ending: string };
+
+/** A path of a group's own, in a folder that is there then. */
+export async function groupFile(
+  { files }: Env,
+  directory: string,
+  { owner, group, ending }: FileOfGroup,
+): Promise<string> {
+  await files.makeDirectory(`${directory}/${FOLDER}`);
+  await files.syncDirectory(directory);
+  const key = new TextEncoder().encode(JSON.stringify([owner, group.name, group.members]));
+  return `${directory}/${FOLDER}/${toHex(sha256(key)).slice(0, 32)}.${ending}`;
 }
 
 async function read(env: Env, path: string): Promise<number | undefined> {

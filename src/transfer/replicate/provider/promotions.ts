@@ -4,6 +4,7 @@ import type { Snapshot } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { LEASE_MARGIN, MOVE_TIMEOUT_MS } from '../limits.ts';
 import { withoutPaths } from '../requests.ts';
+import type { GroupPromotions } from './group-promotion.ts';
 import { inTurnOfAll } from './in-turn.ts';
 import { checkNotOffered } from './promoted-volume.ts';
 import type { Replica } from './replica.ts';
@@ -57,6 +58,8 @@ type Move = {
   readonly done: PromiseWithResolvers<readonly Snapshot[]>;
 };
 
+type Seizure = { readonly isForced: boolean; readonly wallMs: number };
+
 type Lease = { heardMs: number; isEnding: boolean };
 
 export class Promotions {
@@ -64,8 +67,11 @@ export class Promotions {
   readonly #leases = new WeakMap<Replica, Lease>();
   readonly #moves = new Map<Replica, Move>();
 
-  constructor(env: Env) {
+  readonly #groups: GroupPromotions;
+
+  constructor(env: Env, groups: GroupPromotions) {
     this.#env = env;
+    this.#groups = groups;
   }
 
   /** REPLICATE_FENCED once the end of the lease is waited for. */
@@ -87,8 +93,8 @@ export class Promotions {
   }
 
   /**
-   * All of them or, if a disk fails, some, at the same epoch: the same once more goes on with the
-   * rest. REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer.
+   * All of them at the same epoch, or none. If a disk fails in between, the same once more goes on
+   * with what is missing. REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer.
    */
   async promote(
     replicas: readonly Replica[],
@@ -202,9 +208,22 @@ export class Promotions {
   async #seizeAll(replicas: readonly Replica[], isForced: boolean): Promise<readonly Snapshot[]> {
     const how = { isForced, wallMs: this.#env.clock.wallMs() };
     await inTurnOfAll(replicas, async () => {
-      for (const replica of replicas) await replica.seize(how);
+      if (replicas.length > 1) await this.#groups.decide(replicas, how);
+      for (const replica of replicas) await this.#seize(replicas, replica, how);
     });
     return await Promise.all(replicas.map((replica) => replica.stand()));
+  }
+
+  /** It is decided: a replica whose own file does not say so takes it when it is opened again. */
+  async #seize(all: readonly Replica[], replica: Replica, how: Seizure): Promise<void> {
+    try {
+      await replica.seize(how);
+    } catch (error) {
+      if (all.length === 1) throw error;
+      const failure = notWritten(replica.volume, error);
+      for (const one of all) one.fail(failure);
+      throw failure;
+    }
   }
 
   async #waitUntil(bootMs: number, signal: AbortSignal | undefined): Promise<void> {
@@ -229,6 +248,14 @@ function isPromoted({ authority: { state } }: Replica): boolean {
 function noContact(volume: string): ReplicateError {
   return new ReplicateError('REPLICATE_NO_CONTACT', `the agent of ${volume} is not connected`, {
     hint: '--force promotes without it; what it has not sent is then a branch, if it ever returns.',
+  });
+}
+
+function notWritten(volume: string, cause: unknown): ReplicateError {
+  const message = `${volume} is promoted with its group, and cannot write that: ${messageOf(cause)}`;
+  return new ReplicateError('REPLICATE_JOURNAL_FAILED', message, {
+    hint: 'Make room or repair the disk of the state directory, and promote it once more.',
+    cause,
   });
 }
 

@@ -1,11 +1,12 @@
 /** Provider: the replicas of a tenant, and the sessions by which agents keep them up to date. */
-import { type Env, type Extent, sha256, toHex } from '../../../core/index.ts';
+import { type Env, type Extent, hasCode, sha256, toHex } from '../../../core/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../../store/index.ts';
 import type { Session, SessionHandlers } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import type { Tally } from './attempt.ts';
 import { type Committing, commitTogether } from './group-commit.ts';
 import { Decisions } from './group-decision.ts';
+import { GroupPromotions } from './group-promotion.ts';
 import { checkLogical, checkStored, replicaStates, snapshotBytes } from './holdings.ts';
 import { checkOwner, type HeldView } from './layers.ts';
 import { noPolicy, type Policy } from './policy.ts';
@@ -15,6 +16,7 @@ import { Replica } from './replica.ts';
 import { closing, loop, unknownVolume } from './replica-errors.ts';
 import type { EpochEvent, MakeSnapshot } from './replica-options.ts';
 import { type ReplicaState, readReplicaState } from './replica-state.ts';
+import type { VolumeStatus } from './volume-status.ts';
 
 export type ProviderEvent =
   | { readonly event: 'opened'; readonly volume: string; readonly agent: string }
@@ -49,29 +51,6 @@ export type ProviderOptions = {
   readonly onEvent?: (event: ProviderEvent) => void;
 };
 
-/** One volume at a provider, for people and metrics. */
-export type VolumeStatus = {
-  readonly volume: string;
-  readonly owner: string;
-  readonly sizeBytes: number;
-  /** Of a replica that nobody has opened yet: at least this one. */
-  readonly epoch: number;
-  readonly isOpen: boolean;
-  /** Its agent has a session here. */
-  readonly isConnected: boolean;
-  /**
-   * How old the present epoch may be: since the next one began to come, or, without its agent,
-   * since that was heard of last; 0 while the agent is here and nothing is on its way. Undefined if
-   * nobody has opened it yet.
-   */
-  readonly lagMs: number | undefined;
-  readonly backlogBytes: number;
-  readonly journalBytes: number;
-  readonly snapshot: string | null;
-  /** With which the present epoch was committed. */
-  readonly group?: string | undefined;
-};
-
 type Held = {
   readonly replica: Promise<Replica>;
   /** Once it is open. */
@@ -95,6 +74,7 @@ export class Provider implements AsyncDisposable {
   /** Replicas that are being closed. */
   readonly #dropping = new Map<string, Promise<void>>();
   readonly #decisions: Decisions;
+  readonly #groupPromotions: GroupPromotions;
   readonly #stored = new Map<string, { readonly bytes: number; readonly atMs: number }>();
   /** A repository takes one snapshot at a time. */
   #snapshots: Promise<unknown> = Promise.resolve();
@@ -103,7 +83,8 @@ export class Provider implements AsyncDisposable {
   constructor(options: ProviderOptions) {
     this.#options = options;
     this.policy = options.policy ?? noPolicy;
-    this.promotions = new Promotions(options.env);
+    this.#groupPromotions = new GroupPromotions(options.env, options.directory);
+    this.promotions = new Promotions(options.env, this.#groupPromotions);
     this.#decisions = new Decisions(options.env, options.directory);
   }
 
@@ -227,7 +208,13 @@ export class Provider implements AsyncDisposable {
       (name) => !all.some((one) => one.volume === name),
     );
     const presenceOf = (one: Replica) => this.#presenceOf(one.volume);
-    const [first, ...others] = await this.promotions.promote(all, presenceOf, options);
+    const promoting = this.promotions.promote(all, presenceOf, options);
+    const [first, ...others] = await promoting.catch((error: unknown) => {
+      // Opened again, they take what was decided. Those of a session are closed with it.
+      const isBroken = options.isForced && hasCode(error, 'REPLICATE_JOURNAL_FAILED');
+      if (isBroken) for (const one of all) this.drop(one.volume);
+      throw error;
+    });
     for (const { volume: name, authority, isForced } of [first!, ...others]) {
       this.tell({ event: 'promoted', volume: name, authority, isForced });
     }
@@ -315,7 +302,7 @@ export class Provider implements AsyncDisposable {
     const own = `${directory}/${replicaFolder(volume)}`;
     await env.files.makeDirectory(own);
     await env.files.syncDirectory(directory);
-    return await Replica.open(env, {
+    const replica = await Replica.open(env, {
       ...{ directory: own, volume, owner, sizeBytes, repository, journalBytesDue },
       makeSnapshot: (...wanted) => this.#makeSnapshot(...wanted),
       mayStore: () => this.#checkStored(owner),
@@ -323,6 +310,13 @@ export class Provider implements AsyncDisposable {
       isDecided: (group, epoch) => this.#decisions.isDecided({ owner, group, epoch }),
       onEpoch: (event) => this.#onEpoch(volume, event),
     });
+    try {
+      await this.#groupPromotions.finish(replica);
+      return replica;
+    } catch (error) {
+      await replica[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** As far as they are there; what is wrong with one is told to whoever opens that. */

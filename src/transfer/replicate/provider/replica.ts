@@ -17,6 +17,7 @@ import { Assembly } from './assembly.ts';
 import { Attempt } from './attempt.ts';
 import { ChangingHands } from './changing-hands.ts';
 import { encodeReady } from './group-record.ts';
+import { inTurnOfAll } from './in-turn.ts';
 import * as record from './journal-record.ts';
 import { type HeldView, Layers, type Viewed } from './layers.ts';
 import { parentsIn, presentBytes } from './parents.ts';
@@ -123,11 +124,6 @@ export class Replica implements AsyncDisposable {
   /** Of the epoch that is on its way: what its agent has changed, and is not here yet. */
   get missingBytes(): number {
     return this.#attempt?.missingBytes ?? 0;
-  }
-
-  /** The volume digest of the present epoch, if its agent said so. */
-  get digest(): Uint8Array | undefined {
-    return this.#layers.known.digest;
   }
 
   /** The agent's own name for the present epoch. */
@@ -343,11 +339,13 @@ export class Replica implements AsyncDisposable {
 
   /** Those that the present epoch was committed with, as far as they still are at it. */
   async companions(): Promise<readonly Replica[]> {
-    const { group, epoch } = this.#layers.known;
-    const names = group?.members.filter((name) => name !== this.volume) ?? [];
+    const names = this.group?.members.filter((name) => name !== this.volume) ?? [];
     if (names.length === 0) return [];
     const others = (await this.#options.others?.(names)) ?? [];
-    return others.filter((one) => one.epoch === epoch && one.group?.name === group?.name);
+    // In turn: an epoch that is just being committed is not the state of all of them yet.
+    return await inTurnOfAll([this, ...others], async () =>
+      others.filter((one) => one.epoch === this.epoch && one.group?.name === this.group?.name),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
