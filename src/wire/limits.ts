@@ -39,7 +39,7 @@ export const UNACKNOWLEDGED_MAX = 8 * KIB;
 export const LANES_MAX = 16;
 
 /** Buffers for bodies that are kept for later use; more are left to the garbage collector. */
-export const POOL_IDLE_BYTES_MAX = 16 * MIB;
+export const POOL_IDLE_BYTES_MAX = 32 * MIB;
 /** The smallest buffer of the pool; shorter bodies are copied on their own. */
 export const POOL_BUFFER_BYTES_MIN = 16 * KIB;
 /** What longer buffers of the pool differ by. */
