@@ -3,6 +3,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type CodecPool, codecPool } from '../src/codec/index.ts';
 import { nodeEnv } from '../src/core/index.ts';
 import { openFile } from '../src/device/index.ts';
 import { connectProvider, nodeIdentity, PeerBook } from '../src/service/index.ts';
@@ -60,13 +61,18 @@ async function initial(report: Report, folder: string): Promise<void> {
   await place.begin();
   const image = join(folder, 'disk.img');
   await noise(image);
+  // As `ferry replicate` has it.
+  await using pool = codecPool(env, Math.ceil(env.workers.parallelism / 2));
   for (const [name, volume] of [
     ['new data, incompressible', 'first'],
     ['data that is known there', 'second'],
   ] as const) {
-    const seconds = await oneEpoch(place, image, volume);
-    const row = { case: name, subject: OWN_SUBJECT, metric: 'rate', unit: 'MB/s' } as const;
-    report.add({ ...row, value: VOLUME_BYTES / 1e6 / seconds, better: 'more' });
+    const { seconds, processors } = await oneEpoch(place, pool, image, volume);
+    const row = { case: name, subject: OWN_SUBJECT } as const;
+    const rate = VOLUME_BYTES / 1e6 / seconds;
+    report.add({ ...row, metric: 'rate', unit: 'MB/s', value: rate, better: 'more' });
+    const time = { metric: 'processor time, both sides', unit: 's', value: processors } as const;
+    report.add({ ...row, ...time, better: 'less' });
   }
   const memory = { case: 'both', subject: OWN_SUBJECT, unit: 'MB', better: 'less' } as const;
   report.add({
@@ -77,7 +83,7 @@ async function initial(report: Report, folder: string): Promise<void> {
   await place.end();
 }
 
-async function oneEpoch(place: ReplicationPlace, image: string, volume: string): Promise<number> {
+async function oneEpoch(place: ReplicationPlace, pool: CodecPool, image: string, volume: string) {
   const folder = {
     directory: join(place.folder, 'agent', 'node'),
     makeDirectory: async () => undefined,
@@ -86,20 +92,17 @@ async function oneEpoch(place: ReplicationPlace, image: string, volume: string):
   await using device = await openFile(env.files, image, { readOnly: true });
   const written = place.uri.slice('ferry://'.length);
   const address = { kind: 'tcp', host: '127.0.0.1', port: portOf(place.uri) } as const;
-  let startMs = 0;
-  let endMs = 0;
+  const taken = () => processorSeconds(process.pid) + processorSeconds(place.provider!.pid);
+  const start = { ms: 0, processors: 0 };
+  const end = { ...start };
   await keepReplica(env, {
-    ...{ name: volume, source: comparedSource(device, env.clock) },
+    ...{ name: volume, source: comparedSource(device, env.clock), pool },
     connect: () =>
       connectProvider(env, { address, written, identity, peers: new PeerBook(env, folder) }),
-    onCut: (nowMs) => {
-      startMs = nowMs;
-    },
-    onReached: () => {
-      endMs = env.clock.monotonicMs();
-    },
+    onCut: (nowMs) => Object.assign(start, { ms: nowMs, processors: taken() }),
+    onReached: () => Object.assign(end, { ms: env.clock.monotonicMs(), processors: taken() }),
   });
-  return (endMs - startMs) / 1000;
+  return { seconds: (end.ms - start.ms) / 1000, processors: end.processors - start.processors };
 }
 
 type Latency = { readonly medianUs: number; readonly p99Us: number; readonly longestMs: number };
