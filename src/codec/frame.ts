@@ -89,7 +89,8 @@ export function encodeFrame(
 
 /**
  * The same where plain bytes may lie already: what does not compress is left in its place if there
- * is room for the head before it. Otherwise the frame is at the start, over whatever was there.
+ * is room for the head before it and for patches behind it. Otherwise the frame is at the start,
+ * over whatever was there.
  */
 export function encodeFrameWithin(
   inputs: readonly FrameInput[],
@@ -100,13 +101,18 @@ export function encodeFrameWithin(
   const headBytes = FIXED_BYTES + head.byteLength;
   const at = section.byteOffset - memory.byteOffset - headBytes;
   const isView = section.buffer === memory.buffer && section.byteLength > 0;
-  if (isView && at >= 0) {
+  const end = at + headBytes + section.byteLength + patchBytesOf(inputs);
+  if (isView && at >= 0 && end <= memory.byteLength) {
     const parts = { head, section, target: memory.subarray(at), isInPlace: true };
     return { at, storedBytes: finishFrame(inputs, parts) };
   }
   // The head would be written over what is to follow it.
   const parts = { head, section: isView ? section.slice() : section, target: memory };
   return { at: 0, storedBytes: finishFrame(inputs, { ...parts, isInPlace: false }) };
+}
+
+function patchBytesOf(inputs: readonly FrameInput[]): number {
+  return inputs.reduce((sum, input) => sum + (input.kind === 'patch' ? input.patch.length : 0), 0);
 }
 
 type Parts = { readonly head: Uint8Array; readonly section: Uint8Array };

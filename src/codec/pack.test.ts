@@ -40,7 +40,8 @@ function laidOut(kinds: readonly Kind[], lengthBytes: number, roomBytes: number)
   const contents = kinds.map((kind) => contentOf(kind, lengthBytes));
   const hashBytes = kinds.length * SHA256_BYTES;
   const start = hashBytes + roomBytes;
-  const memory = new SharedArrayBuffer(start + kinds.length * lengthBytes + 1024);
+  const beyondBytes = roomBytes > 0 ? 0 : 1024;
+  const memory = new SharedArrayBuffer(start + kinds.length * lengthBytes + beyondBytes);
   const old = new SharedArrayBuffer(kinds.length * lengthBytes);
   const pieces = contents.map(({ now, old: was }, index) => {
     const at = start + index * lengthBytes;
@@ -114,6 +115,13 @@ test('what does not compress stays where it was read', () => {
   const laid = laidOut(chosen, 4096, frameRoomBytes(chosen.length));
   const { at } = checkPacked(chosen, laid);
   assert(at > laid.job.frame!.fromAt && at < laid.job.pieces[0]!.at);
+});
+
+test('patches fit in though what follows them does not compress', () => {
+  for (const chosen of [['edited', 'noise'], ['edited', 'edited', 'noise', 'noise']] as const) {
+    const { at } = checkPacked(chosen, laidOut(chosen, 4096, frameRoomBytes(chosen.length)));
+    assert.equal(at, chosen.length * SHA256_BYTES);
+  }
 });
 
 test('hashes that are there are believed, and without a frame nothing else is touched', () => {
