@@ -1,5 +1,7 @@
 /** A worker for the tests: sends back what it gets, or dies in the way it is told. */
-type Order = { throw?: boolean; exit?: boolean; fill?: Uint8Array };
+import { getPriority } from 'node:os';
+
+type Order = { throw?: boolean; exit?: boolean; fill?: Uint8Array; niceness?: boolean };
 
 export function serve(post: (message: unknown) => void): (message: unknown) => void {
   return (message) => {
@@ -7,6 +9,6 @@ export function serve(post: (message: unknown) => void): (message: unknown) => v
     if (order.throw) throw new Error('on purpose');
     if (order.exit) process.exit(3);
     order.fill?.fill(9);
-    post(message);
+    post(order.niceness === true ? getPriority() : message);
   };
 }

@@ -1,7 +1,9 @@
 /** Goal: the real clock, randomness and threads keep the promises of env.ts. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { getPriority, setPriority } from 'node:os';
 import { test } from 'node:test';
+import type { WorkerHandlers } from '../env.ts';
 import type { EnvError } from '../errors.ts';
 import { siblingModule } from '../sibling-module.ts';
 import { nodeEnv } from './node-env.ts';
@@ -105,4 +107,21 @@ test('making an Env loads neither threads nor the foreign function interface', (
     console.log(loaded.length, maps.includes('koffi'));`;
   const run = execFileSync(process.execPath, ['--input-type=module', '-e', script]);
   assert.equal(String(run), '0 false\n');
+});
+
+const noNiceThreads = process.platform !== 'linux' && 'only Linux has a niceness for each thread';
+
+test('a nice thread gives way to its process, and lives', { skip: noNiceThreads }, async () => {
+  for (const ownNiceness of [getPriority(), 19]) {
+    if (ownNiceness > getPriority()) setPriority(ownNiceness);
+    const niceness = await new Promise((resolve, reject) => {
+      const handlers: WorkerHandlers = {
+        onMessage: (message) => port.terminate().then(() => resolve(message), reject),
+        onError: reject,
+      };
+      const port = env.workers.start(echo, handlers, { niceness: 5 });
+      port.post({ niceness: true });
+    });
+    assert.equal(niceness, Math.min(19, ownNiceness + 5));
+  }
 });
