@@ -311,13 +311,17 @@ test('a pool that is disposed leaves nobody waiting', async () => {
 });
 
 test('a thread in the background gives way to others, and one that died is replaced', async () => {
-  const deaths: ((error: EnvError) => void)[] = [];
+  const deaths: ((error: EnvError) => Promise<void>)[] = [];
   const niceness: (number | undefined)[] = [];
   const { workers } = nodeEnv();
   const start: Env['workers']['start'] = (module, handlers, options) => {
-    deaths.push((error) => handlers.onError(error));
+    const port = workers.start(module, handlers, options);
+    deaths.push(async (error) => {
+      await port.terminate(); // A thread that lives on would keep this process.
+      handlers.onError(error);
+    });
     niceness.push(options?.niceness);
-    return workers.start(module, handlers, options);
+    return port;
   };
   let nowMs = 0;
   // Each look at the clock is 50 ms later: one job in place is enough for threads to be started.
@@ -328,7 +332,7 @@ test('a thread in the background gives way to others, and one that died is repla
   const expected = await digests(pool, volume());
   assert.equal(deaths.length, 1);
   assert(niceness[0]! > 0);
-  deaths[0]!(new EnvError('ENV_WORKER', 'it has died', { hint: 'none' }));
+  await deaths[0]!(new EnvError('ENV_WORKER', 'it has died', { hint: 'none' }));
   assert(equalBytes(await digests(pool, volume()), expected));
   assert.equal(deaths.length, 2);
 });
