@@ -6,6 +6,7 @@ import {
   readStateFile,
   replaceStateFile,
   type StateFolder,
+  sha256,
   toHex,
   withStateLock,
 } from '../core/index.ts';
@@ -76,6 +77,18 @@ export class PeerBook {
     return added;
   }
 
+  /** An agent that an authority stands behind is known before it comes; answers its fingerprint. */
+  async expect(name: string): Promise<string> {
+    const fingerprint = toHex(vouchedFingerprint(name));
+    const isIt = (peer: Peer) => peer.role === 'agent' && peer.fingerprint === fingerprint;
+    const known = await this.peers('agent');
+    if (!known.some(isIt)) {
+      const peer = { role: 'agent', name, address: null, isVouchedFor: true } as const;
+      await this.add({ ...peer, fingerprint: vouchedFingerprint(name) });
+    }
+    return fingerprint;
+  }
+
   /** Changes what an agent may do, and lets it in again. SERVICE_UNKNOWN_PEER. */
   async grant(which: string, change: (before: Grant) => Grant): Promise<Peer> {
     let changed: Peer | undefined;
@@ -131,6 +144,11 @@ export class PeerBook {
       });
     }
   }
+}
+
+/** By which an agent is known that comes with any certificate for its name. */
+export function vouchedFingerprint(name: string): Uint8Array {
+  return sha256(new TextEncoder().encode(`name:${name}`));
 }
 
 /** What a certificate calls its node; `DNS:` is how TLS tells names from addresses. */

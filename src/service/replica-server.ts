@@ -1,6 +1,6 @@
 /** `ferry serve`: listens for agents, knows them or pairs, hands them to their tenants. */
 import type { Address, Env, Listener, PeerCertificate, Timer } from '../core/index.ts';
-import { fromHex, pause, sha256, toHex } from '../core/index.ts';
+import { fromHex, pause, toHex } from '../core/index.ts';
 import type { Provider, ProviderEvent } from '../transfer/replicate/index.ts';
 import {
   checkPinned,
@@ -19,7 +19,7 @@ import {
 import { ServiceError } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { encodeInvitation } from './invitation.ts';
-import { nodeName, type Peer, type PeerBook } from './peer-book.ts';
+import { nodeName, type Peer, type PeerBook, vouchedFingerprint } from './peer-book.ts';
 import { type Defaults, PeerPolicy } from './peer-policy.ts';
 import { FIRST_TENANT, type Tenant, type TenantOptions, tenantOf } from './tenant.ts';
 
@@ -209,7 +209,7 @@ export class ReplicaServer implements AsyncDisposable {
       return toHex(shown.fingerprint);
     }
     const name = vouchedName(shown);
-    const fingerprint = sha256(new TextEncoder().encode(`name:${name}`));
+    const fingerprint = vouchedFingerprint(name);
     const agent = toHex(fingerprint);
     if (this.#revoked.has(agent)) throw revoked();
     if (!this.#known.has(agent)) {

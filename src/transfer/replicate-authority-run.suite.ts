@@ -15,7 +15,7 @@ import {
   openPromoted,
   type Provider,
 } from './replicate/index.ts';
-import { replicaFolder } from './replicate/provider/provider.ts';
+import { replicaFolder } from './replicate/provider/new-replica.ts';
 import { type AuthorityState, readAuthority } from './replicate/provider/replica-authority.ts';
 import { BLOCK, contentOf, makePlace, SIZE } from './replicate.suite.ts';
 import { deviceOf, digestOf, pause, TrackedModel } from './replicate-model.suite.ts';

@@ -13,7 +13,7 @@ import { WriteGate } from '../device/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
 import { AgentAuthority, keepReplica, Mandate, Provider } from './replicate/index.ts';
-import { replicaFolder } from './replicate/provider/provider.ts';
+import { replicaFolder } from './replicate/provider/new-replica.ts';
 import { readAuthority } from './replicate/provider/replica-authority.ts';
 import { BLOCK, makePlace, makeSnapshotIn, presentOf, SIZE } from './replicate.suite.ts';
 import { deviceOf, digestOf, pause, TrackedModel } from './replicate-model.suite.ts';

@@ -68,6 +68,22 @@ test('an agent that the authority stands behind comes unpaired, has rights, and 
   assert.equal((await peers.peers('agent')).length, 1);
 });
 
+test('an agent that has not come yet may be granted less, or be revoked', async (context) => {
+  await using made = await placeOf(context);
+  if (made === undefined) return;
+  const { place, own, connect } = made;
+  const { peers } = await place.node('provider');
+  const expected = await peers.expect('localhost');
+  await peers.grant(expected, () => ({ volumes: ['web-*'] }));
+  {
+    await using limited = await connect(own);
+    await assert.rejects(limited.open('disk', 100 * KIB), remote('REPLICATE_DENIED', /disk/));
+  }
+  await peers.revoke(await peers.expect('localhost'));
+  await assert.rejects(connect(own), remote('WIRE_NOT_TRUSTED', /revoked/));
+  assert.equal((await peers.peers('agent')).length, 1);
+});
+
 test('an agent of another authority, or without a certificate, is not let in', async (context) => {
   await using made = await placeOf(context);
   if (made === undefined) return;

@@ -22,14 +22,15 @@ export const run: Run<typeof peersSpec> = async (context: Context, values) => {
   const own = toHex(identity.fingerprint);
   if (invite) return await inviteAgent(context, values);
   if (revoke !== undefined) {
-    const gone = await peers.revoke(revoke);
+    const gone = await peers.revoke(values.vouched ? await peers.expect(revoke) : revoke);
     const names = gone.map(({ name, role }) => `${name} (${role})`).join(', ');
     output.summary({ revoked: gone.length, fingerprint: own }, `revoked: ${names}`);
     return;
   }
   const change = changeOf(values);
   if (peer !== undefined) {
-    const changed = await peers.grant(peer, (before) => without({ ...before, ...change }));
+    const which = values.vouched ? await peers.expect(peer) : peer;
+    const changed = await peers.grant(which, (before) => without({ ...before, ...change }));
     const text = `${changed.name} may ${grantText(changed.grant ?? {})}`;
     output.summary({ ...changed }, text);
     return;

@@ -198,6 +198,7 @@ export const peersSpec = {
     window: text('HH:MM-HH:MM', 'hours in which data is taken from it, or default'),
     tenant: text('NAME', 'whose repository its volumes go to, or default'),
     invite: flag('have the running `ferry serve` print a line to pair another agent'),
+    vouched: flag('the agent comes by that name with --ca, now or later; it need not be known'),
     revoke: text('PEER', 'forget it: by its name, or eight digits of its fingerprint'),
   },
   examples: [
@@ -205,6 +206,7 @@ export const peersSpec = {
     "ferry peers web1 --volumes 'web1-*' --quota 200G --rate 20M --window 22:00-06:00",
     'ferry peers --invite --tenant acme',
     'ferry peers --revoke web1',
+    "ferry peers db7 --vouched --volumes 'db7-*' --rights write",
   ],
 } as const;
 

@@ -17,6 +17,8 @@ export type ReplicateErrorCode =
   /** The volume belongs to another agent, or to a source of backups. */
   | 'REPLICATE_VOLUME_TAKEN'
   | 'REPLICATE_QUOTA'
+  /** The journals of the volume hold more than it could need: an epoch never ends. */
+  | 'REPLICATE_JOURNAL_FULL'
   /** The agent has no right to that. */
   | 'REPLICATE_DENIED'
   /** The volume has come through the provider to which it is forwarded. */

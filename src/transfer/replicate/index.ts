@@ -27,6 +27,7 @@ export { ReplicateError, type ReplicateErrorCode } from './errors.ts';
 export { EPOCH_BYTES_DUE, GROUP_MEMBERS_MAX, PRE_IMAGE_BYTES_MAX } from './limits.ts';
 export type { Tally } from './provider/attempt.ts';
 export type { HeldView } from './provider/layers.ts';
+export { replicaFolder } from './provider/new-replica.ts';
 export { noPolicy, type Policy, type Quota, type Right } from './provider/policy.ts';
 export { checkNotOffered, openPromoted, type PromotedVolume } from './provider/promoted-volume.ts';
 export type { Promoted, PromoteOptions } from './provider/promotions.ts';
@@ -34,7 +35,6 @@ export {
   Provider,
   type ProviderEvent,
   type ProviderOptions,
-  replicaFolder,
 } from './provider/provider.ts';
 export { Replica } from './provider/replica.ts';
 export type { MakeSnapshot, ReplicaOptions } from './provider/replica-options.ts';

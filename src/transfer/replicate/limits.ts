@@ -18,6 +18,13 @@ export const JOURNAL_HEADER_BYTES_MAX = 4 * KIB;
 /** Committed bytes in a journal that make a snapshot due, so that the next one begins empty. */
 export const JOURNAL_BYTES_DUE = 256 * MIB;
 
+/**
+ * What the journals of one volume may hold beside twice its size: as much as makes a snapshot due,
+ * once in the one that is becoming one and once in the next. Twice, for an epoch that was given up.
+ */
+export const JOURNAL_VOLUMES_MAX = 2;
+export const JOURNAL_MORE_BYTES = 2 * JOURNAL_BYTES_DUE;
+
 /** Pieces that make it due as well: they are in memory, at about 150 bytes each. */
 export const JOURNAL_PIECES_DUE = 200_000;
 

@@ -86,6 +86,7 @@ export class Assembly {
     if (this.isRunning) return false;
     const { journalBytesDue = JOURNAL_BYTES_DUE } = this.#parts.options;
     const { journal, pieces } = this.#parts.layers.top;
+    if (pieces.length === 0) return false; // All of it may serve the epoch that is sent once more.
     return journal.sizeBytes >= journalBytesDue || pieces.length >= JOURNAL_PIECES_DUE;
   }
 

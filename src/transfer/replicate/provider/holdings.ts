@@ -1,5 +1,5 @@
 /** Holdings: what an agent has at a provider, counted against its quota. */
-import { type Env, hasCode } from '../../../core/index.ts';
+import { type Env, hasCode, unlessMissing } from '../../../core/index.ts';
 import type { Repository } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
 import type { Quota } from './policy.ts';
@@ -18,6 +18,20 @@ export async function replicaStates(env: Env, directory: string): Promise<Replic
     if (state !== undefined) states.push(state);
   }
   return states;
+}
+
+/** Of a replica that nobody has open. */
+export async function journalBytesOf(
+  { files }: Env,
+  folder: string,
+  { journals }: ReplicaState,
+): Promise<number> {
+  let bytes = 0;
+  for (const number of journals) {
+    const stat = await unlessMissing(files.stat(`${folder}/journal-${number}`));
+    bytes += stat?.sizeBytes ?? 0;
+  }
+  return bytes;
 }
 
 /** REPLICATE_QUOTA if the agent would have more volumes, or more bytes in them, than it may. */

@@ -1,24 +1,21 @@
 /** Layers: what a replica is made of - a snapshot, and journals over it - and how that changes. */
 import assert from 'node:assert/strict';
 import { isZero } from '../../../codec/index.ts';
-import { type Env, toHex } from '../../../core/index.ts';
+import type { Env } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
 import type { Repository, Snapshot } from '../../../store/index.ts';
 import { encodeEpochCommit } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';
+import { JOURNAL_MORE_BYTES, JOURNAL_VOLUMES_MAX } from '../limits.ts';
 import { Contents } from './contents.ts';
 import { Journal } from './journal.ts';
 import { RECORD_COMMIT } from './journal-record.ts';
+import { begin, newId, pathOf } from './new-replica.ts';
 import { overlay, type Piece } from './pieces.ts';
 import { type Applied, Replay } from './replay.ts';
-import { baseGone } from './replica-errors.ts';
-import {
-  originOf,
-  type ReplicaState,
-  readReplicaState,
-  writeReplicaState,
-} from './replica-state.ts';
+import { baseGone, journalFull } from './replica-errors.ts';
+import { type ReplicaState, readReplicaState, writeReplicaState } from './replica-state.ts';
 import { SectionCache } from './sections.ts';
 import { View } from './view.ts';
 
@@ -30,6 +27,8 @@ export type LayersOptions = {
   /** Of a replica that begins; one that is there has its own. */
   readonly sizeBytes: number;
   readonly repository: Repository;
+  /** Of all its journals; tests make it small. */
+  readonly journalBytesMax?: number | undefined;
   /** Whether a group has decided that an epoch counts. */
   readonly isDecided?: (group: EpochGroup, epoch: number) => Promise<boolean>;
 };
@@ -214,6 +213,27 @@ export class Layers implements AsyncDisposable {
     await this.#drop(gone);
   }
 
+  get #journalBytesMax(): number {
+    const { journalBytesMax } = this.#options;
+    return journalBytesMax ?? JOURNAL_VOLUMES_MAX * this.sizeBytes + JOURNAL_MORE_BYTES;
+  }
+
+  /** REPLICATE_JOURNAL_FULL. */
+  checkRoom(): void {
+    const { journalBytes } = this;
+    if (journalBytes < this.#journalBytesMax) return;
+    throw journalFull(this.#options.volume, journalBytes, this.#journalBytesMax);
+  }
+
+  /** Where nothing but what was given up lies in a journal that is full, another takes its place. */
+  async makeRoom(): Promise<void> {
+    const { top } = this;
+    if (top.pieces.length > 0 || this.journalBytes < this.#journalBytesMax) return;
+    const others = this.#state.journals.filter((number) => number !== top.number);
+    await this.#begin(this.sizeBytes, (number) => ({ journals: [...others, number] }));
+    await this.#drop([top]);
+  }
+
   /** Its agent had `epoch` of it, and it went back: another replica, with numbers of its own. */
   async renew(epoch: number): Promise<void> {
     await this.#save({ replica: newId(this.env) });
@@ -344,35 +364,6 @@ export function piecesOf(layers: readonly Layer[]): readonly Piece[] {
     (all, { pieces }) => (all.length === 0 ? pieces : overlay(all, pieces)),
     [],
   );
-}
-
-/** A new replica goes on from the newest snapshot of its name, if that is its own. */
-async function begin(env: Env, options: LayersOptions): Promise<ReplicaState> {
-  const { directory, volume, owner, sizeBytes, repository } = options;
-  const newest = repository.latest(volume);
-  if (newest !== undefined && newest.origin !== originOf(owner)) {
-    throw new ReplicateError('REPLICATE_VOLUME_TAKEN', `${volume} belongs to another source`, {
-      hint: 'Replicate under another name (--name).',
-    });
-  }
-  const journal = await Journal.create(env, pathOf(directory, 1), { volume, sizeBytes });
-  await journal[Symbol.asyncDispose]();
-  const state: ReplicaState = {
-    ...{ volume, owner, sizeBytes, epoch: 0, journals: [1], replica: newId(env) },
-    snapshot: newest?.id ?? null,
-  };
-  await writeReplicaState(env, directory, state);
-  return state;
-}
-
-function newId({ random }: Env): string {
-  const id = new Uint8Array(16);
-  random.fill(id);
-  return toHex(id);
-}
-
-function pathOf(directory: string, number: number): string {
-  return `${directory}/journal-${number}`;
 }
 
 /** Without a digest if its agent does not keep one. */

@@ -46,7 +46,7 @@ const BROKEN = new Set(['REPLICATE_JOURNAL_FAILED', 'REPLICATE_JOURNAL']);
 
 /** What ends an epoch, and not its session. */
 const OF_THE_EPOCH = new Set([
-  ...['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT', 'REPLICATE_QUOTA'],
+  ...['REPLICATE_HASH', 'REPLICATE_UNKNOWN_CONTENT', 'REPLICATE_QUOTA', 'REPLICATE_JOURNAL_FULL'],
 ]);
 
 export class ProviderSession implements SessionHandlers {

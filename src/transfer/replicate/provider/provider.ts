@@ -1,5 +1,5 @@
 /** Provider: the replicas of a tenant, and the sessions by which agents keep them up to date. */
-import { type Env, type Extent, hasCode, sha256, toHex } from '../../../core/index.ts';
+import { type Env, type Extent, hasCode } from '../../../core/index.ts';
 import { checkVolumeName, type Repository, type Snapshot } from '../../../store/index.ts';
 import type { Session, SessionHandlers } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
@@ -7,8 +7,9 @@ import type { Tally } from './attempt.ts';
 import { type Committing, commitTogether } from './group-commit.ts';
 import { Decisions } from './group-decision.ts';
 import { GroupPromotions } from './group-promotion.ts';
-import { checkLogical, checkStored, replicaStates, snapshotBytes } from './holdings.ts';
+import { checkLogical, checkStored, replicaStates } from './holdings.ts';
 import { checkOwner, type HeldView } from './layers.ts';
+import { replicaFolder } from './new-replica.ts';
 import { noPolicy, type Policy } from './policy.ts';
 import { type Presence, type Promoted, type PromoteOptions, Promotions } from './promotions.ts';
 import { ProviderSession } from './provider-session.ts';
@@ -16,6 +17,8 @@ import { Replica } from './replica.ts';
 import { closing, loop, unknownVolume } from './replica-errors.ts';
 import type { EpochEvent, MakeSnapshot } from './replica-options.ts';
 import { type ReplicaState, readReplicaState } from './replica-state.ts';
+import { setAside } from './set-aside.ts';
+import { StoredBytes } from './stored-bytes.ts';
 import type { VolumeStatus } from './volume-status.ts';
 
 export type ProviderEvent =
@@ -62,9 +65,6 @@ type Held = {
   wasSeen: boolean;
 };
 
-/** Between two looks at what the snapshots of an agent take. */
-const STORED_LOOK_MS = 5_000;
-
 export class Provider implements AsyncDisposable {
   readonly promotions: Promotions;
   readonly #options: ProviderOptions;
@@ -75,7 +75,7 @@ export class Provider implements AsyncDisposable {
   readonly #dropping = new Map<string, Promise<void>>();
   readonly #decisions: Decisions;
   readonly #groupPromotions: GroupPromotions;
-  readonly #stored = new Map<string, { readonly bytes: number; readonly atMs: number }>();
+  readonly #stored: StoredBytes;
   /** A repository takes one snapshot at a time. */
   #snapshots: Promise<unknown> = Promise.resolve();
   #isClosed = false;
@@ -83,6 +83,7 @@ export class Provider implements AsyncDisposable {
   constructor(options: ProviderOptions) {
     this.#options = options;
     this.policy = options.policy ?? noPolicy;
+    this.#stored = new StoredBytes(options);
     this.#groupPromotions = new GroupPromotions(options.env, options.directory);
     this.promotions = new Promotions(options.env, this.#groupPromotions);
     this.#decisions = new Decisions(options.env, options.directory);
@@ -119,7 +120,17 @@ export class Provider implements AsyncDisposable {
       const state = await this.#stateOf(volume);
       if (state === undefined) await this.#checkLogical(agent, volume, sizeBytes);
       const { owner } = state ?? { owner: agent };
-      return await this.#openReplica(owner, volume, state?.sizeBytes ?? sizeBytes);
+      const open = () => this.#openReplica(owner, volume, state?.sizeBytes ?? sizeBytes);
+      return await open().catch(async (error: unknown) => {
+        if (owner !== agent || !hasCode(error, 'REPLICATE_BASE_GONE')) throw error;
+        const { env, directory } = this.#options;
+        this.tell({
+          event: 'failed',
+          volume,
+          error: await setAside(env, directory, volume, error),
+        });
+        return await open();
+      });
     }).replica;
     checkOwner(replica, { volume, owner: agent });
     if (replica.sizeBytes !== sizeBytes) {
@@ -173,6 +184,7 @@ export class Provider implements AsyncDisposable {
   async list(): Promise<VolumeStatus[]> {
     const { env, directory } = this.#options;
     const states = await replicaStates(env, directory);
+    await this.#stored.find();
     return states
       .map((state) => this.#statusOf(state))
       .sort((a, b) => (a.volume < b.volume ? -1 : 1));
@@ -184,19 +196,9 @@ export class Provider implements AsyncDisposable {
     if (quota.storedBytesMax < Infinity) checkStored(this.storedBytes(agent), quota);
   }
 
-  /** What an agent's snapshots have added, as of late, and its journals that are open. */
+  /** What an agent's snapshots have added, as of late, and its journals. */
   storedBytes(agent: string): number {
-    const nowMs = this.#options.env.clock.monotonicMs();
-    let known = this.#stored.get(agent);
-    if (known === undefined || nowMs - known.atMs >= STORED_LOOK_MS) {
-      known = { bytes: snapshotBytes(this.repository, agent), atMs: nowMs };
-      this.#stored.set(agent, known);
-    }
-    let { bytes } = known;
-    for (const { opened } of this.#volumes.values()) {
-      if (opened?.owner === agent) bytes += opened.journalBytes;
-    }
-    return bytes;
+    return this.#stored.of(agent);
   }
 
   /** Has this side write what an agent wrote, and all of its group. REPLICATE_UNKNOWN_VOLUME. */
@@ -283,6 +285,7 @@ export class Provider implements AsyncDisposable {
     replica.then(
       (opened) => {
         held.opened = opened;
+        this.#stored.opened(opened);
         this.promotions.opened(opened);
       },
       () => {
@@ -298,6 +301,7 @@ export class Provider implements AsyncDisposable {
   }
 
   async #openReplica(owner: string, volume: string, sizeBytes: number): Promise<Replica> {
+    await this.#stored.find();
     const { env, directory, repository, journalBytesDue } = this.#options;
     const own = `${directory}/${replicaFolder(volume)}`;
     await env.files.makeDirectory(own);
@@ -356,7 +360,12 @@ export class Provider implements AsyncDisposable {
       const { sizeBytes, epoch, snapshot, group } = state;
       return {
         ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: false, isConnected: false },
-        ...{ group: group?.name, lagMs: undefined, backlogBytes: 0, journalBytes: 0 },
+        ...{
+          group: group?.name,
+          lagMs: undefined,
+          backlogBytes: 0,
+          journalBytes: this.#stored.foundBytes(volume),
+        },
       };
     }
     const { sizeBytes, epoch, journalBytes, missingBytes: backlogBytes } = replica;
@@ -383,9 +392,4 @@ export class Provider implements AsyncDisposable {
 
 function lastSeenOf({ holder, seenMs }: Held): number {
   return holder?.lastSeenMs ?? seenMs;
-}
-
-/** A name of the agent's choice makes no path here. */
-export function replicaFolder(volume: string): string {
-  return toHex(sha256(new TextEncoder().encode(volume))).slice(0, 32);
 }

@@ -1,10 +1,18 @@
 /** What a replica refuses, in words. */
+import { messageOf } from '../../../core/index.ts';
 import { ReplicateError } from '../errors.ts';
 
 export function nothingThere(volume: string): ReplicateError {
   const message = `no epoch of ${volume} is whole here: there is nothing to promote`;
   return new ReplicateError('REPLICATE_NOT_PROMOTED', message, {
     hint: 'Wait for the end of the first synchronisation.',
+  });
+}
+
+export function journalFull(volume: string, bytes: number, bytesMax: number): ReplicateError {
+  const message = `the journals of ${volume} hold ${bytes} bytes, of ${bytesMax}, and no epoch ends`;
+  return new ReplicateError('REPLICATE_JOURNAL_FULL', message, {
+    hint: 'The epoch is given up; the agent comes again, and what was not committed makes room for it.',
   });
 }
 
@@ -43,6 +51,14 @@ export function closing(): ReplicateError {
 export function baseGone(volume: string, id: string): ReplicateError {
   const what = `${volume}@${id.slice(0, 8)}, on which the replica stands,`;
   return new ReplicateError('REPLICATE_BASE_GONE', `${what} was forgotten`, {
-    hint: 'Move the folder of the replica away; it begins anew from the newest snapshot.',
+    hint: 'When its agent comes the replica is set aside, and begins anew from the newest snapshot.',
+  });
+}
+
+export function putAside(volume: string, path: string, cause: unknown): ReplicateError {
+  const message = `${messageOf(cause)}: the replica of ${volume} is kept in ${path}, and begins anew`;
+  return new ReplicateError('REPLICATE_BASE_GONE', message, {
+    hint: 'Its agent compares, and sends what is missing. Remove that folder when nobody needs it.',
+    cause,
   });
 }

@@ -235,6 +235,7 @@ export class Replica implements AsyncDisposable {
       }
       this.#layers.seen = cut.epoch;
       this.#attempt?.giveUp();
+      await this.#layers.makeRoom();
       this.#attempt = new Attempt(cut, this.sizeBytes);
       this.#options.onEpoch?.({ event: 'begun', epoch: cut.epoch });
       this.#layers.top.journal.append(record.RECORD_CUT, [encodeEpochCut(cut)]);
@@ -377,6 +378,7 @@ export class Replica implements AsyncDisposable {
     attempt.pending += 1;
     try {
       this.#options.mayStore?.();
+      this.#layers.checkRoom();
       await work();
     } catch (error) {
       attempt.fail(error);
