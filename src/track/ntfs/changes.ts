@@ -131,9 +131,9 @@ class Files {
     }
   }
 
-  #isTold({ number, base, isDirectory }: NtfsRecord): boolean {
+  #isTold({ number, base }: NtfsRecord): boolean {
     const file = base?.record ?? number;
-    if (file < RECORDS_OWN || file >= this.#told.size || isDirectory) return true;
+    if (file < RECORDS_OWN || file >= this.#told.size) return true;
     return this.#told.test(number) || this.#told.test(file);
   }
 

@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { deviceOf, imageBytes } from '../../../test/golden/images/images.ts';
 import { Windows } from '../../../test/golden/images/windows.ts';
 import { ExtentSet, nodeEnv } from '../../core/index.ts';
+import type { NtfsRun } from '../../fs/ntfs/index.ts';
 import type { Snapshot } from '../../store/index.ts';
 import { SourceMemory } from '../source-memory.ts';
 import { ntfsJournalSource, parseNtfsMemory } from './index.ts';
@@ -37,10 +38,11 @@ async function ask(before: Uint8Array, now: Uint8Array, isChosen = true) {
 async function day(work: (windows: Windows) => void) {
   const windows = await Windows.begin(tools.slice());
   const before = windows.bytes.slice();
+  const morning = { usn: windows.usn, lsn: windows.log.lsn };
   windows.mount();
   work(windows);
   windows.unmount();
-  return { before, now: windows.bytes, windows };
+  return { before, now: windows.bytes, windows, morning };
 }
 
 async function toldOf(before: Uint8Array, now: Uint8Array): Promise<ExtentSet> {
@@ -81,6 +83,24 @@ test('files that changed are told as a whole, others are not, nor is one only lo
   assert.ok(told.contains(now.byteLength - CLUSTER, CLUSTER));
 });
 
+test('a file is told with all its pieces if one of its records differs, and what two claim', async () => {
+  let record = 0;
+  const scattered = await day((own) => {
+    record = own.furtherRecord('scattered.bin');
+    own.logged(record);
+  });
+  const told = await toldOf(scattered.before, scattered.now);
+  for (const { cluster, count } of scattered.windows.runs('scattered.bin')) {
+    if (cluster !== undefined) assert.ok(told.contains(cluster * CLUSTER, count * CLUSTER));
+  }
+  const shared = await day((own) => {
+    own.map('documents/one.txt', own.runs('documents/deep/two.txt')[0]!.cluster!);
+  });
+  const [two] = shared.windows.runs('documents/deep/two.txt') as [NtfsRun];
+  const both = await toldOf(shared.before, shared.now);
+  assert.ok(both.contains(two.cluster! * CLUSTER, two.count * CLUSTER));
+});
+
 test('whatever Windows does between two shutdowns, what differs is told', async () => {
   const names = ['documents/one.txt', 'documents/deep/two.txt', 'scattered.bin', 'sparse.bin'];
   const file = fc.constantFrom(...names);
@@ -118,7 +138,12 @@ function freeClusters(windows: Windows): number[] {
   return all.filter((cluster) => !used.has(cluster));
 }
 
-type Break = readonly [reason: string, why: RegExp, work: (windows: Windows) => void];
+type Morning = { readonly usn: number; readonly lsn: bigint };
+type Break = readonly [
+  reason: string,
+  why: RegExp,
+  work: (windows: Windows, morning: Morning) => void,
+];
 
 const breaks: readonly Break[] = [
   ['replaced', /another volume/, ({ bytes }) => bytes.set([1, 2, 3], 0x48)],
@@ -141,8 +166,11 @@ const breaks: readonly Break[] = [
   ['untold', /mounted 2 times/, mountedAgain],
   ['untold', /mounted 2 times.*ntfs3/, ({ log }) => log.openBySilentDriver()],
   ['reverted', /older state/, ({ log }) => log.remake(log.openCount - 3)],
+  ['reverted', /another history/, (own, { usn }) => own.forgeUsn(usn)],
+  ['reverted', /another history/, ({ log }, { lsn }) => log.forge(lsn)],
   ['lost', /gap/, skipsPages],
   ['behind-its-back', /without a journal: record \d+/, (own) => own.touchUnlogged('scattered.bin')],
+  ['behind-its-back', /record \d+ of/, (own) => own.deleteUnlogged('documents/one.txt')],
   ['untold', /cluster \d+, in a file/, loggedElsewhere],
   ['failed', /names record 999999/, notedElsewhere],
   ['lost', /does not have its last record/, ({ log }) => log.writeRestart(true, lsnOfNobody)],
@@ -202,8 +230,9 @@ function lsnOfNobody(page: DataView): void {
 
 for (const [reason, why, work] of breaks) {
   test(`${reason}: ${why.source}`, async () => {
-    const { before, now, windows } = await day((own) => own.overwrite('sparse.bin', 100, 0xaa));
-    work(windows);
+    const one = await day((own) => own.overwrite('sparse.bin', 100, 0xaa));
+    const { before, now, windows, morning } = one;
+    work(windows, morning);
     const answer = await ask(before, now);
     assert.ok(answer.kind === 'cannot-say');
     assert.match(answer.why, why);
@@ -215,13 +244,14 @@ for (const [reason, why, work] of breaks) {
 const silent: readonly Break[] = [
   ['behind-its-back', /logs nothing/, ({ log }) => log.openBySilentDriver()],
   ['behind-its-back', /record \d+ of \$MFT/, (own) => own.touchUnlogged('sparse.bin')],
+  ['behind-its-back', /record 3 of \$MFT/, (own) => own.setFlags(0)],
   ['behind-its-back', /without being mounted/, ({ log }) => log.close()],
 ];
 for (const [reason, why, work] of silent) {
   test(`a driver without a journal, ${reason}: ${why.source}`, async () => {
     const windows = await Windows.begin(tools.slice());
     const before = windows.bytes.slice();
-    work(windows);
+    work(windows, { usn: windows.usn, lsn: windows.log.lsn });
     const answer = await ask(before, windows.bytes);
     assert.ok(answer.kind === 'cannot-say');
     assert.match(answer.why, why);

@@ -65,7 +65,13 @@ export class NtfsLogWriter {
     for (let done = 0; done < count; done++) this.#nextPage(done === 0);
   }
 
-  /** As `ntfs-3g` does when it mounts. */
+  /** That record is another one. */
+  forge(lsn: bigint): void {
+    const at = Number(lsn & ((1n << BigInt(this.#placeBits)) - 1n)) * 8;
+    this.#bytes[this.#start + at + 0x24]! ^= 1;
+  }
+
+  /** As `ntfs-3g` does when it mounts one that was not closed. */
   empty(): void {
     this.#bytes.fill(0xff, this.#start, this.#start + this.#sizeBytes);
   }

@@ -3,20 +3,32 @@
  * names them, $LogFile goes on. Windows itself was never seen: this is how it is said to be.
  */
 
-import { ATTRIBUTE, type NtfsRecord, type NtfsRun, openNtfs } from '../../../src/fs/ntfs/index.ts';
+import {
+  ATTRIBUTE,
+  type NtfsRecord,
+  type NtfsRun,
+  openNtfs,
+  utf16,
+} from '../../../src/fs/ntfs/index.ts';
 import { deviceOf } from './images.ts';
 import { NtfsLogWriter } from './ntfs-log-writer.ts';
 
 const CLUSTER = 4096;
 const RECORD = 1024;
+const RECORD_ROOT = 5;
 const SECTOR = 512;
 const USN_PAGE = 4096;
+/** Of a record of version 2 with a name of eight letters. */
+const USN_BYTES = 80;
 /** Of $UsnJrnl:$J, what the image has room for. */
 const USN_ROOM = 131_072;
 /** The first records are there twice. */
 const MIRRORED = 4;
 const REASON_DATA_OVERWRITE = 0x1;
 const REASON_CLOSE = 0x80000000;
+
+/** Of the log, which has more room: so that it goes round soon. */
+const LOG_BYTES = 0x20000;
 
 type Stream = { readonly record: number; readonly runs: readonly NtfsRun[] };
 
@@ -28,28 +40,24 @@ export class Windows {
   readonly #files: ReadonlyMap<string, Stream>;
   readonly #journal: Stream;
   readonly #all: readonly NtfsRun[];
+  readonly #further: readonly NtfsRecord[];
   #usn = 0;
   #clock = 1n;
 
-  private constructor(
-    bytes: Uint8Array,
-    mft: readonly NtfsRun[],
-    files: ReadonlyMap<string, Stream>,
-    all: readonly NtfsRun[],
-  ) {
+  private constructor(bytes: Uint8Array, { mft, files, all, further }: Found) {
     this.bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#mft = mft;
     this.#files = files;
     this.#all = all;
+    this.#further = further;
     this.#journal = files.get('$UsnJrnl:$J')!;
-    this.log = new NtfsLogWriter(bytes, this.#place(files.get('$LogFile')!, 0), 0x20000);
+    this.log = new NtfsLogWriter(bytes, this.#place(files.get('$LogFile')!, 0), LOG_BYTES);
   }
 
   /** On an image of ntfs-3g's tools: makes both journals, uses a file, and leaves all clean. */
   static async begin(bytes: Uint8Array, file = 'documents/one.txt'): Promise<Windows> {
-    const { mft, files, all } = await filesOf(bytes);
-    const windows = new Windows(bytes, mft, files, all);
+    const windows = new Windows(bytes, await filesOf(bytes));
     windows.remakeJournal(0x1d5_0000_0001n);
     windows.mount();
     windows.touch(file);
@@ -70,6 +78,12 @@ export class Windows {
   /** Of everything that is in use. */
   get allRuns(): readonly NtfsRun[] {
     return this.#all;
+  }
+
+  /** Of a file with a list of attributes. */
+  furtherRecord(name: string): number {
+    const { record } = this.#files.get(name)!;
+    return this.#further.find(({ base }) => base?.record === record)!.number;
   }
 
   mount(): void {
@@ -141,12 +155,32 @@ export class Windows {
     this.note(record, sequence, 0x200 | REASON_CLOSE);
   }
 
+  /** As a driver that keeps no journal does. */
+  deleteUnlogged(name: string): void {
+    this.#patch(this.#files.get(name)!.record, (at) => this.#view.setUint16(at + 0x16, 0, true));
+  }
+
+  /** A record alone, which need not be a file's first one. */
+  logged(record: number): void {
+    this.#change(record, () => {});
+  }
+
+  /** The last record of $UsnJrnl before `usn` is another one. */
+  forgeUsn(usn: number): void {
+    this.bytes[this.#place(this.#journal, usn - USN_BYTES) + 0x20]! ^= 1;
+  }
+
   /** To other clusters, as defragmenting does: of a file in one piece. */
   move(name: string, to: number): void {
-    const { record, runs } = this.#files.get(name)!;
-    const [{ cluster, count }] = runs as [NtfsRun];
+    const [{ cluster, count }] = this.runs(name) as [NtfsRun];
     const from = cluster! * CLUSTER;
     this.bytes.copyWithin(to * CLUSTER, from, from + count * CLUSTER);
+    this.map(name, to);
+  }
+
+  /** Says that it lies there. */
+  map(name: string, to: number): void {
+    const { record } = this.#files.get(name)!;
     this.#change(record, (at) => {
       const data = this.#dataOf(at, '');
       const pairs = data + this.#view.getUint16(data + 0x20, true);
@@ -158,7 +192,7 @@ export class Windows {
   /** A record of $UsnJrnl. */
   note(record: number, sequence: number, reason: number): void {
     const name = 'name.txt';
-    const length = Math.ceil((0x3c + name.length * 2) / 8) * 8;
+    const length = USN_BYTES;
     const left = USN_PAGE - (this.#usn % USN_PAGE);
     if (left < length) this.#usn += left;
     if (this.#usn + length > USN_ROOM) throw new Error('the image has no room for more records');
@@ -295,27 +329,34 @@ export class Windows {
   }
 }
 
-/** By path, and by `$UsnJrnl:$J`. */
-async function filesOf(bytes: Uint8Array) {
+type Found = {
+  readonly mft: readonly NtfsRun[];
+  /** By path, and by `$UsnJrnl:$J`. */
+  readonly files: ReadonlyMap<string, Stream>;
+  readonly all: readonly NtfsRun[];
+  readonly further: readonly NtfsRecord[];
+};
+
+async function filesOf(bytes: Uint8Array): Promise<Found> {
   const ntfs = await openNtfs(deviceOf(bytes));
-  const files = new Map<string, Stream>();
-  const paths = new Map<number, string>([[5, '']]);
   const records: NtfsRecord[] = [];
   for (let number = 0; number < ntfs.recordCount; number++) {
     const record = await ntfs.record(number);
-    if (record.isInUse && record.base === undefined) records.push(record);
+    if (record.isInUse) records.push(record);
   }
+  const paths = new Map<number, string>([[RECORD_ROOT, '']]);
+  // A folder may have a higher number than what is in it.
   for (let round = 0; round < 3; round++) {
-    for (const record of records) {
-      for await (const { value } of ntfs.pieces(record, ATTRIBUTE.fileName, '')) {
-        const parent = paths.get(value!.u32(0));
-        const name = new TextDecoder('utf-16le').decode(value!.take(0x42, value!.u8(0x40) * 2));
-        if (parent === undefined || record.number === 5) continue;
-        paths.set(record.number, parent === '' ? name : `${parent}/${name}`);
-      }
+    for (const { number, base, attributes } of records) {
+      const value = attributes.find(({ type }) => type === ATTRIBUTE.fileName)?.value;
+      const parent = value && paths.get(value.u32(0));
+      if (value === undefined || parent === undefined || number === RECORD_ROOT) continue;
+      const name = utf16(value, 0x42, value.u8(0x40));
+      paths.set(base?.record ?? number, parent === '' ? name : `${parent}/${name}`);
     }
   }
-  for (const record of records) {
+  const files = new Map<string, Stream>();
+  for (const record of records.filter(({ base }) => base === undefined)) {
     const path = paths.get(record.number) ?? '';
     const isJournal = path === '$Extend/$UsnJrnl';
     const stream = await ntfs
@@ -324,13 +365,13 @@ async function filesOf(bytes: Uint8Array) {
     if (stream === undefined) continue;
     files.set(isJournal ? '$UsnJrnl:$J' : path, { record: record.number, runs: stream.runs });
   }
-  const all: NtfsRun[] = [];
-  for (let number = 0; number < ntfs.recordCount; number++) {
-    const { attributes } = await ntfs.record(number);
-    for (const { piece } of attributes) {
-      all.push(...(piece?.runs ?? []).filter(({ cluster }) => cluster !== undefined));
-    }
-  }
-  const mft = await ntfs.stream(await ntfs.record(0), ATTRIBUTE.data, '');
-  return { mft: mft.runs, files, all };
+  const pieces = records.flatMap(({ attributes }) =>
+    attributes.flatMap(({ piece }) => piece ?? []),
+  );
+  return {
+    files,
+    mft: files.get('$MFT')!.runs,
+    all: pieces.flatMap(({ runs }) => runs).filter(({ cluster }) => cluster !== undefined),
+    further: records.filter(({ base }) => base !== undefined),
+  };
 }
