@@ -1,6 +1,6 @@
 /**
- * Node's own modules as the bundle has them: taken as they are. The ES module that Node makes of one
- * copies all that it exports, and so loads what is loaded lazily (the streams of node:fs, for one).
+ * Node's own modules as the bundle has them: taken as they are. The ES module that Node makes of
+ * one copies all that it exports, and so loads what is loaded lazily (node:fs has such streams).
  */
 import { builtinModules } from 'node:module';
 import { join } from 'node:path';
