@@ -118,7 +118,10 @@ test('what does not compress stays where it was read', () => {
 });
 
 test('patches fit in though what follows them does not compress', () => {
-  for (const chosen of [['edited', 'noise'], ['edited', 'edited', 'noise', 'noise']] as const) {
+  for (const chosen of [
+    ['edited', 'noise'],
+    ['edited', 'edited', 'noise', 'noise'],
+  ] as const) {
     const { at } = checkPacked(chosen, laidOut(chosen, 4096, frameRoomBytes(chosen.length)));
     assert.equal(at, chosen.length * SHA256_BYTES);
   }
