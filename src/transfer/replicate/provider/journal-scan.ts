@@ -73,6 +73,8 @@ async function laterRecord(
   at: number,
   nonce: Uint8Array,
 ): Promise<number | undefined> {
+  // Most journals end right there, and are opened without so much memory.
+  if ((await readFully(file, new Uint8Array(1), at)) === 0) return undefined;
   const mark = markOf(nonce);
   const bytes = Buffer.alloc(STEP_BYTES + mark.byteLength);
   for (let from = at; ; from += STEP_BYTES) {
