@@ -11,6 +11,7 @@ import {
   type EpochReport,
   type Held,
   type Lease,
+  Likeness,
   Mandate,
   PRE_IMAGE_BYTES_MAX,
   Replication,
@@ -63,6 +64,9 @@ type Target = {
 /** One hashes and compresses 300 MB/s: more than a link carries, and a volume changes. */
 const PACKING_THREADS = 1;
 
+/** Beside the tracker's files: what chunks of the volume resemble, for the next run. */
+const SAMPLES_FILE = 'samples';
+
 /** After a stop: what is left is sent for so long, and else at the next start. */
 const FINISH_MS = 30_000;
 
@@ -80,12 +84,21 @@ export async function replicatedExport(
   const preImages = volumes.map(({ exported }) =>
     exported.device.keepPreImages(PRE_IMAGE_BYTES_MAX),
   );
+  const likenesses = await Promise.all(
+    volumes.map(({ directory, exported: { device } }) =>
+      Likeness.open(env, {
+        ...{ path: `${directory}/${SAMPLES_FILE}`, sizeBytes: device.sizeBytes },
+        volumes: volumes.length,
+      }),
+    ),
+  );
   const targets = to.map((provider, index): Target => {
     const teller = new Teller(context, provider.written);
     const tell = (error: unknown) => output.warn(messageOf(error));
-    const [first, ...others] = volumes.map((volume, at) =>
-      keptOf(context, { ...options, volume, index, preImages: preImages[at]!, life, tell }),
-    );
+    const [first, ...others] = volumes.map((volume, at) => {
+      const known = { preImages: preImages[at]!, likeness: likenesses[at]! };
+      return keptOf(context, { ...options, ...known, volume, index, life, tell });
+    });
     const replication = new Replication(env, {
       ...{ ...first!, ...(group !== undefined && { group: { name: group, others } }), intervalMs },
       pool,
@@ -117,6 +130,7 @@ export async function replicatedExport(
     state: () => stateOf(targets),
     async finish() {
       await finish(context, name, targets);
+      for (const likeness of likenesses) await likeness.save({ isLast: true });
       await pool[Symbol.asyncDispose]();
     },
   };
@@ -127,6 +141,7 @@ type KeptOptions = ReplicatedOptions & {
   /** Of the provider. */
   readonly index: number;
   readonly preImages: PreImages;
+  readonly likeness: Likeness;
   readonly life: { readonly isServed: boolean };
   readonly tell: (error: unknown) => void;
 };
@@ -134,13 +149,14 @@ type KeptOptions = ReplicatedOptions & {
 /** One volume, as it is kept present at one provider. */
 function keptOf(
   context: Context,
-  { volume: own, index, preImages, roomBytesMax, life, tell }: KeptOptions,
+  { volume: own, index, preImages, likeness, roomBytesMax, life, tell }: KeptOptions,
 ) {
   const { volume, exported, directory, authority, leases } = own;
   const { device, gate } = exported;
   const { files, clock } = context.env;
   const source = new TrackedSource({
-    ...{ device, volume, files, clock, directory, roomBytesMax, number: index, preImages },
+    ...{ device, volume, files, clock, directory, roomBytesMax, number: index },
+    ...{ preImages, likeness },
   });
   const lease = leases[index];
   const mandate = new Mandate({

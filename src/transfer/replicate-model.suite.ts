@@ -3,7 +3,7 @@ import { codecPool } from '../codec/index.ts';
 import type { Env, Extent } from '../core/index.ts';
 import { type Device, memory } from '../device/index.ts';
 import { deviceDigest } from './device-digest.ts';
-import type { CutEpoch, EpochSource, Held } from './replicate/index.ts';
+import { type CutEpoch, type EpochSource, type Held, Likeness } from './replicate/index.ts';
 import { BLOCK, SIZE } from './replicate.suite.ts';
 
 /** A volume that is written to, with marks that survive whatever happens to its agent. */
@@ -17,6 +17,9 @@ export class TrackedModel implements EpochSource {
   cursor: (Held & { readonly count: number }) | undefined;
   /** Patches against what a block held at another cut than the one that is there. */
   oldBytesFrom = (number: number): number => number;
+  /** The same for what patches against other places stand on. */
+  belowFrom = (number: number): number => number;
+  #likeness: Promise<Likeness> | undefined;
   /** While a promoted volume comes back. */
   isBringingBack = false;
   readonly #env: Env;
@@ -63,7 +66,10 @@ export class TrackedModel implements EpochSource {
     const number = this.cuts.push(this.content.slice()) - 1;
     const { cursor } = this;
     const isKnown = cursor?.replica === held.replica && held.epoch >= cursor.epoch;
-    const before = this.cuts[this.oldBytesFrom(Number(held.mark ?? 0))]!;
+    const heldCut = Number(held.mark ?? 0);
+    const before = this.cuts[this.oldBytesFrom(heldCut)]!;
+    const below = this.cuts[this.belowFrom(heldCut)]!;
+    this.#likeness ??= Likeness.open(this.#env, { path: '/samples', sizeBytes: SIZE });
     const changed = isKnown ? this.changedSince(cursor.count) : ('compare' as const);
     const changedBytes = changed === 'compare' ? SIZE : changed.length * BLOCK;
     return {
@@ -74,6 +80,14 @@ export class TrackedModel implements EpochSource {
         offsetBytes % (3 * BLOCK) === 0
           ? undefined
           : before.slice(offsetBytes, offsetBytes + lengthBytes),
+      below: {
+        likeness: await this.#likeness,
+        read: async (target, offsetBytes) => {
+          target.set(below.subarray(offsetBytes, offsetBytes + target.byteLength));
+          return offsetBytes !== 0 || number % 4 !== 0;
+        },
+      },
+      windowBytes: 2 * BLOCK,
       acknowledged: async (now) => {
         this.cursor = { ...now, count };
         this.acknowledged = number;

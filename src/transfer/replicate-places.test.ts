@@ -1,4 +1,4 @@
-/** Goal: a patch against named places gives what its hash says, whatever comes first, or nothing. */
+/** Goal: a patch against named places gives what its hash says, whatever came first, or nothing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulatedEnv, type World } from '../../sim/index.ts';

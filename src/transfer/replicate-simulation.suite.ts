@@ -17,6 +17,9 @@ export type Plant = {
 
 const ADDRESS = { kind: 'tcp', host: 'provider', port: 7007 } as const satisfies Address;
 const ROUNDS = 16;
+const TEXT = Uint8Array.from(
+  Buffer.concat(Array.from({ length: 512 }, (_, at) => sha256(Uint8Array.of(at, at >> 8)))),
+);
 const INTERVAL_MS = 20;
 const UDP_HOST = '10.0.0.1';
 const BAD_DATAGRAMS = { loss: 0.1, duplicate: 0.1, reorder: 0.1, corrupt: 0.02 };
@@ -189,12 +192,21 @@ class Run {
   #write(): void {
     for (let count = 1 + this.#draws.below(2); count > 0; count -= 1) {
       const bytes = new Uint8Array(1 + this.#draws.below(3 * BLOCK));
-      if (this.#draws.chance(0.8)) {
+      if (this.#draws.chance(0.4)) bytes.set(this.#printed(bytes.byteLength));
+      else if (this.#draws.chance(0.8)) {
         for (let at = 0; at < bytes.byteLength; at += 64) bytes[at] = 1 + this.#draws.below(255);
       }
       const model = this.#models[this.#draws.below(this.#models.length)]!;
       model.write(this.#draws.below(SIZE - bytes.byteLength), bytes);
     }
+  }
+
+  /** From somewhere in a text that all writers copy from, with a misprint. */
+  #printed(lengthBytes: number): Uint8Array {
+    const from = this.#draws.below(TEXT.byteLength - lengthBytes);
+    const bytes = TEXT.slice(from, from + lengthBytes);
+    bytes[this.#draws.below(lengthBytes)] = this.#draws.below(256);
+    return bytes;
   }
 
   #startProvider(): { kill(): void } {

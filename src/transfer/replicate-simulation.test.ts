@@ -1,8 +1,10 @@
 /** Goal: whatever breaks, the provider has the volume as it was at some cut, and ends equal. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { hasCode } from '../core/index.ts';
+import { Attempt } from './replicate/provider/attempt.ts';
 import type { TrackedModel } from './replicate-model.suite.ts';
-import { planted } from './replicate-planted.suite.ts';
+import { planted, replaced } from './replicate-planted.suite.ts';
 import { simulate } from './replicate-simulation.suite.ts';
 
 const SEEDS = 50;
@@ -51,6 +53,45 @@ test('patches against what is not there are refused, and what they stood for is 
   };
   for (let seed = 1; seed <= 5; seed += 1) await simulate(seed, plant);
 });
+
+test('patches against other places are made in the trials, and refused if those hold something else', async () => {
+  const counts = { isNew: 0, isBelow: 0, refused: 0 };
+  const undo = watched(counts);
+  try {
+    for (let seed = 1; seed <= 5; seed += 1) await simulate(seed);
+    assert.ok(counts.isNew > 20 && counts.isBelow > 20, JSON.stringify(counts));
+    assert.equal(counts.refused, 0);
+    const source = (model: TrackedModel) => {
+      model.belowFrom = (number) => Math.max(0, number - 1);
+      return model;
+    };
+    for (let seed = 1; seed <= 5; seed += 1) await simulate(seed, { source });
+    assert.ok(counts.refused > 0, JSON.stringify(counts));
+  } finally {
+    undo();
+  }
+});
+
+/** Counts what patches stand on, and epochs that were given up. */
+function watched(counts: { isNew: number; isBelow: number; refused: number }): () => void {
+  const { count, fail } = Attempt.prototype;
+  const ends = [
+    replaced(Attempt.prototype, 'count', function (this: Attempt, data) {
+      for (const { isNew } of data.entries.flatMap(({ places = [] }) => places)) {
+        if (isNew) counts.isNew += 1;
+        else counts.isBelow += 1;
+      }
+      count.call(this, data);
+    }),
+    replaced(Attempt.prototype, 'fail', function (this: Attempt, error) {
+      if (hasCode(error, 'REPLICATE_HASH')) counts.refused += 1;
+      fail.call(this, error);
+    }),
+  ];
+  return () => {
+    for (const end of ends) end();
+  };
+}
 
 test('a seed gives the same run twice', async () => {
   assert.equal((await simulate(3)).digest, (await simulate(3)).digest);

@@ -11,6 +11,7 @@ export {
   keepReplica,
 } from './agent/keep.ts';
 export { Lease } from './agent/lease.ts';
+export { Likeness } from './agent/likeness.ts';
 export { keepBranch, Mandate, type MandateOptions } from './agent/mandate.ts';
 export { Pace } from './agent/pace.ts';
 export type { RemoteVolume } from './agent/remote-volume.ts';

@@ -49,6 +49,12 @@ export const PLACE_WAIT_MS = 10_000;
 /** What one message stands on is read once, up to so much. */
 export const PARENTS_CACHE_BYTES = 4 * MIB;
 
+/** Content of a volume whose samples an agent knows at a time: 9 MiB of them, and as many older. */
+export const LIKENESS_BYTES_MAX = 512 * MIB;
+
+/** What one window's patches stand on is read into so much, the most useful first. */
+export const PLACES_BYTES_MAX = 8 * MIB;
+
 /** Messages of an epoch that came before its EPOCH_CUT: no more than credit lets in. */
 export const EARLY_MESSAGES_MAX = 1_024;
 

@@ -181,7 +181,7 @@ async function sendOne(
   await using open = new AsyncDisposableStack();
   for (const cut of cuts) open.use(cut);
   try {
-    const more = { pool, ...(isDoubted && { oldBytes: undefined }) };
+    const more = { pool, ...(isDoubted && { oldBytes: undefined, below: undefined }) };
     const sent = cuts.map((cut) => ({ ...cut, ...more }));
     const reports = await sendMembers(members, sent);
     reached();

@@ -17,7 +17,10 @@ import {
   encodeBlockReference,
   KIND_DATA,
   KIND_PATCH,
+  KIND_PLACED_PATCH,
   KIND_ZERO,
+  PLACES,
+  type Place,
   PRIORITY_BACKGROUND,
   PRIORITY_DIRTY,
   type Reference,
@@ -31,8 +34,15 @@ import {
   WINDOWS_IN_FLIGHT,
 } from '../limits.ts';
 import { DigestBuilder } from './digest-builder.ts';
+import { type Below, PlacedPatches } from './placed-patches.ts';
 import type { RemoteVolume } from './remote-volume.ts';
-import { type OldBytes, type Piece, WindowMemory } from './window-memory.ts';
+import {
+  type OldBytes,
+  type Packed,
+  type PackedPiece,
+  type Piece,
+  WindowMemory,
+} from './window-memory.ts';
 import { changedWindows, comparedWindows, type Window } from './windows.ts';
 
 export type EpochRequest = {
@@ -53,6 +63,10 @@ export type EpochRequest = {
   readonly turns?: Turns | undefined;
   /** Where hashes, patches and frames are made; in place without it. */
   readonly pool?: CodecPool | undefined;
+  /** What resembles the content may then be stood on, if the provider knows how. */
+  readonly below?: Below | undefined;
+  /** Tests make it small. */
+  readonly windowBytes?: number | undefined;
   readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
 };
 
@@ -79,7 +93,7 @@ export async function sendContent(
   const { changed, device } = request;
   const isComparison = changed === 'compare';
   const isSmall = !isComparison && (request.changedBytes ?? Infinity) <= SMALL_EPOCH_BYTES;
-  const windowBytes = isSmall ? SMALL_WINDOW_BYTES : WINDOW_BYTES;
+  const { windowBytes = isSmall ? SMALL_WINDOW_BYTES : WINDOW_BYTES } = request;
   const sender = new EpochSender(volume, epoch, request);
   const windows = isComparison ? comparedWindows(device) : changedWindows(changed, windowBytes);
   const digest = new DigestBuilder(device.sizeBytes);
@@ -97,6 +111,7 @@ export async function sendContent(
     const totalBytes = isComparison ? device.sizeBytes : (request.changedBytes ?? doneBytes);
     request.onProgress?.({ doneBytes, totalBytes });
   }
+  await sender.finish();
   const whole = isComparison ? digest.finish() : new Uint8Array(SHA256_BYTES);
   return { ...sender.counts, digest: whole };
 }
@@ -119,6 +134,7 @@ class EpochSender {
   readonly #isOffered: (piece: Piece) => boolean;
   /** What a person may still wait for goes before what was never there. */
   readonly #priority: number;
+  readonly #placed: PlacedPatches | undefined;
 
   constructor(volume: RemoteVolume, epoch: number, request: EpochRequest) {
     this.#volume = volume;
@@ -130,6 +146,17 @@ class EpochSender {
     // What had come of an epoch that was given up lies there still, in whatever pieces.
     if (volume.wasInterrupted) this.#isOffered = () => true;
     else this.#isOffered = pays ? isWholeChunk : () => false;
+    const { below, device, turns } = request;
+    const { peerHello } = volume.agent.session;
+    if (below !== undefined && !this.#isComparison && peerHello?.capabilities.includes(PLACES)) {
+      const changedBytes = request.changedBytes ?? device.sizeBytes;
+      this.#placed = new PlacedPatches({ ...below, device, turns, changedBytes });
+    }
+  }
+
+  /** All windows are sent. */
+  async finish(): Promise<void> {
+    await this.#placed?.merge();
   }
 
   async send(window: Window): Promise<Sent> {
@@ -144,8 +171,18 @@ class EpochSender {
     // After a failure its memory is left to the collector: a thread or the session may have it.
     const held = new WindowMemory(window, this.#request.pool);
     await this.#read(window, held.content);
+    if (this.#isComparison) await this.#learn(held);
     const hashes = await this.#sendRead(held, theirs);
     return { hashes, lengthBytes };
+  }
+
+  /** What the provider has, or will have: later epochs may stand on it. */
+  async #learn(held: WindowMemory): Promise<void> {
+    const { below, turns } = this.#request;
+    for (const piece of below === undefined ? [] : held.pieces) {
+      await turns?.next();
+      below!.likeness.learn(held.contentOf(piece), piece.offsetBytes);
+    }
   }
 
   /** Answers the hashes if it is a comparison. */
@@ -212,37 +249,49 @@ class EpochSender {
     return pieces.filter((piece) => !known.has(piece));
   }
 
-  /** Some pieces may turn out to be zero. The memory is given back once nobody needs it. */
   async #sendData(
     held: WindowMemory | undefined,
     pieces: readonly Piece[],
     zeroes: readonly Extent[],
   ): Promise<void> {
-    const { oldBytes, onOldBytes, turns } = this.#request;
     const entries = zeroes.map((extent) => entryOf(KIND_ZERO, extent, undefined));
-    await turns?.next();
-    const packed = pieces.length > 0 ? await held!.pack(pieces, oldBytes) : undefined;
-    for (const piece of packed?.pieces ?? []) {
-      const { isPatch, hash } = piece;
-      if (isPatch !== undefined) onOldBytes?.(isPatch);
-      if (piece.isZero) entries.push(entryOf(KIND_ZERO, piece, undefined));
-      else entries.push(entryOf(isPatch === true ? KIND_PATCH : KIND_DATA, piece, hash));
+    await this.#request.turns?.next();
+    if (pieces.length === 0) {
+      await this.#postData(entries, undefined);
+      held?.giveBack();
+      return;
     }
+    const likes = await this.#placed?.find(held!, pieces);
+    try {
+      const packed = await held!.pack(pieces, this.#request.oldBytes, likes);
+      likes?.packed(packed.pieces);
+      for (const [at, piece] of packed.pieces.entries()) {
+        if (piece.isPatch !== undefined) this.#request.onOldBytes?.(piece.isPatch);
+        entries.push(packedEntry(piece, likes?.places[at]));
+      }
+      await likes?.before;
+      await this.#postData(entries, packed, () => held!.giveBack());
+    } finally {
+      likes?.over();
+    }
+  }
+
+  /** Some pieces may have turned out to be zero. */
+  async #postData(
+    entries: readonly Entry[],
+    packed: Packed | undefined,
+    giveBack = () => {},
+  ): Promise<void> {
     for (const { kind, lengthBytes } of entries) {
       if (kind === KIND_ZERO) this.counts.zeroBytes += lengthBytes;
       else this.counts.dataBytes += lengthBytes;
     }
     const frame = packed?.frame ?? new Uint8Array(0);
-    const giveBack = () => held?.giveBack();
     if (entries.length > 0) {
       const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
       const parts = encodeBlockData({ ...head, entries, frame });
-      await this.#post(
-        BLOCK_DATA,
-        parts,
-        entries.length,
-        packed?.isInMemory ? giveBack : undefined,
-      );
+      const done = packed?.isInMemory ? giveBack : undefined;
+      await this.#post(BLOCK_DATA, parts, entries.length, done);
     }
     if (packed?.isInMemory !== true) giveBack();
   }
@@ -279,6 +328,13 @@ function entryOf(
   hash: Uint8Array | undefined,
 ): Entry {
   return { kind, offsetBytes, lengthBytes, hash, blockClass: 0, importance: 0 };
+}
+
+function packedEntry(piece: PackedPiece, places: readonly Place[] | undefined): Entry {
+  const { hash, isZero: isEmpty, isPatch, isPlaced } = piece;
+  if (isEmpty) return entryOf(KIND_ZERO, piece, undefined);
+  if (isPlaced) return { ...entryOf(KIND_PLACED_PATCH, piece, hash), places: places! };
+  return entryOf(isPatch === true ? KIND_PATCH : KIND_DATA, piece, hash);
 }
 
 function isWholeChunk({ offsetBytes, lengthBytes }: Extent): boolean {

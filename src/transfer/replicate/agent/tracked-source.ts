@@ -1,6 +1,7 @@
 /** Epochs of a device that is tracked in this process: each one is a moment of it. */
 import { type Clock, type Files, Turns } from '../../../core/index.ts';
 import {
+  BLOCK_BYTES,
   type Cut,
   type DirtyMap,
   MOMENT_PREFIX,
@@ -13,6 +14,7 @@ import {
 import { bindingOf, consumerOf, epochOf, type Held, sinceOf } from '../cursor.ts';
 import { SLICE_MS } from '../limits.ts';
 import type { CutEpoch, EpochSource } from './keep.ts';
+import type { Likeness } from './likeness.ts';
 
 export type TrackedSourceOptions = {
   readonly device: TrackedDevice;
@@ -26,6 +28,8 @@ export type TrackedSourceOptions = {
   readonly number: number;
   /** Keeps what blocks held before, for patches. */
   readonly preImages: PreImages;
+  /** What chunks of the volume resemble: patches may stand on other places, then. */
+  readonly likeness?: Likeness | undefined;
   /** Of the epoch that is being sent. */
   readonly onProgress?: (doneBytes: number) => void;
 };
@@ -83,7 +87,7 @@ export class TrackedSource implements EpochSource {
   }
 
   #epochOf({ cut, moment, map, held, wallMs }: Begun): CutEpoch {
-    const { device, volume, preImages, onProgress } = this.#options;
+    const { device, volume, preImages, likeness, onProgress } = this.#options;
     const consumer = consumerOf(held, volume);
     const mark = markOf(device.tracker, cut);
     const before = held.mark;
@@ -98,6 +102,13 @@ export class TrackedSource implements EpochSource {
             preImages.old({ offsetBytes, lengthBytes }, before),
           onOldBytes: (wasOfUse) => preImages.judge(wasOfUse),
         }),
+      ...(likeness !== undefined && {
+        below: {
+          likeness,
+          read: (target, offsetBytes) =>
+            this.#readBelow({ moment, map, held }, target, offsetBytes),
+        },
+      }),
       onProgress: ({ doneBytes }) => {
         this.#unsentBytes = changedBytes - doneBytes;
         onProgress?.(doneBytes);
@@ -107,6 +118,7 @@ export class TrackedSource implements EpochSource {
         const { id: snapshot, digest } = bindingOf(now);
         await device.acknowledge(consumer, cut, { snapshot, digest });
         preImages.hold(consumer, mark);
+        await likeness?.save({ turns: this.#turns });
         this.#settled = { ...now, cut: cut.epoch };
       },
       async [Symbol.asyncDispose]() {
@@ -115,6 +127,51 @@ export class TrackedSource implements EpochSource {
         map?.release();
       },
     };
+  }
+
+  /**
+   * What the provider has: what was overwritten since is among the pre-images, or not known any
+   * more; all else is as it was at the moment, which tells of what is overwritten while it is read.
+   */
+  async #readBelow(
+    { moment, map, held: { mark } }: Pick<Begun, 'moment' | 'map' | 'held'>,
+    target: Uint8Array,
+    offsetBytes: number,
+  ): Promise<boolean> {
+    if (map === undefined) return false;
+    const endBytes = offsetBytes + target.byteLength;
+    const blocks = [Math.floor(offsetBytes / BLOCK_BYTES), Math.ceil(endBytes / BLOCK_BYTES) - 1];
+    const [first, last] = blocks as [number, number];
+    for (const { from, end, is: isChanged } of runsOf(first, last, (block) => map.test(block))) {
+      const at = Math.max(offsetBytes, from * BLOCK_BYTES);
+      const part = target.subarray(
+        at - offsetBytes,
+        Math.min(endBytes, end * BLOCK_BYTES) - offsetBytes,
+      );
+      if (!isChanged) await moment.read(part, at);
+      else {
+        const extent = { offsetBytes: at, lengthBytes: part.byteLength };
+        const old = mark === undefined ? undefined : this.#options.preImages.old(extent, mark);
+        if (old === undefined) return false;
+        part.set(old);
+      }
+    }
+    return true;
+  }
+}
+
+/** Of blocks [first, last], the runs for which `test` says the same. */
+function* runsOf(
+  first: number,
+  last: number,
+  test: (block: number) => boolean,
+): Generator<{ readonly from: number; readonly end: number; readonly is: boolean }> {
+  for (let from = first; from <= last; ) {
+    const is = test(from);
+    let end = from + 1;
+    while (end <= last && test(end) === is) end += 1;
+    yield { from, end, is };
+    from = end;
   }
 }
 

@@ -3,6 +3,7 @@ import {
   type CodecPool,
   frameRoomBytes,
   PACKED_IN_VAIN,
+  PACKED_LIKE,
   PACKED_PATCH,
   PACKED_ZERO,
   type PackJob,
@@ -11,6 +12,7 @@ import {
 import { type Extent, SHA256_BYTES } from '../../../core/index.ts';
 import { COMPRESSION } from '../frames.ts';
 import { memory } from '../memory.ts';
+import type { Likes } from './placed-patches.ts';
 import type { Window } from './windows.ts';
 
 export type Piece = Extent & {
@@ -27,6 +29,8 @@ export type PackedPiece = Piece & {
   readonly isZero: boolean;
   /** A patch was made; false: it would have been no use; undefined: none was tried. */
   readonly isPatch: boolean | undefined;
+  /** It is a patch against what it resembles. */
+  readonly isPlaced: boolean;
 };
 
 export type Packed = {
@@ -70,17 +74,39 @@ export class WindowMemory {
     this.#isHashed = true;
   }
 
+  /** As it was read, before it is packed. */
+  contentOf({ at, lengthBytes }: Piece): Uint8Array {
+    return this.#all.subarray(at, at + lengthBytes);
+  }
+
+  /** What each of the pieces resembles, by its numbers in the tables. */
+  async match(
+    pieces: readonly Piece[],
+    tables: readonly SharedArrayBuffer[],
+    limit: number,
+  ): Promise<number[][]> {
+    const { buffer } = this.#all;
+    const chunks = pieces.map(({ at, lengthBytes }) => ({ memory: buffer, at, lengthBytes }));
+    const job = { kind: 'match', chunks, tables, limit } as const;
+    return await (this.#pool?.run<'match'>(job) ?? runJob<'match'>(job));
+  }
+
   /** What was read is gone afterwards: a frame of these pieces is there instead. */
-  async pack(pieces: readonly Piece[], oldBytes: OldBytes | undefined): Promise<Packed> {
+  async pack(
+    pieces: readonly Piece[],
+    oldBytes: OldBytes | undefined,
+    likes?: Pick<Likes, 'memory' | 'ranges'>,
+  ): Promise<Packed> {
     const { old, places } = withOld(pieces, oldBytes);
     const frame = { compression: COMPRESSION, fromAt: this.hashes.byteLength };
-    const job = { pieces: places, old: old?.buffer, frame };
+    const liked = places.map((place, index) => ({ ...place, likes: likes?.ranges[index] }));
+    const job = { pieces: liked, old: old?.buffer, likes: likes?.memory, frame };
     const { at, storedBytes, fates } = await this.#run(job);
     if (old !== undefined) memory.giveBack(old);
     const packed = pieces.map((piece, index): PackedPiece => {
       const fate = fates[index];
       const isPatch = fate === PACKED_PATCH || (fate === PACKED_IN_VAIN ? false : undefined);
-      return { ...piece, isZero: fate === PACKED_ZERO, isPatch };
+      return { ...piece, isZero: fate === PACKED_ZERO, isPatch, isPlaced: fate === PACKED_LIKE };
     });
     const bytes = this.#all.subarray(at, at + storedBytes);
     // One that came out small does not hold so much memory until it is acknowledged.
@@ -93,7 +119,7 @@ export class WindowMemory {
     memory.giveBack(this.#all);
   }
 
-  async #run(job: Pick<PackJob, 'pieces' | 'old' | 'frame'>) {
+  async #run(job: Pick<PackJob, 'pieces' | 'old' | 'likes' | 'frame'>) {
     const { buffer, byteLength } = this.#all;
     const range = { memory: buffer, at: 0, lengthBytes: byteLength };
     const whole: PackJob = { kind: 'pack', memory: range, isHashed: this.#isHashed, ...job };
