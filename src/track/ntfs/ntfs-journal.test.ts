@@ -292,3 +292,18 @@ test('of several volumes one that cannot say is read whole, with all that is no 
   const kept = windows.runs('scattered.bin').find(({ cluster }) => cluster !== undefined)!;
   assert.ok(!told.contains(own + kept.cluster! * CLUSTER, CLUSTER));
 });
+
+test('a volume that was put back, and mounted again and again, has another history', async () => {
+  const { now } = await day((own) => {
+    for (let count = 0; count < 30; count++) own.touch('sparse.bin');
+  });
+  const other = await Windows.begin(tools.slice());
+  for (let count = 0; count < 2; count++) {
+    other.mount();
+    other.unmount();
+  }
+  const answer = await ask(now, other.bytes);
+  assert.ok(answer.kind === 'cannot-say');
+  assert.match(answer.why, /older state/);
+  assert.equal(answer.reason, 'reverted');
+});
