@@ -212,7 +212,7 @@ export class AuthorityRun {
     this.written[side] = Math.max(this.written[side], authority);
   }
 
-  /** One that was given back, and promoted again, is another one: its agent may have been killed. */
+  /** Given back, and promoted again, it is another one: its agent may have been killed. */
   #know({ promotion }: AuthorityState): void {
     const promoted = JSON.stringify([promotion?.epoch, promotion?.wallMs]);
     if (promoted !== this.#promotion) this.#expected = undefined;

@@ -1,4 +1,4 @@
-/** Goal: a group is promoted whole or not at all, whatever fails, and its agent is told the truth. */
+/** Goal: a group is promoted whole or not at all, whatever fails; its agent hears the truth. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

@@ -25,7 +25,7 @@ export async function tortureReplicate(seeds: number): Promise<boolean> {
     failed += await total.count(kind, () => trySeed(of('rounds') + 1));
   }
   process.stdout.write(
-    `${of('rounds')} seeds: ${of('cuts')} cuts of the volume, ${of('crashes')} power cuts judged, ` +
+    `${of('rounds')} seeds: ${of('cuts')} cuts of the volume, ${of('crashes')} power cuts, ` +
       `${of('promotions')} promotions, ${of('failures')} seeds failed\n`,
   );
   return of('failures') === 0;
@@ -33,7 +33,7 @@ export async function tortureReplicate(seeds: number): Promise<boolean> {
 
 /** Throws, with the seed, what was found. */
 export async function trySeed(seed: number): Promise<Counts> {
-  // Every other seed two volumes as a group, every third one over datagrams, and in every seventh the
+  // Every other seed two volumes as a group, every third one over datagrams; in every seventh the
   // provider's disk goes back to an older copy.
   const how = { isGroup: seed % 2 === 0, isUdp: seed % 3 === 0, goesBack: seed % 7 === 0 };
   try {

@@ -74,7 +74,7 @@ export function protocolBreach(message: string): ReplicateError {
 export function wentBack(volume: string, epoch: number, before: number): ReplicateError {
   const message = `the provider has epoch ${epoch} of ${volume}, and had ${before} before`;
   return new ReplicateError('REPLICATE_WENT_BACK', message, {
-    hint: 'Its disk is an older copy of itself. All of the volume is compared, and is there again soon.',
+    hint: 'Its disk is an older copy of itself. The volume is compared, and is there again soon.',
   });
 }
 

@@ -211,17 +211,17 @@ function outdated({ volume, standing }: AgentAuthority, authority: number): Repl
   const message = `${volume} is promoted there under authority ${authority}, and ${own}`;
   return new ReplicateError('REPLICATE_WENT_BACK', message, {
     hint:
-      "The provider's disk is an older copy, or it never heard of this node's authority. Stop it, " +
-      'move the folder of the replica out of its state directory, and start it: it goes on from here.',
+      "The provider's disk is an older copy, or it never heard of this node's authority. Stop " +
+      'it, move the folder of the replica out of its state directory, and start it again.',
   });
 }
 
 function forgotten({ volume, standing }: AgentAuthority): ReplicateError {
-  const message = `the provider wrote ${volume} under authority ${standing.by}, and has forgotten it`;
+  const message = `the provider wrote ${volume} under authority ${standing.by}, and forgot it`;
   return new ReplicateError('REPLICATE_WENT_BACK', message, {
     hint:
-      'Its disk is an older copy: what was written there since is not in it. Bring that disk back, ' +
-      `or promote what it has (\`ferry promote --force ${volume}\`), and run this again.`,
+      'Its disk is an older copy: what was written there since is not in it. Bring that disk ' +
+      `back, or promote what it has (\`ferry promote --force ${volume}\`), and run this again.`,
   });
 }
 

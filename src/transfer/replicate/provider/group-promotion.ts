@@ -1,4 +1,4 @@
-/** That a group is promoted: durable in one file before any member's own, so that all are or none. */
+/** That a group is promoted: durable in one file before each member's own; all are, or none. */
 import { type Env, readStateFile, replaceStateFile } from '../../../core/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';

@@ -225,7 +225,7 @@ export class Layers implements AsyncDisposable {
     throw journalFull(this.#options.volume, journalBytes, this.#journalBytesMax);
   }
 
-  /** Where nothing but what was given up lies in a journal that is full, another takes its place. */
+  /** Where all that lies in a full journal was given up, another one takes its place. */
   async makeRoom(): Promise<void> {
     const { top } = this;
     if (top.pieces.length > 0 || this.journalBytes < this.#journalBytesMax) return;

@@ -94,7 +94,7 @@ export class Promotions {
 
   /**
    * All of them at the same epoch, or none. If a disk fails in between, the same once more goes on
-   * with what is missing. REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer.
+   * with the rest. REPLICATE_NO_CONTACT, REPLICATE_NOT_MOVED, REPLICATE_FENCED after an offer.
    */
   async promote(
     replicas: readonly Replica[],
@@ -252,7 +252,7 @@ function noContact(volume: string): ReplicateError {
 }
 
 function notWritten(volume: string, cause: unknown): ReplicateError {
-  const message = `${volume} is promoted with its group, and cannot write that: ${messageOf(cause)}`;
+  const message = `${volume} is promoted with its group, and cannot keep it: ${messageOf(cause)}`;
   return new ReplicateError('REPLICATE_JOURNAL_FAILED', message, {
     hint: 'Make room or repair the disk of the state directory, and promote it once more.',
     cause,

@@ -10,9 +10,9 @@ export function nothingThere(volume: string): ReplicateError {
 }
 
 export function journalFull(volume: string, bytes: number, bytesMax: number): ReplicateError {
-  const message = `the journals of ${volume} hold ${bytes} bytes, of ${bytesMax}, and no epoch ends`;
+  const message = `journals of ${volume} hold ${bytes} bytes, of ${bytesMax}, and no epoch ends`;
   return new ReplicateError('REPLICATE_JOURNAL_FULL', message, {
-    hint: 'The epoch is given up; the agent comes again, and what was not committed makes room for it.',
+    hint: 'The agent comes again, and what was not committed makes room for it.',
   });
 }
 
@@ -51,12 +51,12 @@ export function closing(): ReplicateError {
 export function baseGone(volume: string, id: string): ReplicateError {
   const what = `${volume}@${id.slice(0, 8)}, on which the replica stands,`;
   return new ReplicateError('REPLICATE_BASE_GONE', `${what} was forgotten`, {
-    hint: 'When its agent comes the replica is set aside, and begins anew from the newest snapshot.',
+    hint: 'When its agent comes it is set aside, and begins anew from the newest snapshot.',
   });
 }
 
 export function putAside(volume: string, path: string, cause: unknown): ReplicateError {
-  const message = `${messageOf(cause)}: the replica of ${volume} is kept in ${path}, and begins anew`;
+  const message = `${messageOf(cause)}: ${volume} is kept in ${path}, and begins anew`;
   return new ReplicateError('REPLICATE_BASE_GONE', message, {
     hint: 'Its agent compares, and sends what is missing. Remove that folder when nobody needs it.',
     cause,
