@@ -1,6 +1,6 @@
 /**
- * `npm run torture -- store-kills [KILLS]`: processes that back up, copy, forget and collect garbage
- * in one repository, killed with kill -9 at random moments, or stopped while others go on.
+ * `npm run torture -- store-kills [KILLS]`: processes that back up, copy, forget and collect
+ * garbage in one repository, killed with kill -9 at random moments, or stopped while others go on.
  */
 import { join } from 'node:path';
 import { KillRounds, program } from './store/kill.suite.ts';
