@@ -124,6 +124,17 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
+  async settle(key: string): Promise<void> {
+    checkObjectName(key);
+    try {
+      await this.#folders.ensure(parentOf(key));
+      await this.#folders.force(parentOf(key));
+    } catch (error) {
+      throw this.#failure(error, 'settle', key);
+    }
+    this.#folders.checkTrusted(key);
+  }
+
   async remove(key: string): Promise<void> {
     checkObjectName(key);
     try {

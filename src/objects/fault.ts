@@ -80,6 +80,7 @@ export function faultStore(inner: ObjectStore, plan: StoreFaultPlan): ObjectStor
       await judged('list', prefix, async () => undefined);
       yield* inner.list(prefix, after);
     },
+    ...(inner.settle !== undefined && { settle: (key: string) => inner.settle!(key) }),
     remove: (key) => judged('remove', key, () => inner.remove(key)),
     ...(inner.locks !== undefined && { locks: inner.locks }),
     [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),

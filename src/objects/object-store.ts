@@ -60,6 +60,12 @@ export interface ObjectStore extends AsyncDisposable {
    */
   list(prefix: string, after?: string): AsyncIterable<ObjectEntry>;
 
+  /**
+   * Only where an object can be seen before it is durable: forces what a process put that may have
+   * died before. It cannot know that forcing it has failed there already.
+   */
+  settle?(key: string): Promise<void>;
+
   /** Absent objects are fine. */
   remove(key: string): Promise<void>;
 

@@ -4,8 +4,9 @@ import type { StoreParts } from './backup-session.ts';
 import { StoreError } from './errors.ts';
 import { PatchParents } from './gc-parents.ts';
 import { Reach } from './gc-reach.ts';
-import { readPackTable } from './pack-file.ts';
-import { type FoundSession, findSessions, holdsLock } from './session.ts';
+import { packKey, readPackTable } from './pack-file.ts';
+import type { SealedObjects } from './sealer.ts';
+import { type FoundSession, findSessions, holdsLock, type SessionState } from './session.ts';
 
 export type Adopted = {
   /** Packs that are there and not in the log; the index knows them. */
@@ -43,7 +44,9 @@ async function adoptSession(parts: StoreParts, { state }: FoundSession): Promise
     if (index.hasPack(pack)) continue;
     if (log.state.fencedObjects.has(pack)) break;
     try {
-      index.addTable(pack, await readPackTable(objects, pack));
+      const table = await readPackTable(objects, pack);
+      if (pack === state.packs.at(-1) && !(await settled(objects, state, pack))) break;
+      index.addTable(pack, table);
       index.uncommitted.add(pack);
       adopted.push(pack);
     } catch (error) {
@@ -56,6 +59,22 @@ async function adoptSession(parts: StoreParts, { state }: FoundSession): Promise
   }
   for (const pack of adopted) index.dropPack(pack);
   return [];
+}
+
+/**
+ * A writer names a pack once the one before it is durable. The last one can be read, and would still
+ * go with a power cut if the writer died before it was forced. While the writer lives that may fail,
+ * and then it takes the pack away.
+ */
+async function settled(
+  objects: SealedObjects,
+  state: SessionState,
+  pack: string,
+): Promise<boolean> {
+  if (objects.settle === undefined) return true;
+  if (!state.locked || (await holdsLock(objects, state))) return false;
+  await objects.settle(packKey(pack));
+  return true;
 }
 
 /** Whether nothing that the packs stand on has been condemned or dropped since. */

@@ -1,5 +1,6 @@
 /** What can go wrong with a repository. */
 import { FerryError } from '../core/index.ts';
+import { ObjectError } from '../objects/index.ts';
 
 export type StoreErrorCode =
   | 'STORE_NOT_A_REPOSITORY'
@@ -91,3 +92,8 @@ export function snapshotGone({ volume, id }: SnapshotName, cause?: unknown): Sto
 }
 
 type SnapshotName = { readonly volume: string; readonly id: string };
+
+/** What could not be removed is found by somebody else later. */
+export function ignoreObjectError(error: unknown): void {
+  if (!(error instanceof ObjectError)) throw error;
+}

@@ -74,7 +74,9 @@ export class GcSweep {
     const { state } = this.#run.parts.log;
     const fenced = (id: string) => state.fencedObjects.has(id) && !this.#isNamed(state, id);
     const keys = [...packs.filter(fenced).map(packKey), ...segments.filter(fenced).map(segmentKey)];
+    if (keys.length === 0) return;
     this.#run.report.orphans += keys.length;
+    await this.#run.parts.log.settle();
     await this.#run.removeObjects(keys);
   }
 

@@ -6,7 +6,7 @@ import { defaultCompression } from '../codec/index.ts';
 import { type Env, hasCode } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import type { ChunkIndex } from './chunk-index.ts';
-import { noPassword, StoreError } from './errors.ts';
+import { ignoreObjectError, noPassword, StoreError } from './errors.ts';
 import { indexWithout } from './gc-index.ts';
 import { PatchParents } from './gc-parents.ts';
 import { protectNamed } from './gc-parity.ts';
@@ -362,8 +362,4 @@ function busy(): StoreError {
   return new StoreError('STORE_BUSY', 'other runs of garbage collection were always faster', {
     hint: 'Nothing is lost; run `ferry gc` again when the other has ended.',
   });
-}
-
-function ignoreObjectError(error: unknown): void {
-  if (!(error instanceof ObjectError)) throw error;
 }

@@ -78,6 +78,7 @@ export function healingStore(inner: ObjectStore, onHealed?: OnHealed): ObjectSto
     putIfAbsent: (key, bytes) => inner.putIfAbsent(key, bytes),
     create: (key) => inner.create(key),
     list: (prefix, after) => inner.list(prefix, after),
+    ...(inner.settle !== undefined && { settle: (key: string) => inner.settle!(key) }),
     remove: (key) => inner.remove(key),
     ...(inner.locks !== undefined && { locks: inner.locks }),
     heal: async (key) => (await mendInTurn(key)) !== undefined,

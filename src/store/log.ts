@@ -140,6 +140,14 @@ export class CommitLog {
     });
   }
 
+  /**
+   * Makes what was read durable. Whoever put the newest entry may have died before it was, and a
+   * power cut would take it back: nothing may be removed because of it until then.
+   */
+  async settle(): Promise<void> {
+    if (this.state.sequence > 0) await this.#objects.settle?.(logKey(this.state.sequence));
+  }
+
   /** Undefined if another writer has taken the place. */
   async #try(entry: LogEntry): Promise<LogEntry | undefined> {
     const { sequence, nonce } = entry;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { type Random, toHex } from '../core/index.ts';
 import type { ObjectStore, ObjectWriter } from '../objects/index.ts';
+import { ignoreObjectError } from './errors.ts';
 import { encodePackHeader, encodePackTail, PACK_ID_BYTES, packKey } from './pack-file.ts';
 import { PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
 import type { SealedObjects } from './sealer.ts';
@@ -70,7 +71,13 @@ export class PackWriter implements AsyncDisposable {
     assert(this.#writer !== undefined, 'an empty pack is never sealed');
     const tail = encodePackTail(this.table, this.storedBytes);
     await this.#writer.append(tail);
-    await this.#writer.commit();
+    try {
+      await this.#writer.commit();
+    } catch (error) {
+      // It may be there for others to find, and nobody can say any more that it is durable.
+      await this.#objects.remove(packKey(this.id)).catch(ignoreObjectError);
+      throw error;
+    }
     this.#writer = undefined;
     return this.storedBytes + tail.byteLength;
   }

@@ -69,6 +69,7 @@ export function sealedObjects(objects: ObjectStore, sealer: Sealer): SealedObjec
     putIfAbsent: (key, bytes) => objects.putIfAbsent(key, bytes),
     create: (key) => objects.create(key),
     list: (prefix, after) => objects.list(prefix, after),
+    ...(objects.settle !== undefined && { settle: (key: string) => objects.settle!(key) }),
     remove: (key) => objects.remove(key),
     ...(objects.locks !== undefined && { locks: objects.locks }),
     ...(objects.heal !== undefined && { heal: objects.heal }),

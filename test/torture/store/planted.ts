@@ -23,6 +23,7 @@ const reliance = 'src/store/reliance.ts';
 const gc = 'src/store/gc.ts';
 const index = 'src/store/chunk-index.ts';
 const builder = 'src/store/frame-builder.ts';
+const adoption = 'src/store/adoption.ts';
 
 export const plantedDefects: readonly Planted[] = [
   {
@@ -51,6 +52,12 @@ export const plantedDefects: readonly Planted[] = [
     by: 'torn',
     seed: 4,
     edits: [{ file: writer, find: 'files.link(from, to);', put: 'files.rename(from, to);' }],
+  },
+  {
+    name: 'takes up a pack that its writer did not come to force',
+    by: 'torn',
+    seed: 250,
+    edits: [{ file: adoption, find: 'await objects.settle(packKey(pack));', put: '' }],
   },
   {
     name: 'commits before the packs are durable',

@@ -90,7 +90,14 @@ async function statesOf(setting: Setting): Promise<State[]> {
       await initialise(placeIn(world.env, setting), setting);
       plantFault(world, setting, draws);
       const count = 1 + draws.below(WORKERS_MAX);
-      for (let at = 0; at < count; at++) workers.push(new Worker(world, setting, model, at));
+      // Names whose sync failed are lost, and the kernel tells nobody else until the next boot: no
+      // other process can know that what it finds is not durable.
+      const onFailed = () => {
+        if (setting.fault === 'sync') for (const worker of workers) worker.end();
+      };
+      for (let at = 0; at < count; at++) {
+        workers.push(new Worker(world, setting, model, at, onFailed));
+      }
       await Promise.all(workers.map((worker) => worker.work()));
     },
     (event) => {
@@ -137,9 +144,12 @@ class Worker {
   readonly #model: Model;
   readonly #draws: Draws;
   readonly #name: string;
+  readonly #onFailed: () => void;
   #kill: (() => void) | undefined;
+  #isOver = false;
 
-  constructor(world: World, setting: Setting, model: Model, number: number) {
+  constructor(world: World, setting: Setting, model: Model, number: number, onFailed: () => void) {
+    this.#onFailed = onFailed;
     this.#world = world;
     this.#setting = setting;
     this.#model = model;
@@ -148,7 +158,7 @@ class Worker {
   }
 
   async work(): Promise<void> {
-    for (let step = 0; step < STEPS_PER_WORKER; step++) {
+    for (let step = 0; step < STEPS_PER_WORKER && !this.#isOver; step++) {
       const goesOn = await this.#step();
       if (!goesOn) return;
     }
@@ -170,17 +180,23 @@ class Worker {
       (error: unknown) => {
         const planned = fault === 'sync' || fault === 'call';
         if (!planned || !(error instanceof FerryError)) throw error;
-        // Names whose sync failed are lost even to later processes, until the next boot.
         return !hasCode(error, 'OBJECT_IO');
       },
     );
     const goesOn = await Promise.race([run, dead]);
     this.#kill = undefined;
+    if (!goesOn) this.#onFailed();
     return goesOn;
   }
 
   kill(): void {
     this.#kill?.();
+  }
+
+  /** Does not begin again. */
+  end(): void {
+    this.#isOver = true;
+    this.kill();
   }
 }
 
