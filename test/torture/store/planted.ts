@@ -57,7 +57,13 @@ export const plantedDefects: readonly Planted[] = [
     name: 'takes up a pack that its writer did not come to force',
     by: 'torn',
     seed: 250,
-    edits: [{ file: adoption, find: 'await objects.settle(packKey(pack));', put: '' }],
+    edits: [
+      {
+        file: adoption,
+        find: '!(await settled(objects, state, pack))',
+        put: 'settled.length === 0',
+      },
+    ],
   },
   {
     name: 'commits before the packs are durable',
