@@ -49,24 +49,27 @@ export async function collectAndTell(
   if (report.noSpace) {
     output.warn('there was no room to rewrite packs: run gc again once there is some');
   }
-  output.summary({ ...report, dryRun }, textOf(report, dryRun));
+  output.summary({ ...report, dryRun }, textOf(report, { dryRun, similar }));
 }
 
-function textOf(report: GcReport, dryRun: boolean): string {
+function textOf(report: GcReport, { dryRun, similar }: Asked): string {
   const { deadPacks, sparsePacks, copiedBytes, freedBytes, wouldFreeBytes } = report;
   const { similarChunks, similarBytes } = report;
-  const similar = `  similar  ${similarChunks} chunks as patches, ${formatSize(similarBytes)} less`;
+  const found =
+    similarChunks > 0
+      ? `  similar  ${similarChunks} chunks as patches, ${formatSize(similarBytes)} less`
+      : '  similar  nothing of which enough would be gained';
   if (dryRun) {
     const text =
       `${formatSize(wouldFreeBytes)} would be given back: ${packs(deadPacks)} of which nothing ` +
       `is needed, ${packs(sparsePacks)} to be rewritten`;
-    return similarChunks > 0 ? `${text}\n${similar}` : text;
+    return similar ? `${text}\n${found}` : text;
   }
   const lines = [
     `${formatSize(freedBytes)} removed, ${formatSize(copiedBytes)} of that written anew`,
     `  packs    ${deadPacks} without use, ${sparsePacks} rewritten, ${report.droppedPacks} gone`,
   ];
-  if (similarChunks > 0) lines.push(similar);
+  if (similar) lines.push(found);
   const { deadSessions, orphans, unfinishedFiles } = report;
   if (report.protectedPacks > 0) lines.push(`  parity   made for ${packs(report.protectedPacks)}`);
   if (deadSessions + orphans + unfinishedFiles > 0) {

@@ -99,6 +99,7 @@ test('gc --similar stores what two volumes have at different places once', async
   const done = (await here.json(0, 'gc', '--similar')).at(-1)!;
   assert(Number(done.similarChunks) > 10 && Number(done.freedBytes) > 0);
   assert((await storedBytes(here)) < before * 0.8);
+  assert.match(await here.ok('gc', '--similar'), /\n {2}similar {2}nothing of which enough/);
   await here.ok('restore', 'twin@latest', 'back.img', '--verify');
   await here.ok('check', '--read-data');
 });
