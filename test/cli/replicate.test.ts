@@ -118,6 +118,23 @@ test('a token is good for one use, and a node that was revoked is not let in', a
   assert.equal((await here.failure(1, 'peers', '--revoke', 'nobody')).code, 'SERVICE_UNKNOWN_PEER');
 });
 
+test('an agent is revoked before it has come, and words that `peers` would not heed are refused', async () => {
+  await using here = await place();
+  for (const words of [
+    ['--vouched'],
+    ['db7', '--invite'],
+    ['db7', '--revoke', 'db7'],
+    ['--revoke', 'db7', '--rights', 'none'],
+    ['--rights', 'none'],
+  ]) {
+    assert.equal((await here.failure(2, 'peers', ...words)).code, 'CLI_USAGE', words.join(' '));
+  }
+  await here.ok('peers', '--vouched', '--revoke', 'db7');
+  assert.match(await here.ok('peers'), /^db7 +agent, vouched .* revoked$/m);
+  await here.ok('peers', 'db7', '--rights', 'default');
+  assert.match(await here.ok('peers'), /^db7 .* read, write$/m);
+});
+
 test('a volume beyond the quota is refused, and so is the name of a backup', async () => {
   await using here = await served('--quota', '4M', '--volumes', '1');
   const { uri, token } = here.serving;

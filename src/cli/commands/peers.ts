@@ -18,6 +18,8 @@ type PeersValues = Values<typeof peersSpec>;
 export const run: Run<typeof peersSpec> = async (context: Context, values) => {
   const { output } = context;
   const { peer, revoke, invite } = values;
+  const change = changeOf(values);
+  checkTogether(values, Object.keys(change).length > 0);
   const { peers, identity } = await nodeOf(context);
   const own = toHex(identity.fingerprint);
   if (invite) return await inviteAgent(context, values);
@@ -27,16 +29,12 @@ export const run: Run<typeof peersSpec> = async (context: Context, values) => {
     output.summary({ revoked: gone.length, fingerprint: own }, `revoked: ${names}`);
     return;
   }
-  const change = changeOf(values);
   if (peer !== undefined) {
     const which = values.vouched ? await peers.expect(peer) : peer;
     const changed = await peers.grant(which, (before) => without({ ...before, ...change }));
     const text = `${changed.name} may ${grantText(changed.grant ?? {})}`;
     output.summary({ ...changed }, text);
     return;
-  }
-  if (Object.keys(change).length > 0) {
-    throw usageError('whose rights? name an agent', 'ferry peers');
   }
   const all = await peers.peers();
   for (const one of all) if (output.options.json) output.item('peer', { ...one }, '');
@@ -45,6 +43,24 @@ export const run: Run<typeof peersSpec> = async (context: Context, values) => {
   const text = `${count}; this node is ${own.slice(0, 16)}`;
   output.summary({ peers: all.length, fingerprint: own }, text);
 };
+
+/** Nothing that was written goes unheard. */
+function checkTogether(values: PeersValues, hasChange: boolean): void {
+  const { peer, revoke, invite, vouched } = values;
+  const refuse = (why: string) => {
+    throw usageError(why, 'ferry peers');
+  };
+  if (invite && (peer !== undefined || revoke !== undefined || vouched)) {
+    refuse('--invite is for an agent that has no name here yet');
+  }
+  if (invite) return;
+  if (revoke !== undefined && (peer !== undefined || hasChange)) {
+    refuse('--revoke takes one name, and nothing to change');
+  }
+  if (revoke !== undefined || peer !== undefined) return;
+  if (hasChange) refuse('whose rights? name an agent');
+  if (vouched) refuse('--vouched: name the agent');
+}
 
 /** Another token, from the provider that runs here. */
 async function inviteAgent(context: Context, { tenant }: PeersValues): Promise<void> {
@@ -104,8 +120,9 @@ function tableOf(peers: readonly Peer[]): string {
   const titles = ['NAME', 'ROLE', 'ADDRESS', 'FINGERPRINT', 'SINCE', 'MAY'];
   return textTable(
     titles.map((title) => ({ title })),
-    peers.map(({ name, role, address, fingerprint, since, grant, isRevoked }) => [
-      ...[name, role, address ?? '', fingerprint.slice(0, 16), formatTime(since)],
+    peers.map(({ name, role, address, fingerprint, since, grant, isRevoked, isVouchedFor }) => [
+      ...[name, isVouchedFor ? `${role}, vouched` : role, address ?? ''],
+      ...[fingerprint.slice(0, 16), formatTime(since)],
       isRevoked ? 'revoked' : role === 'agent' ? grantText(grant ?? {}) : '',
     ]),
   );

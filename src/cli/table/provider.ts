@@ -165,8 +165,11 @@ export const promoteSpec = {
 } as const;
 
 /** `default` takes back what was granted. */
-const sizeOrDefault = (help: string): OptionSpec<number | 'default' | undefined> => ({
-  ...{ help, placeholder: 'SIZE' },
+const sizeOrDefault = (
+  help: string,
+  placeholder = 'SIZE',
+): OptionSpec<number | 'default' | undefined> => ({
+  ...{ help, placeholder },
   parse(texts) {
     const written = texts.at(-1);
     if (written === undefined || written === 'default') return written;
@@ -184,6 +187,9 @@ export const peersSpec = {
     "not said stays, 'default' goes back to what `ferry serve` says. It holds within seconds, for",
     'sessions that are open too. `read` lets an agent compare with what is there already, `write`',
     'send; volumes are names in which * stands for any letters.',
+    '',
+    'An agent that --ca lets in by its name stays in the list when it is revoked, so that no new',
+    'certificate brings it back; `ferry peers PEER --rights default` lets it in again.',
   ].join('\n'),
   arguments: {
     peer: optionalArgument('PEER', 'an agent, by its name or eight digits of its fingerprint'),
@@ -191,7 +197,7 @@ export const peersSpec = {
   options: {
     rights: text('RIGHTS', 'read, write, read,write, none or default'),
     volumes: text('NAMES', "names that it may use, as 'web-*,mail', or default"),
-    maxVolumes: sizeOrDefault('how many volumes it may have'),
+    maxVolumes: sizeOrDefault('how many volumes it may have', 'N'),
     quota: sizeOrDefault('what its volumes may come to'),
     quotaStored: sizeOrDefault('what they may take in the repository and in journals'),
     rate: sizeOrDefault('bytes that are taken from it in a second'),
@@ -207,6 +213,7 @@ export const peersSpec = {
     'ferry peers --invite --tenant acme',
     'ferry peers --revoke web1',
     "ferry peers db7 --vouched --volumes 'db7-*' --rights write",
+    'ferry peers --vouched --revoke db7',
   ],
 } as const;
 
