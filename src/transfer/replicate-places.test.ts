@@ -4,7 +4,15 @@ import { test } from 'node:test';
 import { simulatedEnv, type World } from '../../sim/index.ts';
 import { encodeFrame, encodePatch, FRAME_STORED_MAX } from '../codec/index.ts';
 import { equalBytes, hasCode, sha256 } from '../core/index.ts';
-import { type BlockData, KIND_PLACED_PATCH, type Place } from '../wire/index.ts';
+import {
+  type BlockData,
+  ENTRIES_MAX,
+  KIND_PLACED_PATCH,
+  KIND_ZERO,
+  type Place,
+} from '../wire/index.ts';
+import { PLACED_PIECES_MAX, WHOLE_AT_ONCE_MAX } from './replicate/limits.ts';
+import { prove } from './replicate/provider/sections.ts';
 import { referenceOf } from './replicate/references.ts';
 import {
   applied,
@@ -97,6 +105,52 @@ test('a patch that overtakes what it stands on waits for it', async () => {
   });
 });
 
+const many = Array.from({ length: WHOLE_AT_ONCE_MAX + 4 }, (_, at) => ({
+  ...third,
+  offsetBytes: (10 + at) * BLOCK,
+}));
+
+test('more of them than are made whole at the same time wait, and keep nobody out', async () => {
+  await begun(async ({ replica }, { env }) => {
+    const startMs = env.clock.monotonicMs();
+    const messages = [...many.map((one) => patchOf(2, one, places)), dataOf(2, [second])];
+    await Promise.all(messages.map((message) => replica.put(message)));
+    assert.equal(await replica.commit(commitOf(2, messages)), true);
+    const wanted = applied(new Uint8Array(SIZE), [[first, second, ...many]]);
+    assert.ok(equalBytes(await presentOf(replica), wanted));
+    assert.ok(env.clock.monotonicMs() - startMs < 5_000);
+  });
+});
+
+test('however many messages come, few are in memory with what they stand on', async () => {
+  const all = Promise.withResolvers<void>();
+  let reading = 0;
+  let most = 0;
+  const parentOf = async ({ isNew }: Place) => {
+    reading += 1;
+    most = Math.max(most, reading);
+    await all.promise;
+    reading -= 1;
+    return isNew ? second.bytes : first.bytes;
+  };
+  const proven = many.map((one) => prove(patchOf(2, one, places), parentOf));
+  all.resolve();
+  await Promise.all(proven);
+  assert.equal(most, WHOLE_AT_ONCE_MAX);
+});
+
+test('a patch in an epoch of too many pieces ends that, as it may come whole', async () => {
+  await begun(async ({ replica }) => {
+    const zero = { kind: KIND_ZERO, lengthBytes: 1, hash: undefined, blockClass: 0, importance: 0 };
+    for (let left = PLACED_PIECES_MAX + 1; left > 0; left -= ENTRIES_MAX) {
+      const offsets = Array.from({ length: Math.min(left, ENTRIES_MAX) }, (_, at) => at);
+      const entries = offsets.map((offsetBytes) => ({ ...zero, offsetBytes }));
+      await replica.put({ volume: 1, epoch: 2, request: 0, entries, frame: new Uint8Array(0) });
+    }
+    await assert.rejects(replica.put(patchOf(2, third, places)), hasHash);
+  });
+});
+
 test('what a patch waits for in vain ends its epoch, and the next one goes on', async () => {
   await begun(async ({ replica }) => {
     await assert.rejects(replica.put(patchOf(2, third, places)), hasHash);
@@ -150,6 +204,7 @@ test('places outside of the volume, and kinds that do not fit their record, brea
   ];
   for (const message of wrong) {
     await begun(async ({ replica }) => {
+      await replica.put(dataOf(2, [second]));
       await assert.rejects(replica.put(message), (error) => hasCode(error, 'REPLICATE_PROTOCOL'));
     });
   }

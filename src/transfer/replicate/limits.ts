@@ -46,6 +46,9 @@ export const PLACED_PIECES_MAX = 2 ** 18;
 /** So long a patch waits for a place of its own epoch; whoever sent it has sent that before. */
 export const PLACE_WAIT_MS = 10_000;
 
+/** Messages with patches that are made whole at the same time, of all agents: 6 MiB each. */
+export const WHOLE_AT_ONCE_MAX = 16;
+
 /** What one message stands on is read once, up to so much. */
 export const PARENTS_CACHE_BYTES = 4 * MIB;
 

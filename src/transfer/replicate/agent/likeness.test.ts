@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulatedEnv } from '../../../../sim/index.ts';
 import { runJob, SIMILAR_TABLE_BYTES } from '../../../codec/index.ts';
+import { memory } from '../../../device/index.ts';
+import { PLACED_PIECES_MAX } from '../limits.ts';
 import { Likeness } from './likeness.ts';
+import { PlacedPatches } from './placed-patches.ts';
+import { WindowMemory } from './window-memory.ts';
 
 const CHUNK = 64 * 1024;
 
@@ -84,5 +88,26 @@ test('where looking does not serve, only one window in sixteen is looked at unti
     assert.equal(looks().filter(Boolean).length, 2);
     likeness.judge(Array.from({ length: 600 }, (_, at) => ({ isPlaced: at < 60 })));
     assert.ok(looks().every(Boolean));
+  });
+});
+
+test('pieces of their own epoch are stood on as long as the provider is sure to find them', async () => {
+  await withLikeness(2 ** 30, async (likeness) => {
+    const device = memory('volume', 8 * CHUNK);
+    for (let chunk = 0; chunk < 8; chunk += 1) await device.write(noise(1), chunk * CHUNK, 0);
+    const options = { likeness, read: async () => false, device, turns: undefined };
+    const placed = new PlacedPatches({ ...options, changedBytes: 8 * CHUNK });
+    const placesOf = async (chunk: number, recordCount: number) => {
+      const extents = [{ offsetBytes: chunk * CHUNK, lengthBytes: CHUNK }];
+      const held = new WindowMemory({ extents, isEmpty: false }, undefined);
+      held.content.set(noise(1));
+      const likes = await placed.find(held, held.pieces, recordCount);
+      likes.packed((await held.pack(held.pieces, undefined, likes)).pieces);
+      likes.over();
+      return likes.places[0]!.length;
+    };
+    assert.equal(await placesOf(0, 0), 0);
+    assert.equal(await placesOf(1, PLACED_PIECES_MAX / 2 - 1), 1);
+    assert.equal(await placesOf(2, PLACED_PIECES_MAX / 2), 0);
   });
 });

@@ -65,13 +65,18 @@ export class PlacedPatches {
     this.#fresh = SimilarTable.for(options.changedBytes);
   }
 
-  /** Looks at the content, which must not be packed yet. `over` must be called in the end. */
-  async find(held: WindowMemory, pieces: readonly Piece[]): Promise<Likes> {
+  /**
+   * Looks at the content, which must not be packed yet. `over` must be called in the end.
+   * `recordCount`: of the epoch, so far.
+   */
+  async find(held: WindowMemory, pieces: readonly Piece[], recordCount: number): Promise<Likes> {
     await this.#gate.enter();
     const sent = Promise.withResolvers<void>();
     try {
       const { likeness } = this.#options;
-      const tables = [...likeness.tables, this.#fresh.memory];
+      // The provider finds no pieces in an epoch of very many; what comes later counts there too.
+      const hasPlaces = recordCount < PLACED_PIECES_MAX / 2;
+      const tables = [...likeness.tables, ...(hasPlaces ? [this.#fresh.memory] : [])];
       const isLooked = likeness.isWorthLooking();
       const found = isLooked ? await held.match(pieces, tables, PATCH_PARENTS_MAX) : [];
       const { lent, loaded } = await this.#load(found);

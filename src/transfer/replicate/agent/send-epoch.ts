@@ -261,7 +261,7 @@ class EpochSender {
       held?.giveBack();
       return;
     }
-    const likes = await this.#placed?.find(held!, pieces);
+    const likes = await this.#placed?.find(held!, pieces, this.counts.recordCount);
     try {
       const packed = await held!.pack(pieces, this.#request.oldBytes, likes);
       likes?.packed(packed.pieces);

@@ -179,7 +179,8 @@ export class Attempt {
 
   #place(offsetBytes: number): Piece | undefined {
     if (this.#pieces.length > PLACED_PIECES_MAX) {
-      throw protocolBreach(`a patch stands on one of over ${PLACED_PIECES_MAX} pieces`);
+      const message = `a patch stands on one of over ${PLACED_PIECES_MAX} pieces`;
+      throw new ReplicateError('REPLICATE_HASH', message, { hint: WHOLE_HINT });
     }
     this.#placed ??= new Map(this.#pieces.map((piece) => [piece.offsetBytes, piece]));
     return this.#placed.get(offsetBytes);
@@ -197,6 +198,8 @@ export class Attempt {
   }
 }
 
+const WHOLE_HINT = 'Nothing was applied; the agent sends it whole.';
+
 type Range = Pick<Reference, 'offsetBytes' | 'lengthBytes'> & {
   readonly kind?: number;
   readonly places?: readonly Place[];
@@ -209,7 +212,7 @@ function isPatch(kind: number): boolean {
 function placeMissing(offsetBytes: number, lengthBytes: number): ReplicateError {
   const where = `${lengthBytes} bytes at ${offsetBytes}`;
   return new ReplicateError('REPLICATE_HASH', `a patch stands on ${where}, which did not come`, {
-    hint: 'Nothing was applied; the agent sends it whole.',
+    hint: WHOLE_HINT,
   });
 }
 

@@ -1,19 +1,28 @@
 /** Parents: what patches stand on, read from the present epoch, or from the one on its way. */
-import type { Place } from '../../../wire/index.ts';
+import type { BlockData, Place } from '../../../wire/index.ts';
 import type { Attempt } from './attempt.ts';
 import type { Layers } from './layers.ts';
 import type { Piece } from './pieces.ts';
+import { type Proven, prove } from './sections.ts';
 import { View } from './view.ts';
 
-export type ParentOf = (place: Place) => Promise<Uint8Array>;
-
-/** `signal`: nothing more of the epoch will come. */
-export function parentsIn(layers: Layers, attempt: Attempt, signal?: AbortSignal): ParentOf {
+/** Of a message, once what it stands on is here. `signal`: nothing more of its epoch will come. */
+export async function proveFor(
+  layers: Layers,
+  attempt: Attempt,
+  data: BlockData,
+  signal?: AbortSignal,
+): Promise<Proven> {
   const { clock } = layers.env;
-  return async (place) => {
-    if (!place.isNew) return await presentBytes(layers, place.offsetBytes, place.lengthBytes);
-    return await contentOf(layers, await attempt.pieceAt(place, clock, signal));
-  };
+  const pieceAt = (place: Place) => attempt.pieceAt(place, clock, signal);
+  for (const { places = [] } of data.entries) {
+    for (const place of places) if (place.isNew) await pieceAt(place);
+  }
+  return await prove(data, async (place) =>
+    place.isNew
+      ? await contentOf(layers, await pieceAt(place))
+      : await presentBytes(layers, place.offsetBytes, place.lengthBytes),
+  );
 }
 
 /** Of the present epoch; zeroes behind its end, where a later one may have more. */

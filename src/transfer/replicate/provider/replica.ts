@@ -20,13 +20,12 @@ import { encodeReady } from './group-record.ts';
 import { inTurnOfAll } from './in-turn.ts';
 import * as record from './journal-record.ts';
 import { type HeldView, Layers, type Viewed } from './layers.ts';
-import { parentsIn, presentBytes } from './parents.ts';
+import { presentBytes, proveFor } from './parents.ts';
 import type { PromotedOptions } from './promoted-volume.ts';
 import { ReplicaAuthority } from './replica-authority.ts';
 import { closed, nothingThere } from './replica-errors.ts';
 import type { MakeSnapshot, ReplicaOptions } from './replica-options.ts';
 import { originOf } from './replica-state.ts';
-import { prove } from './sections.ts';
 
 type Parts = { lock: FileLock; authority: ReplicaAuthority; layers: Layers };
 
@@ -254,8 +253,8 @@ export class Replica implements AsyncDisposable {
     await this.#taking(attempt, async () => {
       attempt.check(data.entries);
       attempt.count(data);
-      const parentOf = parentsIn(this.#layers, attempt, signal);
-      const proven = await prove(data, parentOf).catch((error: unknown) => {
+      const proving = proveFor(this.#layers, attempt, data, signal);
+      const proven = await proving.catch((error: unknown) => {
         if (attempt === this.#attempt) throw error; // Else it is of no interest any more.
       });
       if (proven === undefined || attempt !== this.#attempt) return;

@@ -6,7 +6,7 @@ import {
   plainRecord,
   plainSection,
 } from '../../../codec/index.ts';
-import { equalBytes, sha256 } from '../../../core/index.ts';
+import { equalBytes, Gate, sha256 } from '../../../core/index.ts';
 import { ByteCache } from '../../../store/index.ts';
 import {
   type BlockData,
@@ -17,15 +17,17 @@ import {
   KIND_DATA,
   KIND_PATCH,
   KIND_PLACED_PATCH,
+  type Place,
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { frameOf } from '../frames.ts';
-import { PARENTS_CACHE_BYTES, SECTION_CACHE_BYTES } from '../limits.ts';
+import { PARENTS_CACHE_BYTES, SECTION_CACHE_BYTES, WHOLE_AT_ONCE_MAX } from '../limits.ts';
 import { checkLength, framed, plainOf, reading, wrongHash } from '../plain-data.ts';
 import { referenceOf } from '../references.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
-import type { ParentOf } from './parents.ts';
+
+export type ParentOf = (place: Place) => Promise<Uint8Array>;
 
 /** A message whose content is proven, in the form in which the journal keeps it. */
 export type Proven = {
@@ -33,14 +35,27 @@ export type Proven = {
   readonly parts: readonly Uint8Array[];
 };
 
+/** Small messages may stand on much, and come by the thousand: credit bounds how many wait. */
+const making = new Gate({ limit: WHOLE_AT_ONCE_MAX, waitersMax: Infinity });
+
 /**
  * Verifies each record by its hash. Patches are decoded, and the message made anew without them: a
- * journal stands on nothing that may be overwritten. REPLICATE_HASH, REPLICATE_PROTOCOL.
+ * journal stands on nothing that may be overwritten. `parentOf` waits for nothing that is still to
+ * come, as that may have to be made whole first. REPLICATE_HASH, REPLICATE_PROTOCOL.
  */
 export async function prove(data: BlockData, parentOf: ParentOf): Promise<Proven> {
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return { data, parts: encodeBlockData(data) };
   checkSum(entries);
+  const verify = () => verified(data, entries, parentOf);
+  return await (entries.some(isPatchEntry) ? making.run(verify) : verify());
+}
+
+async function verified(
+  data: BlockData,
+  entries: readonly Entry[],
+  parentOf: ParentOf,
+): Promise<Proven> {
   const frame = framed(data, entries.length);
   const plain = reading(() => plainSection(frame));
   const records: Uint8Array[] = [];
