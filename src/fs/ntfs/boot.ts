@@ -19,8 +19,6 @@ const SECTOR_BYTES_MAX = 4096;
 export type NtfsBoot = {
   /** Sixteen hexadecimal digits. */
   readonly serial: string;
-  readonly sectorBytes: number;
-  readonly sectorCount: number;
   readonly clusterBytes: number;
   readonly clusterCount: number;
   /** Where $MFT begins. */
@@ -38,8 +36,7 @@ export async function readNtfsBoot(device: Device): Promise<NtfsBoot> {
     CLUSTER_BYTES_MIN,
     CLUSTER_BYTES_MAX,
   ]);
-  const sectorCount = boot.u64(0x28);
-  const sizeBytes = sectorCount * sectorBytes;
+  const sizeBytes = boot.u64(0x28) * sectorBytes;
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes > device.sizeBytes) {
     throw damaged(`${device.name}: its NTFS ends at ${sizeBytes}, it has ${device.sizeBytes}`);
   }
@@ -55,7 +52,7 @@ export async function readNtfsBoot(device: Device): Promise<NtfsBoot> {
     power(boot, bytesOf(boot.u8(at), clusterBytes), [RECORD_BYTES_MIN, max]);
   return {
     serial: hex64(boot, 0x48),
-    ...{ sectorBytes, sectorCount, clusterBytes, clusterCount, mftCluster },
+    ...{ clusterBytes, clusterCount, mftCluster },
     recordBytes: sized(0x40, RECORD_BYTES_MAX),
     indexBytes: sized(0x44, INDEX_BYTES_MAX),
   };

@@ -3,7 +3,7 @@ import { damaged, tooMuch } from '../errors.ts';
 import type { Fields } from '../fields.ts';
 import { fixedUp } from './fixups.ts';
 import { INDEX_BLOCKS_MAX } from './limits.ts';
-import { type Reference, referenceAt, utf16 } from './numbers.ts';
+import { fileNameAt, type Reference, referenceAt } from './numbers.ts';
 import { ATTRIBUTE, type NtfsRecord } from './record.ts';
 import type { Ntfs } from './volume.ts';
 
@@ -12,9 +12,6 @@ const ENTRY_LAST = 2;
 const ENTRY_BYTES = 0x10;
 const ROOT_HEADER_AT = 0x10;
 const BLOCK_HEADER_AT = 0x18;
-/** Of a $FILE_NAME, where the number of its characters is, and where they are. */
-const NAME_LENGTH_AT = 0x40;
-const NAME_AT = 0x42;
 
 /** The file of that name, if the directory has it. */
 export async function findInDirectory(
@@ -49,10 +46,7 @@ function findIn(fields: Fields, headerAt: number, name: string): Reference | und
     const lengthBytes = fields.u16(at + 8);
     if ((fields.u16(at + 12) & ENTRY_LAST) !== 0) return undefined;
     if (lengthBytes < ENTRY_BYTES) throw damaged(`${fields.what}: ${lengthBytes} bytes of entry`);
-    const key = at + ENTRY_BYTES;
-    if (utf16(fields, key + NAME_AT, fields.u8(key + NAME_LENGTH_AT)) === name) {
-      return referenceAt(fields, at);
-    }
+    if (fileNameAt(fields, at + ENTRY_BYTES) === name) return referenceAt(fields, at);
     at += lengthBytes;
   }
   throw damaged(`${fields.what}: its entries have no end`);

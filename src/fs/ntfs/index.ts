@@ -4,7 +4,7 @@ export { findInDirectory } from './directory.ts';
 export { FOLDERS_DEEP_MAX } from './limits.ts';
 export { type LogRestart, openLogFile } from './log-file.ts';
 export { LogRecords, type LogWalk } from './log-records.ts';
-export { type Reference, referenceAt, utf16 } from './numbers.ts';
+export { fileNameAt, type Reference, referenceAt } from './numbers.ts';
 export { ATTRIBUTE, isBlank, type NtfsRecord } from './record.ts';
 export type { NtfsRun } from './runs.ts';
 export {

@@ -32,13 +32,13 @@ export type LogWalk = {
 
 /** A log that was left clean. */
 export class LogRecords {
-  readonly restart: LogRestart;
   readonly #stream: NtfsStream;
+  readonly #restart: LogRestart;
   readonly #tails = new Map<number, Fields>();
   #page: { readonly at: number; readonly fields: Fields | undefined } | undefined;
 
   private constructor(stream: NtfsStream, restart: LogRestart) {
-    this.restart = restart;
+    this.#restart = restart;
     this.#stream = stream;
   }
 
@@ -76,8 +76,8 @@ export class LogRecords {
       if (found === undefined || found.record.lsn > to) return undefined;
       recordCount += 1;
       walkedBytes += found.record.bytes.length;
-      if (walkedBytes > this.restart.sizeBytes) return undefined; // It would be over its beginning.
-      for (const cluster of clustersOf(found.record, this.restart)) clusters.push(cluster);
+      if (walkedBytes > this.#restart.sizeBytes) return undefined; // It would be over its beginning.
+      for (const cluster of clustersOf(found.record, this.#restart)) clusters.push(cluster);
       if (clusters.length > LOGGED_CLUSTERS_MAX) {
         throw tooMuch(`${this.#stream.what} names too much`);
       }
@@ -86,13 +86,13 @@ export class LogRecords {
   }
 
   get #firstPage(): number {
-    const { systemPageBytes, pageBytes } = this.restart;
+    const { systemPageBytes, pageBytes } = this.#restart;
     return RESTART_PAGES * systemPageBytes + TAIL_PAGES * pageBytes;
   }
 
   /** The record behind, in the same page or at the beginning of the next one. */
-  async #next({ end, lsn }: Found): Promise<Found | undefined> {
-    const { pageBytes, dataAt, recordHeaderBytes } = this.restart;
+  async #next({ end, record: { lsn } }: Found): Promise<Found | undefined> {
+    const { pageBytes, dataAt, recordHeaderBytes } = this.#restart;
     const pageAt = end - (end % pageBytes);
     if (end % pageBytes !== 0 && pageBytes - (end % pageBytes) >= recordHeaderBytes) {
       const here = await this.#read(this.#lsnAt(end, lsn));
@@ -103,12 +103,12 @@ export class LogRecords {
   }
 
   #wrapped(at: number): number {
-    return at + this.restart.pageBytes > this.restart.sizeBytes ? this.#firstPage : at;
+    return at + this.#restart.pageBytes > this.#restart.sizeBytes ? this.#firstPage : at;
   }
 
   /** The number of a record at `at` that follows the one called `after`. */
   #lsnAt(at: number, after: bigint): bigint {
-    const bits = BigInt(this.restart.placeBits);
+    const bits = BigInt(this.#restart.placeBits);
     const place = BigInt(at / 8);
     const sequence = after >> bits;
     const same = (sequence << bits) | place;
@@ -116,7 +116,7 @@ export class LogRecords {
   }
 
   async #read(lsn: bigint): Promise<Found | undefined> {
-    const { placeBits, pageBytes, dataAt, recordHeaderBytes, sizeBytes } = this.restart;
+    const { placeBits, pageBytes, dataAt, recordHeaderBytes, sizeBytes } = this.#restart;
     let at = Number(lsn & ((1n << BigInt(placeBits)) - 1n)) * 8;
     if (at < this.#firstPage || at + recordHeaderBytes > sizeBytes) return undefined;
     const inPage = at % pageBytes;
@@ -136,7 +136,7 @@ export class LogRecords {
       bytes.set(page.take(at % pageBytes, count), done);
       done += count;
       at += count;
-      if (done === lengthBytes) return { record: { lsn, bytes }, lsn, end: Math.ceil(at / 8) * 8 };
+      if (done === lengthBytes) return { record: { lsn, bytes }, end: Math.ceil(at / 8) * 8 };
       at = this.#wrapped(at) + dataAt;
     }
   }
@@ -153,7 +153,7 @@ export class LogRecords {
 
   /** Undefined if it is not there, or was not written as a whole. */
   async #readPage(at: number): Promise<Fields | undefined> {
-    const { bytes } = await this.#stream.read(at, this.restart.pageBytes);
+    const { bytes } = await this.#stream.read(at, this.#restart.pageBytes);
     try {
       return fixedUp(bytes, 'RCRD', `${this.#stream.what}: the page at ${at}`);
     } catch (error) {
@@ -163,7 +163,7 @@ export class LogRecords {
   }
 }
 
-type Found = { readonly record: LogRecord; readonly lsn: bigint; readonly end: number };
+type Found = { readonly record: LogRecord; readonly end: number };
 
 /** The last record that ends in the page. */
 function endOf(page: Fields): bigint {

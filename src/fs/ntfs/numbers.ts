@@ -22,6 +22,15 @@ export function referenceAt(fields: Fields, at: number): Reference {
   };
 }
 
+/** Of a $FILE_NAME, where the number of its characters is, and where they are. */
+const NAME_LENGTH_AT = 0x40;
+const NAME_AT = 0x42;
+
+/** What the $FILE_NAME at `at` calls the file. */
+export function fileNameAt(fields: Fields, at: number): string {
+  return utf16(fields, at + NAME_AT, fields.u8(at + NAME_LENGTH_AT));
+}
+
 export function utf16(fields: Fields, at: number, characters: number): string {
   return new TextDecoder('utf-16le').decode(fields.take(at, characters * 2));
 }

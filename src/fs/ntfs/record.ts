@@ -34,7 +34,6 @@ export type NtfsAttribute = {
   readonly piece?: {
     readonly runs: readonly NtfsRun[];
     readonly firstVcn: number;
-    readonly endVcn: number;
     readonly dataBytes: number;
     readonly initializedBytes: number;
   };
@@ -117,7 +116,7 @@ function attributeOf(own: Fields, clusterCount: number): NtfsAttribute {
   return {
     ...common,
     piece: {
-      ...{ runs, firstVcn, endVcn },
+      ...{ runs, firstVcn },
       dataBytes: isFirst ? own.u64(0x30) : 0,
       initializedBytes: isFirst ? own.u64(0x38) : 0,
     },

@@ -3,13 +3,13 @@ import { Bitmap } from '../../core/index.ts';
 import {
   ATTRIBUTE,
   FOLDERS_DEEP_MAX,
+  fileNameAt,
   type Ntfs,
   type NtfsRecord,
   RECORD,
   RECORDS_OWN,
   type Reference,
   referenceAt,
-  utf16,
 } from '../../fs/ntfs/index.ts';
 
 /** In folders of the root: copies of overwritten clusters, and what the boot loader keeps. */
@@ -28,8 +28,7 @@ export function namesOf({ attributes }: NtfsRecord): FileName[] {
   const names: FileName[] = [];
   for (const { type, value } of attributes) {
     if (type !== ATTRIBUTE.fileName || value === undefined) continue;
-    const name = utf16(value, 0x42, value.u8(0x40)).toLowerCase();
-    names.push({ parent: referenceAt(value, 0), name });
+    names.push({ parent: referenceAt(value, 0), name: fileNameAt(value, 0).toLowerCase() });
   }
   return names;
 }

@@ -5,10 +5,10 @@
 
 import {
   ATTRIBUTE,
+  fileNameAt,
   type NtfsRecord,
   type NtfsRun,
   openNtfs,
-  utf16,
 } from '../../../src/fs/ntfs/index.ts';
 import { deviceOf } from './images.ts';
 import { NtfsLogWriter } from './ntfs-log-writer.ts';
@@ -351,7 +351,7 @@ async function filesOf(bytes: Uint8Array): Promise<Found> {
       const value = attributes.find(({ type }) => type === ATTRIBUTE.fileName)?.value;
       const parent = value && paths.get(value.u32(0));
       if (value === undefined || parent === undefined || number === RECORD_ROOT) continue;
-      const name = utf16(value, 0x42, value.u8(0x40));
+      const name = fileNameAt(value, 0);
       paths.set(base?.record ?? number, parent === '' ? name : `${parent}/${name}`);
     }
   }
