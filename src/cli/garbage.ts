@@ -39,11 +39,13 @@ export async function collectAndTell(
   progress.finish();
   for (const { kind, volume } of report.waitingFor) {
     const who = kind === 'gc' ? 'another run of gc' : `a ${kind} of ${volume}`;
-    output.warn(`${report.condemnedPacks} packs wait until ${who} has ended: run gc again then`);
+    output.warn(
+      `${packs(report.condemnedPacks)} must wait until ${who} has ended: run gc again then`,
+    );
   }
   if (report.unprotectedPacks > 0) {
     output.warn(
-      `${report.unprotectedPacks} packs are damaged and get no parity: run ferry check --repair`,
+      `${packs(report.unprotectedPacks)} got no parity, being damaged: run ferry check --repair`,
     );
   }
   if (report.noSpace) {
