@@ -11,6 +11,8 @@ export type GroupPromotion = {
   readonly wallMs: number;
   /** Of each member, by its name: what it takes, if it never had a higher one. */
   readonly authorities: Readonly<Record<string, number>>;
+  /** Of each of them, its id: one that began anew since was not promoted. */
+  readonly replicas: Readonly<Record<string, string>>;
 };
 
 const BYTES_MAX = 2 * GROUP_TEXT_BYTES_MAX;
@@ -36,7 +38,8 @@ export class GroupPromotions {
       replicas.map(({ volume, authority }) => [volume, authority.unused]),
     );
     const path = await this.#path(first.owner, first.group);
-    const text = `${JSON.stringify({ version: 1, ...how, authorities })}\n`;
+    const ids = Object.fromEntries(replicas.map(({ volume, id }) => [volume, id]));
+    const text = `${JSON.stringify({ version: 1, ...how, authorities, replicas: ids })}\n`;
     await replaceStateFile(this.#env, path, new TextEncoder().encode(text));
   }
 
@@ -45,8 +48,9 @@ export class GroupPromotions {
     const { group, owner, volume, authority } = replica;
     if (group === undefined) return;
     const decided = await read(this.#env, await this.#path(owner, group));
-    const own = decided?.authorities[volume] ?? 0;
-    if (own > authority.state.highest) await replica.inTurn(() => replica.seize(decided!));
+    if (decided?.replicas[volume] !== replica.id) return;
+    const own = decided.authorities[volume] ?? 0;
+    if (own > authority.state.highest) await replica.inTurn(() => replica.seize(decided));
   }
 
   #path(owner: string, group: EpochGroup): Promise<string> {
@@ -58,11 +62,14 @@ async function read(env: Env, path: string): Promise<GroupPromotion | undefined>
   const bytes = await readStateFile(env, path, BYTES_MAX);
   if (bytes === undefined) return undefined;
   try {
-    const { version, isForced, wallMs, authorities } = JSON.parse(new TextDecoder().decode(bytes));
+    const text = new TextDecoder().decode(bytes);
+    const { version, isForced, wallMs, authorities, replicas } = JSON.parse(text);
     const numbers = Object.values(authorities);
-    const isWhole = typeof isForced === 'boolean' && numbers.every(Number.isSafeInteger);
+    const hasReplicas = typeof replicas === 'object' && replicas !== null;
+    const isNumbered = hasReplicas && numbers.every(Number.isSafeInteger);
+    const isWhole = typeof isForced === 'boolean' && isNumbered;
     if (version !== 1 || !isWhole) throw new TypeError('fields are missing');
-    return { isForced, wallMs, authorities };
+    return { isForced, wallMs, authorities, replicas };
   } catch (cause) {
     throw new ReplicateError('REPLICATE_STATE', `${path} cannot be read`, {
       hint: 'Put it back; without it nobody knows who may write the volumes of the group.',
