@@ -26,7 +26,9 @@ type Verdict = {
   readonly rounds: number;
   readonly different: number;
   readonly wireBytes: number;
+  /** Of those that were committed: what came before a kill, and was referred to, is in none. */
   readonly epochBytes: number;
+  readonly writtenBytes: number;
 };
 
 /** True if both sides were equal whenever they were compared, in all runs so far. */
@@ -46,7 +48,8 @@ export async function tortureReplicateKills(folder: string, rounds: number): Pro
   process.stdout.write(
     `${of('rounds')} kills and cuts: ${of('different')} bytes differ; ` +
       `${(of('wireBytes') / MIB).toFixed(1)} MiB on the wire for epochs of ` +
-      `${(of('epochBytes') / MIB).toFixed(1)} MiB, ${(100 * again).toFixed(2)} % more\n`,
+      `${(of('epochBytes') / MIB).toFixed(1)} MiB, ${(100 * again).toFixed(2)} % more; ` +
+      `${(of('writtenBytes') / MIB).toFixed(1)} MiB were written\n`,
   );
   return of('different') === 0;
 }
@@ -60,6 +63,7 @@ class World {
   /** Of all lives of the agent. */
   #lines = '';
   #isWriting = true;
+  #writtenBytes = 0;
 
   constructor(folder: string) {
     this.#place = new ReplicationPlace(folder);
@@ -89,7 +93,8 @@ class World {
     await this.#place.end();
     this.#proxy.close();
     const rounds = ROUNDS_PER_COMPARISON;
-    return { rounds, different, wireBytes, epochBytes: this.#epochBytes() };
+    const writtenBytes = this.#writtenBytes;
+    return { rounds, different, wireBytes, epochBytes: this.#epochBytes(), writtenBytes };
   }
 
   async #export(): Promise<void> {
@@ -136,6 +141,7 @@ class World {
       const bytes = new Uint8Array(BLOCK_BYTES * (1 + Math.floor(Math.random() * 4)));
       env.random.fill(bytes);
       const blocks = (SIZE_BYTES - bytes.byteLength) / BLOCK_BYTES;
+      this.#writtenBytes += bytes.byteLength;
       await device.write(bytes, Math.floor(Math.random() * blocks) * BLOCK_BYTES, 0);
     }
     if (Math.random() < 0.1) await device.flush();
