@@ -62,8 +62,8 @@ async function adoptSession(parts: StoreParts, { state }: FoundSession): Promise
 }
 
 /**
- * A writer names a pack once the one before it is durable. The last one can be read, and would still
- * go with a power cut if the writer died before it was forced. While the writer lives that may fail,
+ * A writer names a pack once the one before it is durable. The last one can be read, and would go
+ * with a power cut if the writer died before it was forced. While the writer lives that may fail,
  * and then it takes the pack away.
  */
 async function settled(
