@@ -76,7 +76,7 @@ export class LogRecords {
       if (found === undefined || found.record.lsn > to) return undefined;
       recordCount += 1;
       walkedBytes += found.record.bytes.length;
-      if (walkedBytes > this.#restart.sizeBytes) return undefined; // It would be over its beginning.
+      if (walkedBytes > this.#restart.sizeBytes) return undefined; // Over its beginning.
       for (const cluster of clustersOf(found.record, this.#restart)) clusters.push(cluster);
       if (clusters.length > LOGGED_CLUSTERS_MAX) {
         throw tooMuch(`${this.#stream.what} names too much`);
