@@ -12,7 +12,7 @@ import {
   type Place,
 } from '../wire/index.ts';
 import { PLACED_PIECES_MAX, WHOLE_AT_ONCE_MAX } from './replicate/limits.ts';
-import { prove } from './replicate/provider/sections.ts';
+import { makingGate, prove } from './replicate/provider/sections.ts';
 import { referenceOf } from './replicate/references.ts';
 import {
   applied,
@@ -133,7 +133,8 @@ test('however many messages come, few are in memory with what they stand on', as
     reading -= 1;
     return isNew ? second.bytes : first.bytes;
   };
-  const proven = many.map((one) => prove(patchOf(2, one, places), parentOf));
+  const making = makingGate();
+  const proven = many.map((one) => prove(patchOf(2, one, places), parentOf, making));
   all.resolve();
   await Promise.all(proven);
   assert.equal(most, WHOLE_AT_ONCE_MAX);

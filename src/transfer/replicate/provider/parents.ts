@@ -1,9 +1,10 @@
 /** Parents: what patches stand on, read from the present epoch, or from the one on its way. */
+import type { Env, Gate } from '../../../core/index.ts';
 import type { BlockData, Place } from '../../../wire/index.ts';
 import type { Attempt } from './attempt.ts';
 import type { Layers } from './layers.ts';
 import type { Piece } from './pieces.ts';
-import { type Proven, prove } from './sections.ts';
+import { makingGate, type Proven, prove } from './sections.ts';
 import { View } from './view.ts';
 
 /** Of a message, once what it stands on is here. `signal`: nothing more of its epoch will come. */
@@ -18,11 +19,23 @@ export async function proveFor(
   for (const { places = [] } of data.entries) {
     for (const place of places) if (place.isNew) await pieceAt(place);
   }
-  return await prove(data, async (place) =>
+  const parentOf = async (place: Place) =>
     place.isNew
       ? await contentOf(layers, await pieceAt(place))
-      : await presentBytes(layers, place.offsetBytes, place.lengthBytes),
-  );
+      : await presentBytes(layers, place.offsetBytes, place.lengthBytes);
+  return await prove(data, parentOf, makingIn(layers.env));
+}
+
+const gates = new WeakMap<Env, Gate>();
+
+/** One for all replicas of a process: its memory is what is bounded. */
+function makingIn(env: Env): Gate {
+  let gate = gates.get(env);
+  if (gate === undefined) {
+    gate = makingGate();
+    gates.set(env, gate);
+  }
+  return gate;
 }
 
 /** Of the present epoch; zeroes behind its end, where a later one may have more. */

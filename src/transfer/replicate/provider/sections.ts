@@ -36,14 +36,16 @@ export type Proven = {
 };
 
 /** Small messages may stand on much, and come by the thousand: credit bounds how many wait. */
-const making = new Gate({ limit: WHOLE_AT_ONCE_MAX, waitersMax: Infinity });
+export function makingGate(): Gate {
+  return new Gate({ limit: WHOLE_AT_ONCE_MAX, waitersMax: Infinity });
+}
 
 /**
  * Verifies each record by its hash. Patches are decoded, and the message made anew without them: a
  * journal stands on nothing that may be overwritten. `parentOf` waits for nothing that is still to
  * come, as that may have to be made whole first. REPLICATE_HASH, REPLICATE_PROTOCOL.
  */
-export async function prove(data: BlockData, parentOf: ParentOf): Promise<Proven> {
+export async function prove(data: BlockData, parentOf: ParentOf, making: Gate): Promise<Proven> {
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return { data, parts: encodeBlockData(data) };
   checkSum(entries);
