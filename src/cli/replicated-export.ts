@@ -129,9 +129,12 @@ export async function replicatedExport(
     ),
     state: () => stateOf(targets),
     async finish() {
-      await finish(context, name, targets);
-      for (const likeness of likenesses) await likeness.save({ isLast: true });
-      await pool[Symbol.asyncDispose]();
+      try {
+        await finish(context, name, targets);
+        for (const likeness of likenesses) await likeness.save({ isLast: true });
+      } finally {
+        await pool[Symbol.asyncDispose]();
+      }
     },
   };
 }

@@ -130,10 +130,11 @@ export class Collection implements AsyncDisposable {
       await this.toNewest();
       const { state } = this.parts.log;
       if (state.condemned.size > 0) return; // Another run's: to be dropped first.
+      const { generation } = state; // The state goes on in place when somebody reads the log.
       try {
-        if (await this.#condemnAt(state, dryRun)) return;
+        if (await this.#condemnAt(state, generation, dryRun)) return;
       } catch (error) {
-        if (!(await this.#hasPassed(state.generation, error))) throw error;
+        if (!(await this.#hasPassed(generation, error))) throw error;
       }
       await this.#removeCopies(); // They can only come into this log by our own hand.
     }
@@ -141,7 +142,7 @@ export class Collection implements AsyncDisposable {
   }
 
   /** False if another run was faster: everything must be looked at anew. */
-  async #condemnAt(state: LogState, dryRun: boolean): Promise<boolean> {
+  async #condemnAt(state: LogState, generation: number, dryRun: boolean): Promise<boolean> {
     const garbage = await planGarbage(this, state);
     this.report.deadPacks = garbage.dead.length;
     this.report.sparsePacks = garbage.sparse.length;
@@ -153,7 +154,7 @@ export class Collection implements AsyncDisposable {
       return true;
     }
     const packs = await this.#repack(garbage);
-    return this.#commitCondemned(state.generation, garbage, packs);
+    return this.#commitCondemned(generation, garbage, packs);
   }
 
   /** Whether something is gone because another run has begun a generation meanwhile. */
