@@ -15,6 +15,7 @@ export * from './node/node-kernel.ts';
 export * from './pause.ts';
 export { PERIOD_FORM, type Period, parsePeriod } from './period.ts';
 export * from './queue.ts';
+export * from './search.ts';
 export * from './settle.ts';
 export * from './shared-run.ts';
 export * from './sibling-module.ts';

@@ -1,5 +1,5 @@
 /** The journal of ext4 (jbd2): its superblock, and its blocks by their place in the log. */
-import { toHex } from '../core/index.ts';
+import { partitionPoint, toHex } from '../core/index.ts';
 import { CRC_START, crc32c, crc32cOfU32, crc32cWithout } from './crc32c.ts';
 import { damaged, tooMuch, unsupported } from './errors.ts';
 import type { Ext4 } from './ext4.ts';
@@ -129,14 +129,8 @@ export class Jbd2 {
 
   /** Where a block of the log lies in the file system. */
   place(logBlock: number): { readonly block: number; readonly runLeft: number } {
-    let low = 0;
-    let high = this.#runs.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      if (this.#runs[middle]!.fileBlock <= logBlock) low = middle;
-      else high = middle - 1;
-    }
-    const run = this.#runs[low]!;
+    const runs = this.#runs;
+    const run = runs[partitionPoint(runs.length, (at) => runs[at]!.fileBlock <= logBlock) - 1]!;
     const inRun = logBlock - run.fileBlock;
     return { block: run.block + inRun, runLeft: run.count - inRun };
   }

@@ -112,8 +112,17 @@ export class Collection implements AsyncDisposable {
 
   /** The log, and the index with it, at what is newest. All segments must be there. */
   async toNewest(): Promise<void> {
-    await this.parts.log.catchUp();
-    await this.syncTo(this.parts.log.state);
+    const { log } = this.parts;
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      await log.catchUp();
+      const { generation } = log.state;
+      try {
+        return await this.syncTo(log.state);
+      } catch (error) {
+        if (!(await this.#hasPassed(generation, error))) throw error;
+      }
+    }
+    throw busy();
   }
 
   async syncTo(state: LogState): Promise<void> {
@@ -157,11 +166,13 @@ export class Collection implements AsyncDisposable {
     return this.#commitCondemned(generation, garbage, packs);
   }
 
-  /** Whether something is gone because another run has begun a generation meanwhile. */
+  /** Whether something is gone because another run has begun a generation meanwhile. STORE_FENCED. */
   async #hasPassed(generation: number, error: unknown): Promise<boolean> {
     if (!hasCode(error, 'STORE_MISSING')) return false;
-    await this.parts.log.catchUp();
-    return this.parts.log.state.generation !== generation;
+    const { log } = this.parts;
+    await log.catchUp();
+    if (this.#session !== undefined) checkSession(log.state, this.#session, this.#session.packs);
+    return log.state.generation !== generation;
   }
 
   /** Packs to be written anew, each when it is known what becomes of its chunks. */

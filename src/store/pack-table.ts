@@ -9,7 +9,13 @@ import {
   PARENT_REFERENCE_BYTES,
   PATCH_DEPTH_MAX,
 } from '../codec/index.ts';
-import { ByteReader, ByteWriter, FormatError, SHA256_BYTES } from '../core/index.ts';
+import {
+  ByteReader,
+  ByteWriter,
+  FormatError,
+  partitionPoint,
+  SHA256_BYTES,
+} from '../core/index.ts';
 import { PACK_BYTES_MAX, PACK_RECORDS_MAX, PACK_TABLE_BYTES_MAX } from './limits.ts';
 import type { PackSeal } from './pack-seal.ts';
 
@@ -131,14 +137,8 @@ export class PackTable {
   /** The number of the frame that holds record `ordinal`. */
   frameOf(ordinal: number): number {
     assert(ordinal < this.count && this.frameFirst.length > 0);
-    let low = 0;
-    let high = this.frameFirst.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      if (this.frameFirst[middle]! <= ordinal) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    const { frameFirst } = this;
+    return partitionPoint(frameFirst.length, (frame) => frameFirst[frame]! <= ordinal) - 1;
   }
 }
 

@@ -64,7 +64,6 @@ test('files read as ntfs-3g reads them: in pieces, with holes, through lists of 
 test('names are found in a directory of several blocks, and none that is not there', async () => {
   const ntfs = await openNtfs(deviceOf(golden));
   const many = await fileAt(ntfs, 'many');
-  assert.ok(many.isDirectory);
   for (let index = 1; index <= 40; index++) {
     const found = await findInDirectory(ntfs, many, `a-name-that-fills-the-index-${index}`);
     assert.ok(found !== undefined, `${index}`);

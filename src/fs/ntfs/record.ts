@@ -18,7 +18,6 @@ export const ATTRIBUTE = {
 } as const;
 
 const IN_USE = 1;
-const DIRECTORY = 2;
 const HEADER_BYTES = 0x2a;
 const COMPRESSED = 0xff;
 const RESIDENT_BYTES = 0x18;
@@ -45,7 +44,6 @@ export type NtfsRecord = {
   /** Of the last change of it that was logged. */
   readonly lsn: bigint;
   readonly isInUse: boolean;
-  readonly isDirectory: boolean;
   /** The file that it is a further record of; undefined if it is a file's first one. */
   readonly base: Reference | undefined;
   readonly attributes: readonly NtfsAttribute[];
@@ -71,7 +69,6 @@ export function recordOf(
     sequence: fields.u16(0x10),
     lsn: lsn64(fields, 8),
     isInUse,
-    isDirectory: (flags & DIRECTORY) !== 0,
     base: base.record === 0 && base.sequence === 0 ? undefined : base,
     attributes: isInUse ? attributesOf(fields, clusterCount) : [],
   };

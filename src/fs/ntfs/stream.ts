@@ -1,4 +1,5 @@
 /** A stream of a file as one whole, wherever its pieces lie. */
+import { partitionPoint } from '../../core/index.ts';
 import type { Device } from '../../device/index.ts';
 import { damaged, tooMuch, unsupported } from '../errors.ts';
 import { Fields } from '../fields.ts';
@@ -91,13 +92,7 @@ export class NtfsStream {
 
   #runAt(vcn: number): NtfsRun {
     if (vcn >= this.#endVcn) throw damaged(`${this.what}: cluster ${vcn} is nowhere`);
-    let low = 0;
-    let high = this.#runs.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      if (this.#runs[middle]!.vcn <= vcn) low = middle;
-      else high = middle - 1;
-    }
-    return this.#runs[low]!;
+    const runs = this.#runs;
+    return runs[partitionPoint(runs.length, (at) => runs[at]!.vcn <= vcn) - 1]!;
   }
 }

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { codecPool } from '../../codec/index.ts';
 import { equalBytes, hasCode } from '../../core/index.ts';
+import type { ObjectStore } from '../../objects/index.ts';
 import { rebuildIndex, repairAll } from '../../store/index.ts';
 import { env, filled, forget, gc, noneLeftOver, PACK_BYTES, sizeOf } from './gc.fixture.ts';
 import { type SharedStore, sharedStore } from './gc-processes.fixture.ts';
@@ -267,6 +268,33 @@ test('a snapshot that came to need condemned packs all the same makes them spare
   await pin[Symbol.asyncDispose]();
   const report = await gc(shared.start().objects);
   assert(report.sparedPacks > 0, JSON.stringify(report));
+  await verifyAll(env, shared.inner, expected);
+  await noneLeftOver(shared.inner);
+});
+
+test('gc whose segment is replaced before it was read looks again', async () => {
+  const { objects, expected } = await filled(6);
+  const shared = sharedStore('shared');
+  await fill(shared.inner, await dump(objects));
+  await rebuildIndex(env, await open(env, shared.inner));
+  const [first, ...others] = [...expected.keys()].slice(0, 5);
+  await forget(shared.inner, expected, [first!]);
+  const process = shared.start();
+  let hasReplaced = false;
+  const late: ObjectStore = {
+    ...process.objects,
+    async size(key) {
+      if (key.startsWith('index/') && !hasReplaced) {
+        hasReplaced = true;
+        await forget(shared.inner, expected, others);
+        assert((await gc(shared.start().objects)).droppedPacks > 0);
+        await assert.rejects(shared.inner.size(key), { code: 'OBJECT_NOT_FOUND' });
+      }
+      return process.objects.size(key);
+    },
+  };
+  await gc(late);
+  assert(hasReplaced);
   await verifyAll(env, shared.inner, expected);
   await noneLeftOver(shared.inner);
 });

@@ -1,4 +1,5 @@
 /** Pieces: which range of a volume is to be found where, as lists that never change. */
+import { partitionPoint } from '../../../core/index.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
 
@@ -67,15 +68,10 @@ export function sorted(pieces: readonly Piece[]): Piece[] | undefined {
 
 /** The index of the first piece that ends behind `offsetBytes`. */
 export function firstBehind(pieces: readonly Piece[], offsetBytes: number): number {
-  let low = 0;
-  let high = pieces.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const { offsetBytes: from, lengthBytes } = pieces[middle]!;
-    if (from + lengthBytes <= offsetBytes) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return partitionPoint(pieces.length, (at) => {
+    const piece = pieces[at]!;
+    return piece.offsetBytes + piece.lengthBytes <= offsetBytes;
+  });
 }
 
 function part(piece: Piece, from: number, to: number): Piece {
