@@ -30,7 +30,7 @@ class MemoryDevice implements Device {
   readonly hints: DeviceHints = { rotational: false, fastZero: true };
   readonly durable = false;
   readonly settlesAtOnce = true;
-  /** Absent slabs are zero. All have the full size, also the last one. */
+  /** Absent slabs are zero; the last one ends where the device does. */
   readonly #slabs = new Map<number, Uint8Array>();
   #closed = false;
 
@@ -106,7 +106,8 @@ class MemoryDevice implements Device {
 
   #allocate(index: number): Uint8Array {
     try {
-      const slab = new Uint8Array(MEMORY_SLAB_BYTES);
+      const leftBytes = this.sizeBytes - index * MEMORY_SLAB_BYTES;
+      const slab = new Uint8Array(Math.min(MEMORY_SLAB_BYTES, leftBytes));
       this.#slabs.set(index, slab);
       return slab;
     } catch (error) {
@@ -123,9 +124,9 @@ class MemoryDevice implements Device {
     for (const index of this.#indexesBetween(offsetBytes, end)) {
       const start = index * MEMORY_SLAB_BYTES;
       const from = Math.max(0, offsetBytes - start);
-      const to = Math.min(MEMORY_SLAB_BYTES, end - start);
-      if (from === 0 && to === MEMORY_SLAB_BYTES && !keep) this.#slabs.delete(index);
-      else this.#slabs.get(index)!.fill(0, from, to);
+      const slab = this.#slabs.get(index)!;
+      if (from === 0 && end - start >= slab.byteLength && !keep) this.#slabs.delete(index);
+      else slab.fill(0, from, end - start);
     }
   }
 
