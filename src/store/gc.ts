@@ -166,7 +166,7 @@ export class Collection implements AsyncDisposable {
     return this.#commitCondemned(generation, garbage, packs);
   }
 
-  /** Whether something is gone because another run has begun a generation meanwhile. STORE_FENCED. */
+  /** Whether another generation, begun meanwhile, is why something is gone. STORE_FENCED. */
   async #hasPassed(generation: number, error: unknown): Promise<boolean> {
     if (!hasCode(error, 'STORE_MISSING')) return false;
     const { log } = this.parts;
