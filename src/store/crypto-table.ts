@@ -16,9 +16,9 @@ import {
   type PackKey,
 } from '../codec/index.ts';
 import { ByteReader, ByteWriter, FormatError, SHA256_BYTES } from '../core/index.ts';
-import { PACK_BYTES_MAX, PACK_RECORDS_MAX, PACK_TABLE_BYTES_MAX } from './limits.ts';
+import { PACK_TABLE_BYTES_MAX } from './limits.ts';
 import type { PackSeal } from './pack-seal.ts';
-import { checkRecord, PACK_HEADER_BYTES, PackTable } from './pack-table.ts';
+import { checkRecord, PackTable, readFrames } from './pack-table.ts';
 
 /** Stands where a plain table has its compression algorithm. */
 const SEALED = 0x80;
@@ -129,23 +129,12 @@ function openSecret(
 
 function readClear(raw: Uint8Array, { dataBytes, seal }: Place): PackTable {
   const reader = new ByteReader(raw);
-  const count = reader.count(PACK_RECORDS_MAX, 'the number of records');
-  const frameCount = reader.count(count, 'the number of frames');
   const table = new PackTable(seal);
-  let first = 0;
-  let offset = PACK_HEADER_BYTES;
-  for (let frame = 0; frame < frameCount; frame++) {
-    const records = reader.count(count - first, 'the records of a frame');
-    if (records === 0) throw new FormatError('a frame without records');
+  const count = readFrames(reader, dataBytes, (first, offset) => {
     const storedBytes = reader.count(FRAME_STORED_MAX + FRAME_SEAL_BYTES, 'a frame');
     table.addFrame(first, offset, storedBytes, new Uint8Array(reader.take(SHA256_BYTES)));
-    first += records;
-    offset += storedBytes;
-  }
-  if (first !== count) throw new FormatError('the frames do not hold all records');
-  if (offset !== dataBytes || offset > PACK_BYTES_MAX) {
-    throw new FormatError(`its frames end at ${offset}, not at ${dataBytes}`);
-  }
+    return storedBytes;
+  });
   readColumns(reader, table, count);
   reader.end();
   return table;

@@ -176,26 +176,41 @@ export function decodeTable(
 ): PackTable {
   if (rawBytes > PACK_TABLE_BYTES_MAX) throw new FormatError(`a table of ${rawBytes} bytes`);
   const reader = new ByteReader(decompress(stored[0] ?? 255, stored.subarray(1), rawBytes));
+  const table = new PackTable(seal);
+  const count = readFrames(reader, dataBytes, (first, offset) => {
+    const storedBytes = reader.count(FRAME_STORED_MAX, 'a frame');
+    table.addFrame(first, offset, storedBytes);
+    return storedBytes;
+  });
+  readColumns(reader, table, count);
+  reader.end();
+  return table;
+}
+
+/**
+ * Answers how many records there are in all. `readFrame` reads what follows the count of a frame's
+ * records, and answers how long it is.
+ */
+export function readFrames(
+  reader: ByteReader,
+  dataBytes: number,
+  readFrame: (firstRecord: number, offsetBytes: number) => number,
+): number {
   const count = reader.count(PACK_RECORDS_MAX, 'the number of records');
   const frameCount = reader.count(count, 'the number of frames');
-  const table = new PackTable(seal);
   let first = 0;
   let offset = PACK_HEADER_BYTES;
   for (let frame = 0; frame < frameCount; frame++) {
     const records = reader.count(count - first, 'the records of a frame');
     if (records === 0) throw new FormatError('a frame without records');
-    const storedBytes = reader.count(FRAME_STORED_MAX, 'a frame');
-    table.addFrame(first, offset, storedBytes);
+    offset += readFrame(first, offset);
     first += records;
-    offset += storedBytes;
   }
   if (first !== count) throw new FormatError('the frames do not hold all records');
   if (offset !== dataBytes || offset > PACK_BYTES_MAX) {
     throw new FormatError(`its frames end at ${offset}, not at ${dataBytes}`);
   }
-  readColumns(reader, table, count);
-  reader.end();
-  return table;
+  return count;
 }
 
 function readColumns(reader: ByteReader, table: PackTable, count: number): void {
