@@ -237,8 +237,17 @@ export class AuthorityRun {
 
   /** Whether the provider has offered the volume to its agent, as it knows it. */
   async isOffered(): Promise<boolean> {
+    return (await this.#stateAtProvider())?.offer !== undefined;
+  }
+
+  /** Whether the provider has begun to write the volume, as it knows it. */
+  async isPromoted(): Promise<boolean> {
+    return (await this.#stateAtProvider())?.promotion !== undefined;
+  }
+
+  async #stateAtProvider(): Promise<AuthorityState | undefined> {
     const replica = await this.#provider.provider?.known('vol').catch(ignoreRefusal);
-    return replica?.authority.state.offer !== undefined;
+    return replica?.authority.state;
   }
 
   #startProvider(): void {

@@ -10,6 +10,8 @@ import {
 import { pause } from './replicate-model.suite.ts';
 
 const ROUNDS = 24;
+/** Enough for most moves: to send what is missing, and to make a snapshot of it. */
+const MOVE_MS_MAX = 150;
 
 /** Throws what was found. */
 export function simulateAuthority(
@@ -33,7 +35,7 @@ async function round(run: AuthorityRun): Promise<void> {
     if (draws.chance(0.3)) await run.writeAtProvider();
     await pause(env, draws.below(25));
   }
-  if (draws.chance(0.3)) run.promote(draws.chance(0.35));
+  if (draws.chance(0.3)) await promote(run, draws.chance(0.35));
   if (draws.chance(0.7)) await pause(env, draws.below(120));
   if (draws.chance(0.2)) run.restartProvider();
   if (draws.chance(0.15)) run.restartAgent();
@@ -45,4 +47,25 @@ async function round(run: AuthorityRun): Promise<void> {
   }
   if (!draws.chance(promotion === undefined ? 0.03 : 0.5)) return;
   await run.reverse(draws.chance(0.4) ? pause(env, draws.below(60)) : undefined);
+}
+
+async function promote(run: AuthorityRun, isForced: boolean): Promise<void> {
+  run.promote(isForced);
+  if (!isForced && run.draws.chance(0.5)) await killWhenMoved(run);
+}
+
+/** The agent, somewhere between what it offers and what it hears of that; then both are written. */
+async function killWhenMoved(run: AuthorityRun): Promise<void> {
+  const { draws } = run;
+  const { env } = run.world;
+  for (let count = 0; count < MOVE_MS_MAX && !(await run.isPromoted()); count += 1) {
+    await pause(env, 1);
+  }
+  await pause(env, draws.below(4));
+  run.restartAgent();
+  for (let count = 1 + draws.below(12); count > 0; count -= 1) {
+    await pause(env, 1);
+    run.writeAtAgent();
+  }
+  await run.writeAtProvider();
 }
