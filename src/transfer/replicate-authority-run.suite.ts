@@ -79,7 +79,7 @@ export async function simulateScript(
   return { digest: world.digest(), crashes: moments.length, ...run.counts };
 }
 
-/** After a power cut of both: they do not both believe that they write under one authority. */
+/** After a power cut of both: not both believe that they write under one authority. */
 async function judge(seed: number, { disk, event, written }: Moment): Promise<void> {
   const world = simulatedEnv(hash32(seed, event, 3), { disk });
   await world.run(async () => {
@@ -106,7 +106,6 @@ type AgentLife = {
   failure: unknown;
 };
 type ProviderLife = { readonly kill: () => void; provider: Provider | undefined };
-
 /** Both sides of one volume in a world; a script has them do things. */
 export class AuthorityRun {
   isMade = false;

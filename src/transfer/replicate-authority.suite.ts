@@ -50,19 +50,18 @@ async function round(run: AuthorityRun): Promise<void> {
 }
 
 async function promote(run: AuthorityRun, isForced: boolean): Promise<void> {
-  run.promote(isForced);
-  if (!isForced && run.draws.chance(0.5)) await killWhenMoved(run);
-}
-
-/** The agent, somewhere between what it offers and what it hears of that; then both are written. */
-async function killWhenMoved(run: AuthorityRun): Promise<void> {
   const { draws } = run;
   const { env } = run.world;
+  const isWatched = draws.chance(0.7);
+  if (isWatched) await run.begun();
+  run.promote(isForced);
+  if (!isWatched) return;
   for (let count = 0; count < MOVE_MS_MAX && !(await run.isPromoted()); count += 1) {
     await pause(env, 1);
   }
   await pause(env, draws.below(4));
-  run.restartAgent();
+  // Somewhere between what it offers and what it hears of that.
+  if (!isForced) run.restartAgent();
   for (let count = 1 + draws.below(12); count > 0; count -= 1) {
     await pause(env, 1);
     run.writeAtAgent();
