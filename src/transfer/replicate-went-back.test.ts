@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulatedEnv, type World } from '../../sim/index.ts';
-import { type Env, equalBytes } from '../core/index.ts';
+import { type Env, equalBytes, type FerryError } from '../core/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
+import { openMembers, renewOlder } from './replicate/agent/members.ts';
 import { AgentAuthority, bringBack, keepReplica, Mandate } from './replicate/index.ts';
 import { contentOf, makePlace } from './replicate.suite.ts';
 import { deviceOf, digestOf, TrackedModel } from './replicate-model.suite.ts';
@@ -74,6 +75,16 @@ class Place {
     return authority;
   }
 
+  /** What is told where the session ends before the answer to what it asks for then. */
+  async renewCutOff(): Promise<readonly unknown[]> {
+    await using agent = await connect(this.env);
+    const members = await openMembers(agent, [{ name: 'vol', source: this.model }], undefined);
+    agent.session.end();
+    const told: unknown[] = [];
+    await assert.rejects(renewOlder(members, (error) => told.push(error)));
+    return told.map((error) => (error as FerryError).code);
+  }
+
   async bringBack(): Promise<void> {
     const { env, model } = this;
     await assert.rejects(this.come(), { code: 'REPLICATE_FENCED' });
@@ -126,5 +137,18 @@ test('a provider that forgot its promotion gives back nothing before the branch 
     const branch = repository.latest(standing.branch!)!;
     const kept = await contentOf(await repository.device(branch));
     assert.ok(equalBytes(kept, place.model.content), 'the branch is not what the agent has');
+  });
+});
+
+test('an older disk is told of though the session ends before the replica has its new name', async () => {
+  const world = simulatedEnv(3);
+  await world.run(async () => {
+    const place = new Place(world);
+    await place.begin();
+    await place.send(1);
+    const { copy } = place;
+    await place.send(2);
+    await place.goBack(copy);
+    assert.deepEqual(await place.renewCutOff(), ['REPLICATE_WENT_BACK']);
   });
 });

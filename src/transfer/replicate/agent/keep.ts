@@ -128,7 +128,7 @@ async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<Keep
   signal?.addEventListener('abort', stop, { once: true });
   try {
     const members = await openMembers(agent, [life, ...(group?.others ?? [])], group?.name);
-    for (const older of await renewOlder(members)) life.onTrouble?.(older, 0);
+    await renewOlder(members, (older) => life.onTrouble?.(older, 0));
     for (const { volume } of members) volume.onMoveWished = () => pace.hurry();
     life.onConnected?.(agent);
     const { volume } = members[0]!;

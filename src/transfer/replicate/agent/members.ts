@@ -37,15 +37,17 @@ export async function openMembers(
 }
 
 /** Where a provider has gone back to an older epoch, nothing that was told of it counts. */
-export async function renewOlder(members: readonly Member[]): Promise<readonly ReplicateError[]> {
-  const told: ReplicateError[] = [];
+export async function renewOlder(
+  members: readonly Member[],
+  tell: (error: ReplicateError) => void,
+): Promise<void> {
   for (const { name, source, volume } of members) {
     const before = source.acknowledgedEpoch?.(volume.replica) ?? 0;
     if (volume.epoch >= before) continue;
-    told.push(wentBack(name, volume.epoch, before));
+    // First: once it has another name there, no later session could know.
+    tell(wentBack(name, volume.epoch, before));
     await volume.renew(before);
   }
-  return told;
 }
 
 /** Where another side writes one of them, none of them may be written here. */
