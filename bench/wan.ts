@@ -2,14 +2,16 @@
 import { spawn } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createIdentity, type LaneMode } from '../src/wire/index.ts';
-import type { Bench } from './main.ts';
+import type { Bench, BenchOptions } from './main.ts';
 import type { Report } from './report.ts';
 import type { EndOptions, EndResult } from './wan.end.ts';
+import { replicated } from './wan.replica.ts';
+import type { StreamsOptions } from './wan.streams.ts';
 import { atExit, Link, type LinkOptions, linkProblem } from './wan.world.ts';
 
 const PORT = 7007;
@@ -45,78 +47,165 @@ const subjects: readonly Subject[] = [
   { name: '4 TLS', lane: 'tls', streamLanes: 4 },
   { name: '8 TLS', lane: 'tls', streamLanes: 8 },
   { name: 'UDP', lane: 'udp', streamLanes: 0 },
-  { name: 'auto', lane: 'auto', streamLanes: 8 },
+  { name: 'auto', lane: 'auto', streamLanes: 4 },
 ];
 
+/** Further lanes that `ferry` opens: it has no option for another number. */
+const FERRY_STREAM_LANES = 4;
+
+const PLAIN_STREAMS = 8;
+const PLAIN_SUBJECT = `${PLAIN_STREAMS} plain TCP`;
+const IMAGE_BYTES = 2 ** 30;
+
+/** Rows of the table; plain TCP stands in that of the wire. */
+const titles = {
+  wire: 'frames of the wire alone',
+  replica: 'replicated by ferry',
+  plain: 'frames of the wire alone',
+} as const;
+
+type Part = keyof typeof titles;
+
+type Run = {
+  readonly report: Report;
+  readonly say: BenchOptions['say'];
+  readonly folder: string;
+  readonly identities: string;
+  readonly image: string;
+};
+
 export const bench: Bench = {
-  summary: 'a session over a WAN link: one and several TLS lanes, UDP, auto [--case N] [--lane X]',
+  summary:
+    'sessions, replication, plain TCP over a WAN link [--case N --lane X --only wire|replica|plain]',
   async run(report, { rounds, rest, say }) {
     const { values } = parseArgs({
       args: [...rest],
-      options: { case: { type: 'string' }, lane: { type: 'string' } },
+      options: {
+        ...{ case: { type: 'string' }, lane: { type: 'string' }, only: { type: 'string' } },
+        place: { type: 'string', default: tmpdir() },
+      },
     });
     const problem = linkProblem();
     if (problem !== undefined) report.absent('every case but loopback', problem);
-    const folder = mkdtempSync(join(tmpdir(), 'ferry-wan-'));
+    const folder = mkdtempSync(join(values.place, 'ferry-wan-'));
     atExit(() => rmSync(folder, { recursive: true, force: true }));
-    const identities = writeIdentities(folder);
+    const wants = (part: Part) => values.only === undefined || values.only === part;
+    const image = join(folder, 'disk.img');
+    if (wants('replica')) writeNoise(image);
+    const run: Run = { report, say, folder, image, identities: writeIdentities(folder) };
     for (const [index, one] of cases.entries()) {
       if (values.case !== undefined && Number(values.case) !== index + 1) continue;
       if (one.link !== undefined && problem !== undefined) continue;
       for (let round = 0; round < rounds; round += 1) {
+        if (wants('plain') && values.lane === undefined) await addPlain(run, one);
         for (const subject of subjects) {
           if (values.lane !== undefined && values.lane !== subject.name) continue;
-          const result = await measureOne(one, subject, identities);
-          add(report, one, subject, result);
-          say(`${one.name}, ${subject.name}: ${JSON.stringify(result)}`);
+          if (wants('wire')) await addWire(run, one, subject);
+          if (wants('replica')) await addReplica(run, one, subject);
         }
       }
     }
-    report.note('megabits of frames per second, acknowledged by the receiving program');
+    report.note('wire alone: incompressible frames, acknowledged by the receiving program');
+    report.note(
+      'replicated: `ferry replicate --once`, what came into the journal of `ferry serve`',
+    );
     report.note(`${SECONDS} s each, after ${WARM_UP_SECONDS} s (auto: ${AUTO_WARM_UP_SECONDS} s)`);
   },
 };
 
-function add(report: Report, one: Case, { name }: Subject, result: EndResult): void {
-  const row = { case: one.name, subject: name } as const;
-  report.add({ ...row, metric: 'rate', value: result.megabits, unit: 'Mbit/s', better: 'more' });
-  report.add({ ...row, metric: 'sender', value: result.cpuSeconds, unit: 'CPU', better: 'less' });
-  if (name === 'auto') {
-    report.note(`${one.name}: auto took ${result.lanes} (${result.reason})`);
+type Row = { readonly part: Part; readonly one: Case; readonly subject: string };
+type Figures = { readonly values: Readonly<Record<string, number>>; readonly lanes?: string };
+
+function add({ report, say }: Run, { part, one, subject }: Row, figures: Figures): void {
+  const row = { case: one.name, subject } as const;
+  for (const [name, value] of Object.entries(figures.values)) {
+    const isRate = name === 'rate';
+    const metric = isRate ? titles[part] : `${part}: ${name}`;
+    const kind = isRate
+      ? ({ unit: 'Mbit/s', better: 'more' } as const)
+      : ({ unit: 'CPU', better: 'less' } as const);
+    report.add({ ...row, metric, value, ...kind });
+  }
+  if (subject === 'auto') report.note(`${one.name}, ${part}: auto took ${figures.lanes}`);
+  say(`${one.name}, ${part}, ${subject}: ${JSON.stringify(figures)}`);
+}
+
+async function addWire(run: Run, one: Case, { name, lane, streamLanes }: Subject): Promise<void> {
+  const { identities } = run;
+  const result = await between<EndResult, EndOptions>(one, {
+    ...{ script: 'wan.end.ts', tells: 'dialler' },
+    options: { lane, streamLanes, identities, ...timesOf(lane) },
+  });
+  const { megabits: rate, cpuSeconds: sender, lanes, reason } = result;
+  const figures = { values: { rate, sender }, lanes: `${lanes}: ${reason}` };
+  add(run, { part: 'wire', one, subject: name }, figures);
+}
+
+async function addReplica(run: Run, one: Case, { name, lane, streamLanes }: Subject) {
+  if (streamLanes > FERRY_STREAM_LANES) return;
+  const link = one.link === undefined ? undefined : await Link.open(one.link);
+  const folder = join(run.folder, 'place');
+  // Without a link all is there soon.
+  const times = { ...timesOf(lane), ...(link === undefined && { warmUpSeconds: 0 }) };
+  try {
+    const { image } = run;
+    const result = await replicated({ link, port: PORT, lane, image, folder, ...times });
+    const { megabits: rate, agent, provider, lanes } = result;
+    add(run, { part: 'replica', one, subject: name }, { values: { rate, agent, provider }, lanes });
+  } finally {
+    await link?.close();
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function measureOne(
+async function addPlain(run: Run, one: Case): Promise<void> {
+  const { megabits: rate } = await between<{ readonly megabits: number }, StreamsOptions>(one, {
+    ...{ script: 'wan.streams.ts', tells: 'host' },
+    options: { streams: PLAIN_STREAMS, ...timesOf('tls') },
+  });
+  add(run, { part: 'plain', one, subject: PLAIN_SUBJECT }, { values: { rate } });
+}
+
+function timesOf(lane: LaneMode) {
+  const warmUpSeconds = lane === 'auto' ? AUTO_WARM_UP_SECONDS : WARM_UP_SECONDS;
+  return { seconds: SECONDS, warmUpSeconds };
+}
+
+type Pair<Options> = {
+  readonly script: string;
+  /** Whose last line is the result. */
+  readonly tells: 'host' | 'dialler';
+  readonly options: Omit<Options, 'role' | 'host' | 'port'>;
+};
+
+async function between<Result, Options>(
   one: Case,
-  { lane, streamLanes }: Subject,
-  identities: string,
-): Promise<EndResult> {
-  const wire = one.link === undefined ? undefined : await Link.open(one.link);
+  { script, tells, options }: Pair<Options>,
+): Promise<Result> {
+  const link = one.link === undefined ? undefined : await Link.open(one.link);
+  const place = { host: link === undefined ? '127.0.0.1' : Link.host(1), port: PORT };
+  const begin = (end: 0 | 1, role: string) =>
+    startEnd(link, end, [script, JSON.stringify({ role, ...place, ...options })]);
   try {
-    const common = {
-      ...{ host: wire === undefined ? '127.0.0.1' : Link.host(1), port: PORT, lane, streamLanes },
-      ...{ seconds: SECONDS, identities },
-      warmUpSeconds: lane === 'auto' ? AUTO_WARM_UP_SECONDS : WARM_UP_SECONDS,
-    };
-    const host = startEnd(wire, 1, { role: 'host', ...common });
+    const host = begin(1, 'host');
     try {
       await once(host.child.stdout!, 'data');
-      const dialler = startEnd(wire, 0, { role: 'dialler', ...common });
-      await dialler.ended;
-      return JSON.parse(dialler.output().trim().split('\n').at(-1)!) as EndResult;
+      const dialler = begin(0, 'dialler');
+      const teller = tells === 'host' ? host : dialler;
+      await teller.ended;
+      return JSON.parse(teller.output().trim().split('\n').at(-1)!) as Result;
     } finally {
       host.child.kill('SIGKILL');
       await host.ended.catch(() => {});
     }
   } finally {
-    await wire?.close();
+    await link?.close();
   }
 }
 
-function startEnd(wire: Link | undefined, end: 0 | 1, options: EndOptions) {
-  const script = join(import.meta.dirname, 'wan.end.ts');
-  const words = [process.execPath, script, JSON.stringify(options)];
-  const [program = '', ...rest] = wire === undefined ? words : wire.at(end, words);
+function startEnd(link: Link | undefined, end: 0 | 1, [script, options]: [string, string]) {
+  const words = [process.execPath, join(import.meta.dirname, script), options];
+  const [program = '', ...rest] = link?.at(end, words) ?? words;
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'inherit'] });
   atExit(() => child.kill('SIGKILL'));
   let output = '';
@@ -144,4 +233,12 @@ function writeIdentities(folder: string): string {
   const path = join(folder, 'identities.json');
   writeFileSync(path, JSON.stringify(made), { mode: 0o600 });
   return path;
+}
+
+/** Random bytes, which nothing compresses. */
+function writeNoise(path: string): void {
+  const fd = openSync(path, 'w');
+  const part = Buffer.alloc(16 * 2 ** 20);
+  for (let at = 0; at < IMAGE_BYTES; at += part.byteLength) writeSync(fd, randomFillSync(part));
+  closeSync(fd);
 }

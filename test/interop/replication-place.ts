@@ -6,16 +6,25 @@ import { type Running, runOk, start } from './processes.ts';
 
 export const ferry = join(import.meta.dirname, '../../bin/ferry');
 
+type Words = readonly string[];
+
+/** How a command is run where each side is: in a network namespace, for one. */
+export type Sides = Readonly<Record<'agent' | 'provider', (words: Words) => Words>>;
+
+const here: Sides = { agent: (words) => words, provider: (words) => words };
+
 export class ReplicationPlace {
   readonly folder: string;
   provider: Running | undefined;
   /** Of the provider, or of the proxy before it. */
   uri = '';
   readonly #variables: NodeJS.ProcessEnv;
+  readonly #sides: Sides;
 
-  constructor(folder: string) {
+  constructor(folder: string, sides = here) {
     mkdirSync(folder, { recursive: true });
     this.folder = folder;
+    this.#sides = sides;
     this.#variables = {
       ...process.env,
       FERRY_REPO: join(folder, 'repository'),
@@ -28,23 +37,27 @@ export class ReplicationPlace {
   }
 
   /** Starts the provider and pairs with it, through `proxy` if there is one. */
-  async begin(proxy?: CountingProxy): Promise<void> {
+  async begin(proxy?: CountingProxy, listen = '127.0.0.1:0'): Promise<void> {
     await runOk(ferry, ['init'], { env: this.#variables });
-    const { uri, token } = await this.serve('127.0.0.1:0');
+    const { uri, token } = await this.serve(listen);
     this.uri = uri;
     if (proxy !== undefined) this.uri = `ferry://127.0.0.1:${await proxy.listen(portOf(uri))}`;
-    await runOk(ferry, ['pair', this.uri, token], { env: this.agent });
+    const [program = '', ...rest] = this.#sides.agent([ferry, 'pair', this.uri, token]);
+    await runOk(program, rest, { env: this.agent });
   }
 
   /** Starts the provider, again after it was killed. */
   async serve(listen: string): Promise<{ readonly uri: string; readonly token: string }> {
     const env = { ...this.#variables, FERRY_STATE_DIR: join(this.folder, 'provider') };
-    this.provider = start(ferry, ['serve', '--json', '--listen', listen], { env });
+    const words = [ferry, 'serve', '--json', '--listen', listen];
+    const [program = '', ...rest] = this.#sides.provider(words);
+    this.provider = start(program, rest, { env });
     return JSON.parse(await this.provider.line('"state":"ready"'));
   }
 
   start(...words: string[]): Running {
-    return start(ferry, words, { env: this.agent, cwd: this.folder, timeoutMs: 240_000 });
+    const [program = '', ...rest] = this.#sides.agent([ferry, ...words]);
+    return start(program, rest, { env: this.agent, cwd: this.folder, timeoutMs: 240_000 });
   }
 
   async end(): Promise<void> {
