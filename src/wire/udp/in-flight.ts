@@ -11,6 +11,15 @@ const LOST = 2;
 /** Packets later ones of which have come: fewer may be out of order. RFC 9002, section 6.1.1. */
 const REORDERED_MIN = 3;
 
+/** As it was when a packet left. */
+export type Delivered = {
+  /** What had come by then, when the last of it was told, and when that had left. */
+  readonly bytes: number;
+  readonly ms: number;
+  readonly spanStartMs: number;
+  readonly isLimited: boolean;
+};
+
 export class InFlight {
   readonly #state = new Uint8Array(IN_FLIGHT_MAX);
   readonly #frame = new Array<OutgoingFrame | undefined>(IN_FLIGHT_MAX).fill(undefined);
@@ -20,7 +29,9 @@ export class InFlight {
   /** What was delivered by then, and when the last of it was; for the delivery rate. */
   readonly #deliveredBytes = new Float64Array(IN_FLIGHT_MAX);
   readonly #deliveredMs = new Float64Array(IN_FLIGHT_MAX);
-  readonly #isAppLimited = new Uint8Array(IN_FLIGHT_MAX);
+  /** When the packet left that was the newest known to have come by then. */
+  readonly #spanStartMs = new Float64Array(IN_FLIGHT_MAX);
+  readonly #isLimited = new Uint8Array(IN_FLIGHT_MAX);
   /** Everything below is settled. */
   #oldest = 1;
   #next = 1;
@@ -49,7 +60,7 @@ export class InFlight {
     piece: number,
     bytes: number,
     nowMs: number,
-    delivered: { bytes: number; ms: number; isAppLimited: boolean },
+    delivered: Delivered,
   ): number {
     const number = this.#next++;
     const at = number % IN_FLIGHT_MAX;
@@ -60,7 +71,8 @@ export class InFlight {
     this.#sentMs[at] = nowMs;
     this.#deliveredBytes[at] = delivered.bytes;
     this.#deliveredMs[at] = delivered.ms;
-    this.#isAppLimited[at] = delivered.isAppLimited ? 1 : 0;
+    this.#spanStartMs[at] = delivered.spanStartMs;
+    this.#isLimited[at] = delivered.isLimited ? 1 : 0;
     this.bytes += bytes;
     this.count += 1;
     return number;
@@ -78,12 +90,13 @@ export class InFlight {
     return this.#sentMs[number % IN_FLIGHT_MAX]!;
   }
 
-  deliveredAt(number: number): { bytes: number; ms: number; isAppLimited: boolean } {
+  deliveredAt(number: number): Delivered {
     const at = number % IN_FLIGHT_MAX;
     return {
       bytes: this.#deliveredBytes[at]!,
       ms: this.#deliveredMs[at]!,
-      isAppLimited: this.#isAppLimited[at] === 1,
+      spanStartMs: this.#spanStartMs[at]!,
+      isLimited: this.#isLimited[at] === 1,
     };
   }
 

@@ -55,8 +55,8 @@ export type RateSample = {
   /** Of the newest packet of this acknowledgement. */
   readonly roundTripMs: number;
   readonly rateBytesPerMs: number;
-  /** There was less to send than could have been. */
-  readonly isAppLimited: boolean;
+  /** Less was sent than could have been. */
+  readonly isLimited: boolean;
   readonly isNewRound: boolean;
   readonly inFlightBytes: number;
 };
@@ -138,10 +138,12 @@ export class RateControl {
     const { nowMs, roundTripMs, isNewRound } = sample;
     this.#takeRoundTrip(roundTripMs, nowMs);
     if (isNewRound) this.#endRound();
-    if (!sample.isAppLimited || sample.rateBytesPerMs > this.#rates.max) {
+    // Whatever kept it from sending more, where so much is lost the path does not take more.
+    const isLimited = sample.isLimited && this.#lossShare <= LOSS_OF_FULL_PATH;
+    if (!isLimited || sample.rateBytesPerMs > this.#rates.max) {
       this.#rates.add(this.#round, sample.rateBytesPerMs);
     }
-    if (this.mode === 'startup' && isNewRound && !sample.isAppLimited) this.#lookForFull();
+    if (this.mode === 'startup' && isNewRound && !isLimited) this.#lookForFull();
     const delayBytes = this.rateBytesPerMs * (this.smallestRoundTripMs + SLACK_MS);
     if (this.mode === 'drain' && sample.inFlightBytes <= delayBytes) this.#settle(nowMs);
     if (this.mode === 'steady') this.#turnPhase(nowMs, sample.inFlightBytes <= delayBytes);

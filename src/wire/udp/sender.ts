@@ -2,7 +2,7 @@
 import type { BufferPool } from '../buffers.ts';
 import { protocolError } from '../errors.ts';
 import { Fifo } from '../fifo.ts';
-import { InFlight } from './in-flight.ts';
+import { type Delivered, InFlight } from './in-flight.ts';
 import type { LaneKeys } from './keys.ts';
 import { SEAL_BYTES } from './keys.ts';
 import { OutgoingFrame } from './outgoing-frame.ts';
@@ -20,8 +20,14 @@ import { RateControl } from './rate-control.ts';
 
 /** Packets of one call to the socket. */
 const BURST_PACKETS_MAX = 64;
-/** Unused right to send is kept for so long: a timer that comes late must not cost rate. */
+/**
+ * Unused right to send is kept for so long: a timer that comes late must not cost rate. Where the
+ * process is woken later than that, as long as the path's queue takes what then leaves at once.
+ */
 const BURST_MS = 20;
+const BURST_MS_MAX = 60;
+const BURST_GROWTH = 1.1;
+const BURST_LOSS_MAX = 0.02;
 const BURST_BYTES_MIN = 16 * DATAGRAM_BYTES_MAX;
 const OVERHEAD_BYTES = 28;
 /** Packets that are sent again when nothing was heard; the second time it is all of them. */
@@ -49,13 +55,17 @@ export class Sender {
   #frameNumber = 0;
   #deliveredBytes = 0;
   #deliveredMs = 0;
+  #spanStartMs = 0;
   #roundEndBytes = 0;
-  /** There was nothing to send; samples until so much is delivered tell less than the path can. */
+  /** There was nothing to send. Until so much is delivered, samples tell less than the path can. */
   #isDry = true;
-  #dryUntilBytes = 0;
+  #limitedUntilBytes = 0;
+  /** Only the pace keeps it from sending more. */
+  #isPaced = false;
   /** Bytes that may leave now; grows with time. */
   #allowedBytes = 0;
   #allowedAtMs = 0;
+  #burstMs = BURST_MS;
   #reorderMs = 1;
   #probes = 0;
   #waitingSinceMs = 0;
@@ -108,13 +118,15 @@ export class Sender {
       this.sentPackets += count;
       this.#options.transmit(this.#views, count);
     }
+    this.#isPaced = this.#allowedBytes <= 0;
     return this.#waitMs(nowMs);
   }
 
   #accrue(nowMs: number): void {
     const pace = this.rate.pacingBytesPerMs;
     const gained = (nowMs - this.#allowedAtMs) * pace;
-    const most = Math.max(pace * BURST_MS, BURST_BYTES_MIN);
+    const most = Math.max(pace * this.#burstMs, BURST_BYTES_MIN);
+    if (this.#isPaced && this.#allowedBytes + gained > most) this.#wokenLate();
     this.#allowedBytes = Math.min(most, this.#allowedBytes + gained);
     this.#allowedAtMs = nowMs;
   }
@@ -137,13 +149,25 @@ export class Sender {
     const frame = this.#current;
     if (frame === undefined) {
       this.#isDry = true;
-      this.#dryUntilBytes = this.#deliveredBytes + this.#inFlight.bytes + 1;
+      this.#limitSamples();
       return 0;
     }
     const piece = frame.nextPiece;
     frame.nextPiece += 1;
     if (frame.nextPiece === frame.pieceCount) this.#current = undefined;
     return this.#fillPiece(index, frame, piece, nowMs);
+  }
+
+  /** It sends less than the pace allows, which says nothing of the path. */
+  #wokenLate(): void {
+    this.#limitSamples();
+    const isTaken = this.rate.lossShare <= BURST_LOSS_MAX;
+    const burstMs = isTaken ? this.#burstMs * BURST_GROWTH : this.#burstMs / 2;
+    this.#burstMs = Math.min(BURST_MS_MAX, Math.max(BURST_MS, burstMs));
+  }
+
+  #limitSamples(): void {
+    this.#limitedUntilBytes = this.#deliveredBytes + this.#inFlight.bytes + 1;
   }
 
   #seal(): OutgoingFrame | undefined {
@@ -168,11 +192,13 @@ export class Sender {
       if (this.#probes === 0) this.#heardMs = nowMs;
       this.#waitingSinceMs = nowMs;
       this.#deliveredMs = nowMs;
+      this.#spanStartMs = nowMs;
     }
     const number = this.#inFlight.send(frame, piece, lengthBytes + OVERHEAD_BYTES, nowMs, {
       bytes: this.#deliveredBytes,
       ms: this.#deliveredMs,
-      isAppLimited: this.#deliveredBytes < this.#dryUntilBytes,
+      spanStartMs: this.#spanStartMs,
+      isLimited: this.#deliveredBytes < this.#limitedUntilBytes,
     });
     putPacketHeader(packet, KIND_PIECE, this.#options.lane, number);
     putPieceHeader(packet, frame.number, frame.lengthBytes, offset);
@@ -225,18 +251,15 @@ export class Sender {
     }
   }
 
-  #sample(
-    before: { bytes: number; ms: number; isAppLimited: boolean },
-    sentMs: number,
-    delayMs: number,
-    nowMs: number,
-  ): void {
+  #sample(before: Delivered, sentMs: number, delayMs: number, nowMs: number): void {
     const isNewRound = before.bytes >= this.#roundEndBytes;
     if (isNewRound) this.#roundEndBytes = this.#deliveredBytes;
     const roundTripMs = Math.max(0.05, nowMs - sentMs - delayMs);
-    const intervalMs = Math.max(0.5, nowMs - before.ms);
+    // Acknowledgements that were held up come in lumps: no more came through than was sent.
+    const intervalMs = Math.max(0.5, nowMs - before.ms, sentMs - before.spanStartMs);
+    this.#spanStartMs = sentMs;
     this.rate.onSample({
-      ...{ nowMs, roundTripMs, isNewRound, isAppLimited: before.isAppLimited },
+      ...{ nowMs, roundTripMs, isNewRound, isLimited: before.isLimited },
       rateBytesPerMs: (this.#deliveredBytes - before.bytes) / intervalMs,
       inFlightBytes: this.#inFlight.bytes,
     });
