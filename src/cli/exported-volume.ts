@@ -1,10 +1,12 @@
 /** One volume that `ferry export` serves: opened, tracked if it can be, and perhaps written. */
 import { resolve } from 'node:path';
+import type { FileName } from '../codec/index.ts';
 import { isUri, messageOf } from '../core/index.ts';
 import type { Device, Permit } from '../device/index.ts';
 import { EXPORT_NAME_BYTES_MAX } from '../nbd/index.ts';
 import { checkVolumeName } from '../store/index.ts';
-import { type TrackedExport, trackedExport } from '../transfer/export/index.ts';
+import type { Identity } from '../track/index.ts';
+import { identityOf, type TrackedExport, trackedExport } from '../transfer/export/index.ts';
 import {
   defaultVolumeName,
   isPath,
@@ -42,6 +44,8 @@ export type ExportedVolume = AsyncDisposable &
     /** Undefined for what is no volume. */
     readonly authority: AgentAuthority | undefined;
     readonly tracked: TrackedExport | undefined;
+    /** What `base` is made of, byte for byte, through the page cache. */
+    readonly file: FileName | undefined;
   };
 
 /** VOL=SOURCE with --group; otherwise one SOURCE, and its name from --name or from itself. */
@@ -95,14 +99,29 @@ export async function openVolume(
   checkSource(values, named);
   await using open = new AsyncDisposableStack();
   const isQcow2 = isTakenForQcow2(source, values.format);
+  const path = isPath(source) && !isQcow2 && !directIo ? resolve(source) : undefined;
+  const before = await identityOf(env, path);
   const image = isQcow2 ? open.use(await openDisk(env, source, { format: 'qcow2' })) : undefined;
   const base = image?.device ?? open.use(await openSource(env, source, { readOnly, directIo }));
+  const after = await identityOf(env, path);
   const authority = await mayWrite(context, values, named);
   const tracked = await trackedOf(context, values, { base, permit, named });
   if (tracked !== undefined) open.use(tracked);
   const all = open.move();
   const dispose = () => all.disposeAsync();
-  return { ...named, base, authority, tracked, [Symbol.asyncDispose]: dispose };
+  const file = fileOf(path, before, after);
+  return { ...named, base, authority, tracked, file, [Symbol.asyncDispose]: dispose };
+}
+
+/** The path named one file before and after it was opened: that one it must be. */
+function fileOf(
+  path: string | undefined,
+  before: Identity | undefined,
+  after: Identity | undefined,
+): FileName | undefined {
+  if (path === undefined || before === undefined || after === undefined) return undefined;
+  const { device, inode } = after;
+  return before.device === device && before.inode === inode ? { path, device, inode } : undefined;
 }
 
 function checkSource(values: ExportValues, { source }: Named): void {

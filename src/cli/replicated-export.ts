@@ -1,5 +1,5 @@
 /** An export that is kept present at providers: starts, tells of and ends its replications. */
-import { codecPool } from '../codec/index.ts';
+import { codecPool, type FileName } from '../codec/index.ts';
 import { messageOf } from '../core/index.ts';
 import { confirmed, type Device, DeviceError } from '../device/index.ts';
 import { connectProvider } from '../service/index.ts';
@@ -31,6 +31,8 @@ export type ReplicatedVolume = {
   /** Where moments keep what is overwritten; the tracker's folder. */
   readonly directory: string;
   readonly authority: AgentAuthority;
+  /** What the device is made of: threads read it. */
+  readonly file: FileName | undefined;
   /** One for each provider, or none. */
   readonly leases: readonly Lease[];
 };
@@ -154,12 +156,12 @@ function keptOf(
   context: Context,
   { volume: own, index, preImages, likeness, roomBytesMax, life, tell }: KeptOptions,
 ) {
-  const { volume, exported, directory, authority, leases } = own;
+  const { volume, exported, directory, authority, file, leases } = own;
   const { device, gate } = exported;
   const { files, clock } = context.env;
   const source = new TrackedSource({
     ...{ device, volume, files, clock, directory, roomBytesMax, number: index },
-    ...{ preImages, likeness },
+    ...{ preImages, likeness, file },
   });
   const lease = leases[index];
   const mandate = new Mandate({

@@ -1,8 +1,9 @@
 /** The worker thread's side of the pool: runs one job after the other and posts the answer. */
 import { FerryError } from '../core/index.ts';
 import { type Job, runJob } from './jobs.ts';
+import { RangeReader, type ReadJob } from './read-ranges.ts';
 
-export type JobRequest = { readonly number: number; readonly job: Job };
+export type JobRequest = { readonly number: number; readonly job: Job | ReadJob };
 
 export type JobFailure = {
   readonly code: string;
@@ -21,12 +22,19 @@ export type WorkerIsUp = 'up';
 
 export function serve(post: (message: unknown) => void): (message: unknown) => void {
   post('up' satisfies WorkerIsUp);
+  let reader: RangeReader | undefined;
   return (message) => {
     const { number, job } = message as JobRequest;
+    const answer = (result: unknown) => post({ number, result } satisfies JobAnswer);
+    const fail = (error: unknown) => post({ number, failure: describe(error) } satisfies JobAnswer);
     try {
-      post({ number, result: runJob(job) } satisfies JobAnswer);
+      if (job.kind !== 'read') answer(runJob(job));
+      else {
+        reader ??= new RangeReader();
+        reader.read(job).then(answer, fail);
+      }
     } catch (error) {
-      post({ number, failure: describe(error) } satisfies JobAnswer);
+      fail(error);
     }
   };
 }

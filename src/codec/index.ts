@@ -55,6 +55,7 @@ export {
 export { decodePatch, encodePatch } from './patch.ts';
 export { CLEARLY_WORTH, type ParentChoice } from './patch-choice.ts';
 export { type CodecPool, codecPool, worthThreads } from './pool.ts';
+export type { FileName, ReadJob } from './read-ranges.ts';
 export {
   bytesOf,
   FRAME_NOTES_BYTES,

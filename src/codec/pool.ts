@@ -3,6 +3,7 @@ import { type Env, siblingModule, type WorkerHandlers, type WorkerPort } from '.
 import type { JobAnswer, JobRequest, WorkerIsUp } from './codec-worker.ts';
 import { CodecError, type CodecErrorCode } from './errors.ts';
 import { type Job, type JobResult, runJob } from './jobs.ts';
+import type { ReadJob } from './read-ranges.ts';
 
 /**
  * Runs jobs on up to `threads` threads, and in place, in the caller's turn, until one of those is
@@ -13,6 +14,8 @@ import { type Job, type JobResult, runJob } from './jobs.ts';
 export interface CodecPool extends AsyncDisposable {
   readonly threads: number;
   run<K extends Job['kind']>(job: Extract<Job, { kind: K }>): Promise<JobResult[K]>;
+  /** Fills memory from a file. Undefined where no thread could: the caller reads, then. */
+  read(job: Omit<ReadJob, 'kind'>): Promise<void> | undefined;
 }
 
 type Waiting = { resolve(result: unknown): void; reject(error: CodecError): void };
@@ -132,18 +135,26 @@ export function codecPool(
     }
   }
 
+  function ask(thread: Thread, job: JobRequest['job']): Promise<unknown> {
+    const number = nextNumber++;
+    if (thread.waiting.size === 0) thread.busyFromMs = env.clock.monotonicMs();
+    return new Promise((resolve, reject) => {
+      thread.waiting.set(number, { resolve, reject });
+      thread.port.post({ number, job } satisfies JobRequest);
+    });
+  }
+
   return {
     threads,
     async run(job) {
       const thread = idlest();
       if (thread === undefined) return runInPlace(job) as never;
       startIfWorth();
-      const number = nextNumber++;
-      if (thread.waiting.size === 0) thread.busyFromMs = env.clock.monotonicMs();
-      return new Promise((resolve, reject) => {
-        thread.waiting.set(number, { resolve: resolve as Waiting['resolve'], reject });
-        thread.port.post({ number, job } satisfies JobRequest);
-      });
+      return (await ask(thread, job)) as never;
+    },
+    read(job) {
+      const thread = crew.some(({ state }) => state === 'up') ? idlest() : undefined;
+      return thread && (ask(thread, { kind: 'read', ...job }) as Promise<void>);
     },
     async [Symbol.asyncDispose]() {
       isOver = true;

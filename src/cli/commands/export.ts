@@ -93,12 +93,13 @@ async function replicatedOf(
   if (to.length === 0) return undefined;
   const { clock } = context.env;
   const state = resolve(context.settings.stateDirectory);
-  const [first, ...others] = volumes.flatMap(({ name: volume, tracked: exported, authority }) => {
+  const [first, ...others] = volumes.flatMap((one) => {
+    const { name: volume, tracked: exported, authority, file } = one;
     if (exported === undefined || authority === undefined) return [];
     const own = fence === undefined ? [] : to.map(() => new Lease(clock, fence));
     leases.push(...own);
     const directory = trackerDirectory(state, volume);
-    return [{ volume, exported, authority, directory, leases: own }];
+    return [{ volume, exported, authority, directory, file, leases: own }];
   });
   if (first === undefined) return undefined;
   return await replicatedExport(context, {

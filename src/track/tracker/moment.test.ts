@@ -10,6 +10,7 @@ import { delayed } from '../../device/device.suite.ts';
 import { type Device, memory } from '../../device/index.ts';
 import type { TrackError } from '../errors.ts';
 import { BLOCK_BYTES } from './limits.ts';
+import type { Moment } from './moment.ts';
 import { type FreezeOptions, type TrackedDevice, tracked } from './tracked-device.ts';
 import { Tracker } from './tracker.ts';
 
@@ -67,8 +68,11 @@ async function churn(device: Device, draws: Draws, isOver: () => boolean): Promi
   }
 }
 
-/** Reads all of it once, several pieces at a time, holes as the moment tells them. */
-async function readOnce(moment: Device, draws: Draws): Promise<Uint8Array> {
+/**
+ * Reads all of it once, several pieces at a time, holes as the moment tells them; with `base` some
+ * of it is read there, by somebody who does not hear of writes.
+ */
+async function readOnce(moment: Moment, draws: Draws, base?: Device): Promise<Uint8Array> {
   const bytes = new Uint8Array(SIZE).fill(0xee);
   const reads: Promise<void>[] = [];
   for (let at = 0; at < SIZE; ) {
@@ -77,8 +81,14 @@ async function readOnce(moment: Device, draws: Draws): Promise<Uint8Array> {
     const read = async () => {
       for (const { offsetBytes, lengthBytes, kind } of await moment.extents(length, from, 100)) {
         const part = bytes.subarray(offsetBytes, offsetBytes + lengthBytes);
-        if (kind === 'data') await moment.read(part, offsetBytes);
-        else part.fill(0);
+        if (kind !== 'data') part.fill(0);
+        else if (base === undefined || draws.chance(0.5)) await moment.read(part, offsetBytes);
+        else {
+          await moment.ready(lengthBytes, offsetBytes);
+          await base.read(part, offsetBytes);
+          await new Promise((go) => setImmediate(go));
+          await moment.amend(part, offsetBytes);
+        }
       }
     };
     reads.push(read());
@@ -104,7 +114,7 @@ function blockOf(bytes: Uint8Array, block: number): Uint8Array {
   return bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
 }
 
-test('under random writes a moment reads as it was, from memory and from its file', async () => {
+test('under random writes a moment reads as it was, by itself or with the help of others', async () => {
   let differing = 0;
   for (let seed = 1; seed <= 12; seed++) {
     const base = await filled(seed);
@@ -117,7 +127,7 @@ test('under random writes a moment reads as it was, from memory and from its fil
     const memoryBytesMax = seed % 2 === 0 ? 20 * BLOCK_BYTES : 2 ** 24;
     const { cut, moment } = here.freeze({ memoryBytesMax });
     const { bytes, inFlight } = stateOf(base, here.device);
-    const read = await readOnce(moment, new Draws(seed, 2));
+    const read = await readOnce(moment, new Draws(seed, 2), base);
     isOver = true;
     await Promise.all(writers);
     const after = stateOf(base, here.device).bytes;

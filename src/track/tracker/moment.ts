@@ -126,6 +126,25 @@ export class Moment implements Device {
     return this.#read(target, offsetBytes);
   }
 
+  /** What to wait for before somebody else reads the base there, and then calls `amend`. */
+  ready(lengthBytes: number, offsetBytes: number): Answer {
+    this.#checkFailure();
+    const [first, last] = blocksOf(lengthBytes, offsetBytes);
+    if (overlapping(this.#early, first, last) === undefined) return undefined;
+    return this.#land(first, last);
+  }
+
+  /** Makes what was read of the base since `ready` what `read` would have given, which it is now. */
+  amend(target: Uint8Array, offsetBytes: number): Answer {
+    const [first, last] = blocksOf(target.byteLength, offsetBytes);
+    const answer = this.#takeKept(target, offsetBytes, first, last);
+    if (answer !== undefined) {
+      return answer.then(() => this.#wasRead(target.byteLength, offsetBytes));
+    }
+    this.#wasRead(target.byteLength, offsetBytes);
+    return undefined;
+  }
+
   write(source: Uint8Array, offsetBytes: number): Answer {
     return this.#refuse(source.byteLength, offsetBytes);
   }
@@ -169,25 +188,38 @@ export class Moment implements Device {
   }
 
   async #read(target: Uint8Array, offsetBytes: number): Promise<void> {
-    this.#checkFailure();
-    const [first, last] = blocksOf(target.byteLength, offsetBytes);
+    await this.ready(target.byteLength, offsetBytes);
+    await this.#base.read(target, offsetBytes);
+    await this.amend(target, offsetBytes);
+  }
+
+  async #land(first: number, last: number): Promise<void> {
     for (;;) {
       const early = overlapping(this.#early, first, last);
-      if (early === undefined) break;
+      if (early === undefined) return;
       await early.landed.then(ignore, ignore);
     }
-    await this.#base.read(target, offsetBytes);
-    // Whatever was overwritten meanwhile was kept before that.
-    for (let block = first; block <= last; block++) {
-      if (this.#isKept.test(block)) {
-        const answer = this.#fromKept(target, offsetBytes, block);
-        if (answer !== undefined) await answer;
-      } else if (this.#isOver.test(block)) throw this.#gone(block);
+  }
+
+  /** Whatever was overwritten meanwhile was kept before that. */
+  #takeKept(target: Uint8Array, offsetBytes: number, block: number, last: number): Answer {
+    for (let at = block; at <= last; at++) {
+      if (this.#isKept.test(at)) {
+        const answer = this.#fromKept(target, offsetBytes, at);
+        if (answer === undefined) continue;
+        return answer.then(() => this.#takeKept(target, offsetBytes, at + 1, last));
+      }
+      if (this.#isOver.test(at)) throw this.#gone(at);
     }
+    return undefined;
+  }
+
+  #wasRead(lengthBytes: number, offsetBytes: number): void {
     this.#checkFailure();
-    const endBytes = offsetBytes + target.byteLength;
+    const endBytes = offsetBytes + lengthBytes;
     const from = Math.ceil(offsetBytes / BLOCK_BYTES);
-    const to = endBytes === this.sizeBytes ? last + 1 : Math.floor(endBytes / BLOCK_BYTES);
+    const isEnd = endBytes === this.sizeBytes;
+    const to = isEnd ? Math.ceil(endBytes / BLOCK_BYTES) : Math.floor(endBytes / BLOCK_BYTES);
     if (to > from) this.#isRead.mark(from, to - 1);
   }
 

@@ -15,7 +15,7 @@ type Content = Map<string, Uint8Array>;
 function watchedPool(sealed: string[]): CodecPool {
   const pool = codecPool(env, 0);
   return {
-    threads: pool.threads,
+    ...pool,
     run(job) {
       if (job.kind === 'encode') {
         const { pack, number } = (job as EncodeJob).place!;
@@ -23,7 +23,6 @@ function watchedPool(sealed: string[]): CodecPool {
       }
       return pool.run(job as never);
     },
-    [Symbol.asyncDispose]: () => pool[Symbol.asyncDispose](),
   };
 }
 

@@ -1,14 +1,14 @@
 /** Sends an epoch's content: zero test, hashes, offers, then references, patches and data. */
-import { type CodecPool, isZero } from '../../../codec/index.ts';
+import { type CodecPool, type FileName, isZero } from '../../../codec/index.ts';
 import {
   type Extent,
-  ExtentSet,
   equalBytes,
+  FerryError,
   mapOrdered,
   SHA256_BYTES,
   type Turns,
 } from '../../../core/index.ts';
-import type { Device } from '../../../device/index.ts';
+import type { Answer, Device } from '../../../device/index.ts';
 import {
   BLOCK_DATA,
   BLOCK_REFERENCE,
@@ -61,6 +61,8 @@ export type EpochRequest = {
   readonly onOldBytes?: ((wasOfUse: boolean) => void) | undefined;
   /** Others are served by this thread meanwhile. */
   readonly turns?: Turns | undefined;
+  /** A thread of the pool may read it instead. */
+  readonly elsewhere?: ReadElsewhere | undefined;
   /** Where hashes, patches and frames are made; in place without it. */
   readonly pool?: CodecPool | undefined;
   /** What resembles the content may then be stood on, if the provider knows how. */
@@ -68,6 +70,14 @@ export type EpochRequest = {
   /** Tests make it small. */
   readonly windowBytes?: number | undefined;
   readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
+};
+
+/** The device's content as it is by now, and what makes that what it was at the cut. */
+export type ReadElsewhere = {
+  readonly file: FileName;
+  /** What to wait for before it is read. */
+  ready(lengthBytes: number, offsetBytes: number): Answer;
+  amend(target: Uint8Array, offsetBytes: number): Answer;
 };
 
 export type EpochReport = {
@@ -170,7 +180,7 @@ class EpochSender {
     }
     // After a failure its memory is left to the collector: a thread or the session may have it.
     const held = new WindowMemory(window, this.#request.pool);
-    await this.#read(window, held.content);
+    await this.#read(window, held);
     if (this.#isComparison) await this.#learn(held);
     const hashes = await this.#sendRead(held, theirs);
     return { hashes, lengthBytes };
@@ -220,14 +230,38 @@ class EpochSender {
   }
 
   /** Neighbours are read in one call. */
-  async #read({ extents }: Window, bytes: Uint8Array): Promise<void> {
-    const { device } = this.#request;
-    let at = 0;
-    for (const { offsetBytes, lengthBytes } of new ExtentSet(extents)) {
-      await this.#request.turns?.next();
-      await device.read(bytes.subarray(at, at + lengthBytes), offsetBytes);
-      at += lengthBytes;
+  async #read({ extents }: Window, held: WindowMemory): Promise<void> {
+    const { device, turns } = this.#request;
+    const runs = [...joined(extents)];
+    if (await this.#readElsewhere(runs, held)) return;
+    for (const { offsetBytes, lengthBytes, at } of runs) {
+      await turns?.next();
+      await device.read(held.content.subarray(at, at + lengthBytes), offsetBytes);
     }
+  }
+
+  /** False: nothing is known to be read, and whoever reads here will be told what is wrong. */
+  async #readElsewhere(runs: readonly Run[], held: WindowMemory): Promise<boolean> {
+    const { elsewhere, turns } = this.#request;
+    if (elsewhere === undefined) return false;
+    for (const { lengthBytes, offsetBytes } of runs) {
+      const wait = elsewhere.ready(lengthBytes, offsetBytes);
+      if (wait !== undefined) await wait;
+    }
+    try {
+      const reading = held.readFrom(elsewhere.file, runs);
+      if (reading === undefined) return false;
+      await reading;
+    } catch (error) {
+      if (!(error instanceof FerryError)) throw error;
+      return false;
+    }
+    await turns?.next();
+    for (const { offsetBytes, lengthBytes, at } of runs) {
+      const wait = elsewhere.amend(held.content.subarray(at, at + lengthBytes), offsetBytes);
+      if (wait !== undefined) await wait;
+    }
+    return true;
   }
 
   /** Sends references for what the provider knows, and answers with the rest. */
@@ -320,6 +354,21 @@ function nothingAt(extent: Extent): Hashed {
 /** Undefined where the content is all zero. */
 function knownHash(hash: Uint8Array): Uint8Array | undefined {
   return isZero(hash) ? undefined : hash;
+}
+
+/** Of a window's content: where it lies in the device, and from where on in the window. */
+export type Run = Extent & { readonly at: number };
+
+/** Ascending extents, those that touch as one. */
+function* joined(extents: readonly Extent[]): Generator<Run> {
+  let at = 0;
+  for (let first = 0; first < extents.length; ) {
+    const { offsetBytes } = extents[first]!;
+    let end = offsetBytes;
+    while (extents[first]?.offsetBytes === end) end += extents[first++]!.lengthBytes;
+    yield { offsetBytes, lengthBytes: end - offsetBytes, at };
+    at += end - offsetBytes;
+  }
 }
 
 function entryOf(

@@ -1,4 +1,5 @@
 /** Epochs of a device that is tracked in this process: each one is a moment of it. */
+import type { FileName } from '../../../codec/index.ts';
 import { type Clock, type Files, Turns } from '../../../core/index.ts';
 import {
   BLOCK_BYTES,
@@ -30,6 +31,8 @@ export type TrackedSourceOptions = {
   readonly preImages: PreImages;
   /** What chunks of the volume resemble: patches may stand on other places, then. */
   readonly likeness?: Likeness | undefined;
+  /** What the device is made of, byte for byte: a thread may read it. */
+  readonly file?: FileName | undefined;
   /** Of the epoch that is being sent. */
   readonly onProgress?: (doneBytes: number) => void;
 };
@@ -87,7 +90,7 @@ export class TrackedSource implements EpochSource {
   }
 
   #epochOf({ cut, moment, map, held, wallMs }: Begun): CutEpoch {
-    const { device, volume, preImages, likeness, onProgress } = this.#options;
+    const { device, volume, preImages, likeness, file, onProgress } = this.#options;
     const consumer = consumerOf(held, volume);
     const mark = markOf(device.tracker, cut);
     const before = held.mark;
@@ -96,6 +99,13 @@ export class TrackedSource implements EpochSource {
     return {
       ...{ device: moment, wallMs, mark, changedBytes, turns: this.#turns },
       changed: map === undefined ? 'compare' : map.ranges(),
+      ...(file !== undefined && {
+        elsewhere: {
+          file,
+          ready: (lengthBytes, offsetBytes) => moment.ready(lengthBytes, offsetBytes),
+          amend: (target, offsetBytes) => moment.amend(target, offsetBytes),
+        },
+      }),
       ...(map !== undefined &&
         before !== undefined && {
           oldBytes: (offsetBytes, lengthBytes) =>

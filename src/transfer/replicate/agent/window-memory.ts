@@ -1,6 +1,7 @@
 /** The memory of one window: what is read, its hashes, then the frame that is made of it. */
 import {
   type CodecPool,
+  type FileName,
   frameRoomBytes,
   PACKED_IN_VAIN,
   PACKED_LIKE,
@@ -67,6 +68,19 @@ export class WindowMemory {
       at += extent.lengthBytes;
       return piece;
     });
+  }
+
+  /** Fills the content from a file, by a thread; undefined if there is none. */
+  readFrom(
+    file: FileName,
+    runs: readonly (Extent & { readonly at: number })[],
+  ): Promise<void> | undefined {
+    if (this.#pool === undefined) return undefined;
+    const ranges = new Float64Array(3 * runs.length);
+    for (const [index, { offsetBytes, lengthBytes, at }] of runs.entries()) {
+      ranges.set([offsetBytes, lengthBytes, this.content.byteOffset + at], 3 * index);
+    }
+    return this.#pool.read({ file, memory: this.#all.buffer, ranges });
   }
 
   async hash(): Promise<void> {
