@@ -41,6 +41,7 @@ export {
   type PatchResult,
   runJob,
 } from './jobs.ts';
+export { LEFT_OUT } from './learn.ts';
 export * from './limits.ts';
 export {
   frameRoomBytes,

@@ -1,8 +1,9 @@
 /**
  * The jobs that are worth a thread: digest (what is in this buffer), patch (chunks against their
- * former versions), match (which chunks resemble these), encode (make a frame), decode (fill a
- * buffer from frames), parity (rows that make up for lost ones). Pure functions over shared memory,
- * run by `codec-worker.ts` or in place.
+ * former versions), match (which chunks resemble these), learn and merge (what is to be matched
+ * later), encode (make a frame), decode (fill a buffer from frames), parity (rows that make up for
+ * lost ones), pack (content on its way). Pure functions over shared memory, run by
+ * `codec-worker.ts` or in place.
  */
 import assert from 'node:assert/strict';
 import { SHA256_BYTES, sha256 } from '../core/index.ts';
@@ -12,6 +13,7 @@ import { fillRows } from './erasure.ts';
 import { CodecError, damaged } from './errors.ts';
 import { encodeFrame, type FrameInput } from './frame.ts';
 import { FRAME_SEAL_AT, type FramePlace, sealFrame } from './frame-seal.ts';
+import { type LearnJob, learn, type MergeJob, type MergeResult, merge } from './learn.ts';
 import { type PackJob, type PackResult, pack } from './pack.ts';
 import {
   CLEARLY_WORTH,
@@ -133,13 +135,24 @@ export type ParityJob = {
   readonly parity: number;
 };
 
-export type Job = DigestJob | PatchJob | MatchJob | EncodeJob | DecodeJob | ParityJob | PackJob;
+export type Job =
+  | DigestJob
+  | PatchJob
+  | MatchJob
+  | LearnJob
+  | MergeJob
+  | EncodeJob
+  | DecodeJob
+  | ParityJob
+  | PackJob;
 
 export type JobResult = {
   digest: undefined;
   patch: PatchResult[];
   /** Per chunk: numbers of chunks that resemble it, see `findSimilar`. */
   match: number[][];
+  learn: undefined;
+  merge: MergeResult;
   encode: EncodeResult;
   decode: undefined;
   parity: undefined;
@@ -155,6 +168,10 @@ export function runJob(job: Job): JobResult[Job['kind']] {
       return patch(job);
     case 'match':
       return match(job);
+    case 'learn':
+      return learn(job);
+    case 'merge':
+      return merge(job);
     case 'encode':
       return encode(job);
     case 'decode':

@@ -28,8 +28,11 @@ const PROBES_MAX = 16;
 /** Eight bits for each slot say whether a hash may be there at all: one in sixteen passes them. */
 const FILTER_LOG2_MORE = 3;
 
+/** How many samples it has, and how they are thinned. */
+const STATE_WORDS = 2;
+
 function tableBytes(slotsLog2: number): number {
-  return 2 ** slotsLog2 * 8 + 2 ** (slotsLog2 + FILTER_LOG2_MORE) / 8;
+  return 2 ** slotsLog2 * 8 + 2 ** (slotsLog2 + FILTER_LOG2_MORE) / 8 + STATE_WORDS * 4;
 }
 
 /** What a table takes in shared memory at most. */
@@ -98,9 +101,6 @@ function power(base: number, exponent: number): number {
 export class SimilarTable {
   readonly #slotsLog2Max: number;
   #parts: TableParts;
-  #count = 0;
-  /** Only samples whose hash has none of these bits are kept. */
-  #thinMask = 0;
 
   /** Over memory of a table; it grows up to so many slots. */
   constructor(memory: SharedArrayBuffer, slotsLog2Max = 0) {
@@ -140,8 +140,13 @@ export class SimilarTable {
     return this.#thinMask + 1;
   }
 
+  /** Only samples whose hash has none of these bits are kept. */
+  get #thinMask(): number {
+    return this.#parts.state[1]!;
+  }
+
   get count(): number {
-    return this.#count;
+    return this.#parts.state[0]!;
   }
 
   /** Whether a sample would be kept; 0 never is. */
@@ -170,7 +175,7 @@ export class SimilarTable {
   }
 
   get #isHalf(): boolean {
-    return this.#count >= this.#parts.keys.length / 2;
+    return this.count >= this.#parts.keys.length / 2;
   }
 
   get #mayGrow(): boolean {
@@ -190,7 +195,7 @@ export class SimilarTable {
 
   /** `known` takes the place of another number that is there. */
   #put(hash: number, number: number, known: number): void {
-    const { keys, numbers, filter, slotsLog2 } = this.#parts;
+    const { keys, numbers, filter, state, slotsLog2 } = this.#parts;
     let slot = mixed(hash) >>> (32 - slotsLog2);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
       const key = keys[slot];
@@ -201,7 +206,7 @@ export class SimilarTable {
       if (key === 0) {
         numbers[slot] = number;
         keys[slot] = hash;
-        this.#count++;
+        state[0]! += 1;
         const bit = mixed(hash) >>> (32 - slotsLog2 - FILTER_LOG2_MORE);
         filter[bit >>> 5] = filter[bit >>> 5]! | (1 << (bit & 31));
         return;
@@ -213,21 +218,22 @@ export class SimilarTable {
   #makeRoom(): void {
     if (!this.#isHalf) return;
     const { keys, numbers, memory } = this.#parts;
+    const thinMask = this.#thinMask;
     if (this.#mayGrow) {
       const larger = Math.min(this.slotsLog2 + SLOTS_LOG2_STEP, this.#slotsLog2Max);
       this.#parts = partsOf(new SharedArrayBuffer(tableBytes(larger)));
+      this.#parts.state[1] = thinMask;
       this.#refill(keys, numbers);
       return;
     }
     // Every second sample goes, wherever it is from.
     const before = [keys.slice(), numbers.slice()] as const;
     new Uint32Array(memory).fill(0);
-    this.#thinMask = this.#thinMask * 2 + 1;
+    this.#parts.state[1] = thinMask * 2 + 1;
     this.#refill(...before);
   }
 
   #refill(keys: Uint32Array, numbers: Uint32Array): void {
-    this.#count = 0;
     for (const [slot, key] of keys.entries()) {
       if (this.wants(key)) this.#put(key, numbers[slot]!, COMMON);
     }
@@ -255,10 +261,11 @@ type TableParts = {
   readonly keys: Uint32Array;
   readonly numbers: Uint32Array;
   readonly filter: Uint32Array;
+  readonly state: Uint32Array;
 };
 
 function partsOf(memory: SharedArrayBuffer): TableParts {
-  const slotsLog2 = Math.floor(Math.log2(memory.byteLength / 8));
+  const slotsLog2 = Math.floor(Math.log2(memory.byteLength / 8)); // The rest is far below a half.
   assert(tableBytes(slotsLog2) === memory.byteLength, 'not the memory of a table');
   const slots = 2 ** slotsLog2;
   return {
@@ -266,7 +273,8 @@ function partsOf(memory: SharedArrayBuffer): TableParts {
     slotsLog2,
     keys: new Uint32Array(memory, 0, slots),
     numbers: new Uint32Array(memory, slots * 4, slots),
-    filter: new Uint32Array(memory, slots * 8),
+    filter: new Uint32Array(memory, slots * 8, (slots * 2 ** FILTER_LOG2_MORE) / 32),
+    state: new Uint32Array(memory, memory.byteLength - STATE_WORDS * 4),
   };
 }
 

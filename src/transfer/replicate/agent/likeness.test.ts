@@ -95,7 +95,13 @@ test('pieces of their own epoch are stood on as long as the provider is sure to 
   await withLikeness(2 ** 30, async (likeness) => {
     const device = memory('volume', 8 * CHUNK);
     for (let chunk = 0; chunk < 8; chunk += 1) await device.write(noise(1), chunk * CHUNK, 0);
-    const options = { likeness, read: async () => false, device, turns: undefined };
+    const options = {
+      likeness,
+      read: async () => false,
+      device,
+      pool: undefined,
+      turns: undefined,
+    };
     const placed = new PlacedPatches({ ...options, changedBytes: 8 * CHUNK });
     const placesOf = async (chunk: number, recordCount: number) => {
       const extents = [{ offsetBytes: chunk * CHUNK, lengthBytes: CHUNK }];

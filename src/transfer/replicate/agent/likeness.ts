@@ -1,6 +1,8 @@
 /** Likeness: which chunks of a volume resemble what is new, by samples of what was sent of them. */
 import { basename, dirname } from 'node:path';
 import {
+  type CodecPool,
+  runJob,
   SIMILAR_TABLE_BYTES,
   SimilarTable,
   samplesPerChunk,
@@ -109,16 +111,20 @@ export class Likeness {
     for (const sample of samples) this.#set(sample, chunk);
   }
 
-  /** An epoch is sent: its samples, by the chunks in which its pieces lie. */
-  async merge(
-    table: SimilarTable,
-    chunkOf: (number: number) => number,
-    turns: Turns | undefined,
-  ): Promise<void> {
-    for (let slot = 0; slot < 2 ** table.slotsLog2; slot += STEP_SLOTS) {
+  /**
+   * An epoch is sent: its samples are those of the chunks in which its pieces lie. `numbers` says
+   * which chunk that is, from number `first` of the table on.
+   */
+  async merge({ table, numbers, first, pool, turns }: MergeOptions): Promise<void> {
+    const slots = pool === undefined ? STEP_SLOTS : Infinity;
+    for (let slot = 0; slot < 2 ** table.slotsLog2; ) {
       await turns?.next();
-      for (const [hash, number] of table.entries(slot, STEP_SLOTS))
-        this.#set(hash, chunkOf(number));
+      if (this.#young.isFull) this.#beginAnew();
+      const [from, to] = [table.memory, this.#young.memory];
+      const job = { kind: 'merge', from, to, numbers, first, slot, slots } as const;
+      const merged = await (pool?.run<'merge'>(job) ?? runJob<'merge'>(job));
+      this.#unsaved += merged.count;
+      slot = merged.slot;
     }
   }
 
@@ -132,12 +138,14 @@ export class Likeness {
 
   #set(hash: number, chunk: number): void {
     if (hash === 0 || chunk >= CHUNKS_MAX) return;
-    if (this.#young.isFull) {
-      this.#old = this.#young;
-      this.#young = SimilarTable.for(this.#contentBytes);
-    }
+    if (this.#young.isFull) this.#beginAnew();
     this.#young.set(hash, chunk);
     this.#unsaved += 1;
+  }
+
+  #beginAnew(): void {
+    this.#old = this.#young;
+    this.#young = SimilarTable.for(this.#contentBytes);
   }
 
   #load(bytes: Uint8Array): void {
@@ -145,6 +153,14 @@ export class Likeness {
     this.#unsaved = 0;
   }
 }
+
+export type MergeOptions = {
+  readonly table: SimilarTable;
+  readonly numbers: Uint32Array;
+  readonly first: number;
+  readonly pool: CodecPool | undefined;
+  readonly turns: Turns | undefined;
+};
 
 export type SaveOptions = {
   readonly turns?: Turns | undefined;

@@ -1,10 +1,10 @@
 /** Placed patches: what pieces of an epoch resemble, in the epoch below and in what was sent. */
 import {
+  type CodecPool,
+  LEFT_OUT,
   PATCH_PARENTS_MAX,
   type PackLike,
   SimilarTable,
-  samplesPerChunk,
-  takeSamples,
 } from '../../../codec/index.ts';
 import {
   type Extent,
@@ -32,6 +32,7 @@ export type PlacedOptions = Below & {
   /** The epoch: a piece that was sent can be read again until it is overwritten. */
   readonly device: Device;
   readonly changedBytes: number;
+  readonly pool: CodecPool | undefined;
   readonly turns: Turns | undefined;
 };
 
@@ -81,7 +82,7 @@ export class PlacedPatches {
       const found = isLooked ? await held.match(pieces, tables, PATCH_PARENTS_MAX) : [];
       const { lent, loaded } = await this.#load(found);
       const first = this.#sent.length;
-      for (const piece of pieces) this.#remember(piece, held.contentOf(piece));
+      await this.#remember(held, pieces);
       const likes = pieces.map((_, at) => found[at]?.flatMap((number) => loaded.get(number) ?? []));
       const before = this.#before;
       this.#before = sent.promise;
@@ -106,12 +107,12 @@ export class PlacedPatches {
 
   /** All of it was sent: the next epochs may stand on it. */
   async merge(): Promise<void> {
-    const { likeness, turns } = this.#options;
-    const chunkOf = (number: number) => {
-      const { offsetBytes } = this.#sent[number - CHUNKS_MAX]!;
-      return Math.floor(offsetBytes / OFFER_BYTES);
-    };
-    await likeness.merge(this.#fresh, chunkOf, turns);
+    const { likeness, pool, turns } = this.#options;
+    const numbers = Uint32Array.from(this.#sent, ({ offsetBytes }) => {
+      const chunk = Math.floor(offsetBytes / OFFER_BYTES);
+      return chunk < CHUNKS_MAX ? chunk : LEFT_OUT;
+    });
+    await likeness.merge({ table: this.#fresh, numbers, first: CHUNKS_MAX, pool, turns });
   }
 
   /** What fits, the most useful of each piece first. */
@@ -165,12 +166,11 @@ export class PlacedPatches {
     }
   }
 
-  #remember({ offsetBytes, lengthBytes }: Piece, content: Uint8Array): void {
-    if (this.#sent.length >= PLACED_PIECES_MAX / 2) return;
-    const number = CHUNKS_MAX + this.#sent.length;
-    this.#sent.push({ offsetBytes, lengthBytes });
-    const samples = new Uint32Array(samplesPerChunk(lengthBytes));
-    takeSamples(content, samples);
-    for (const sample of samples) if (sample !== 0) this.#fresh.set(sample, number);
+  /** What later windows may stand on. */
+  async #remember(held: WindowMemory, pieces: readonly Piece[]): Promise<void> {
+    const first = this.#sent.length;
+    const known = pieces.slice(0, Math.max(0, PLACED_PIECES_MAX / 2 - first));
+    for (const { offsetBytes, lengthBytes } of known) this.#sent.push({ offsetBytes, lengthBytes });
+    await held.learn(known, this.#fresh.memory, CHUNKS_MAX + first);
   }
 }

@@ -156,11 +156,11 @@ class EpochSender {
     // What had come of an epoch that was given up lies there still, in whatever pieces.
     if (volume.wasInterrupted) this.#isOffered = () => true;
     else this.#isOffered = pays ? isWholeChunk : () => false;
-    const { below, device, turns } = request;
+    const { below, device, pool, turns } = request;
     const { peerHello } = volume.agent.session;
     if (below !== undefined && !this.#isComparison && peerHello?.capabilities.includes(PLACES)) {
       const changedBytes = request.changedBytes ?? device.sizeBytes;
-      this.#placed = new PlacedPatches({ ...below, device, turns, changedBytes });
+      this.#placed = new PlacedPatches({ ...below, device, pool, turns, changedBytes });
     }
   }
 

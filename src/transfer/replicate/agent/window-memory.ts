@@ -105,6 +105,15 @@ export class WindowMemory {
     return await (this.#pool?.run<'match'>(job) ?? runJob<'match'>(job));
   }
 
+  /** Puts their samples into a table, as those of `first`, `first + 1`, and so on. */
+  async learn(pieces: readonly Piece[], table: SharedArrayBuffer, first: number): Promise<void> {
+    const parts = new Uint32Array(2 * pieces.length);
+    for (const [index, { at, lengthBytes }] of pieces.entries())
+      parts.set([at, lengthBytes], 2 * index);
+    const job = { kind: 'learn', memory: this.#all.buffer, parts, table, first } as const;
+    await (this.#pool?.run<'learn'>(job) ?? runJob<'learn'>(job));
+  }
+
   /** What was read is gone afterwards: a frame of these pieces is there instead. */
   async pack(
     pieces: readonly Piece[],
