@@ -54,6 +54,7 @@ const STORED_SIZES = [
   256 * 1024,
   FRAME_NOTES_BYTES + FRAME_STORED_MAX + FRAME_SEAL_BYTES,
 ];
+const SECTION_SIZES = [64 * 1024, FRAME_RAW_MAX];
 
 export class FrameCache {
   readonly #objects: ObjectStore;
@@ -62,7 +63,7 @@ export class FrameCache {
   /** The least recently used come first. Those in use are bounded by the plans of their users. */
   readonly #frames = new Map<string, KeptFrame>();
   readonly #stored = new SpareShared(STORED_SIZES);
-  readonly #sections = new SpareShared([FRAME_RAW_MAX]);
+  readonly #sections = new SpareShared(SECTION_SIZES);
   #bytes = 0;
 
   constructor(objects: ObjectStore, options: FrameCacheOptions = {}) {

@@ -143,7 +143,8 @@ class RestoreRun {
     // A job reads a few frames at once, and most of the time it waits for a store far away.
     const readers = Math.ceil((repository.objects.readsInFlight ?? 0) / READS_PER_JOB);
     const length = Math.max(pool.threads + 3, readers);
-    this.#targets = new Slots(Array.from({ length }, () => new SharedArrayBuffer(JOB_BYTES)));
+    const targetBytes = Math.min(JOB_BYTES, snapshot.sizeBytes);
+    this.#targets = new Slots(Array.from({ length }, () => new SharedArrayBuffer(targetBytes)));
     this.#frames = new FrameCache(repository.objects);
   }
 
