@@ -6,6 +6,7 @@ import { ByteWriter, crc32, equalBytes } from '../core/index.ts';
 import type { Compression } from './compression.ts';
 import { CodecError } from './errors.ts';
 import {
+  checksumOfFrame,
   encodeFrame,
   type Frame,
   type FrameInput,
@@ -113,6 +114,16 @@ test('every single flipped bit of a frame is refused', () => {
     const hurt = new Uint8Array(frame);
     hurt[bit >> 3] = hurt[bit >> 3]! ^ (1 << (bit & 7));
     assert.throws(() => parseFrame(hurt), { code: 'CODEC_DAMAGED' }, `bit ${bit}`);
+  }
+});
+
+test('the checksum of a whole frame follows from its own one, and from no other', () => {
+  const frame = someFrame();
+  assert.equal(checksumOfFrame(frame), crc32(frame));
+  for (const at of [0, 4, 8, frame.byteLength - 1]) {
+    const hurt = new Uint8Array(frame);
+    hurt[at] = hurt[at]! ^ 1;
+    if (at >= 4) assert.notEqual(checksumOfFrame(hurt), crc32(hurt), `byte ${at}`);
   }
 });
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { ByteReader, ByteWriter, crc32, FormatError } from '../core/index.ts';
 import { type Compression, compress, compressedBytesMax, decompress } from './compression.ts';
 import { damaged } from './errors.ts';
+import { joinedChecksum } from './joined-checksum.ts';
 import {
   FRAME_RAW_MAX,
   FRAME_RECORDS_MAX,
@@ -20,6 +21,8 @@ const MAGIC = 0x4d415246;
 const VERSION = 1;
 /** Magic, CRC-32, stored length. */
 const FIXED_BYTES = 12;
+/** Where begins what the checksum is of. */
+const CHECKED_AT = 8;
 
 const KIND_PLAIN = 0;
 const KIND_PATCH = 1;
@@ -149,7 +152,7 @@ function finishFrame(
   const fixed = new DataView(target.buffer, target.byteOffset, FIXED_BYTES);
   fixed.setUint32(0, MAGIC, true);
   fixed.setUint32(8, at, true);
-  fixed.setUint32(4, crc32(target.subarray(8, at)), true);
+  fixed.setUint32(4, crc32(target.subarray(CHECKED_AT, at)), true);
   return at;
 }
 
@@ -217,6 +220,13 @@ function kindOf(input: FrameInput): number {
   return rawBytesOf(input) === input.bytes.byteLength ? KIND_PLAIN : KIND_RUN;
 }
 
+/** Of all of a frame's bytes, if its own checksum is right: nothing but its beginning is read. */
+export function checksumOfFrame(bytes: Uint8Array): number {
+  const own = new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);
+  const first = crc32(bytes.subarray(0, CHECKED_AT));
+  return joinedChecksum(first, own, bytes.byteLength - CHECKED_AT);
+}
+
 /**
  * Checks the checksum, unless it `isSound` is known, and every length; CODEC_DAMAGED. The frame
  * keeps a view of `bytes`.
@@ -238,7 +248,7 @@ function parse(bytes: Uint8Array, isSound: boolean): Frame {
   if (length !== bytes.byteLength || length > FRAME_STORED_MAX) {
     throw new FormatError(`it declares ${length} bytes, ${bytes.byteLength} are there`);
   }
-  if (!isSound && crc32(bytes.subarray(8)) !== checksum)
+  if (!isSound && crc32(bytes.subarray(CHECKED_AT)) !== checksum)
     throw new FormatError('its checksum is wrong');
   const version = reader.u8();
   if (version !== VERSION) throw new FormatError(`version ${version} is not known`);

@@ -9,6 +9,7 @@ export type { DecodeStep } from './decode.ts';
 export { ERASURE_ROWS_MAX, fillRows } from './erasure.ts';
 export { CodecError, type CodecErrorCode } from './errors.ts';
 export {
+  checksumOfFrame,
   encodeFrame,
   type Frame,
   type FrameInput,
@@ -41,6 +42,7 @@ export {
   type PatchResult,
   runJob,
 } from './jobs.ts';
+export { checksumOfParts, joinedChecksum, type Parts, restChecksum } from './joined-checksum.ts';
 export { LEFT_OUT } from './learn.ts';
 export * from './limits.ts';
 export {

@@ -1,4 +1,5 @@
 /** The header before each message's body: type, length, checksum, priority, number. */
+import { checksumOfParts, type Parts } from '../codec/index.ts';
 import { crc32 } from '../core/index.ts';
 
 export const HEADER_BYTES = 20;
@@ -20,6 +21,8 @@ export const PRIORITIES = 5;
 /** One header; decoders reuse theirs. */
 export type Header = {
   checksum: number;
+  /** Once the checksum was compared: that of the body alone. */
+  bodyChecksum: number;
   bodyBytes: number;
   type: number;
   flags: number;
@@ -29,15 +32,23 @@ export type Header = {
 };
 
 export function emptyHeader(): Header {
-  return { checksum: 0, bodyBytes: 0, type: 0, flags: 0, priority: 0, sequence: 0 };
+  return {
+    checksum: 0,
+    bodyChecksum: 0,
+    bodyBytes: 0,
+    type: 0,
+    flags: 0,
+    priority: 0,
+    sequence: 0,
+  };
 }
 
-/** Writes the header at `at`, with the checksum of itself and of `parts`, which are the body. */
+/** Writes the header at `at`, with the checksum of itself and of the body. */
 export function putHeader(
   bytes: Uint8Array,
   at: number,
-  header: Omit<Header, 'checksum'>,
-  parts: readonly Uint8Array[],
+  header: Omit<Header, 'checksum' | 'bodyChecksum'>,
+  body: Parts,
 ): void {
   putU32(bytes, at + 4, header.bodyBytes);
   bytes[at + 8] = header.type;
@@ -46,9 +57,7 @@ export function putHeader(
   bytes[at + 11] = 0;
   putU32(bytes, at + 12, header.sequence % 0x100000000);
   putU32(bytes, at + 16, Math.floor(header.sequence / 0x100000000));
-  let checksum = checksumOfHeader(bytes, at);
-  for (const part of parts) checksum = crc32(part, checksum);
-  putU32(bytes, at, checksum);
+  putU32(bytes, at, checksumOfParts(checksumOfHeader(bytes, at), body));
 }
 
 /** The sequence is inexact from 2^53 on, and so above all that are ever expected. */

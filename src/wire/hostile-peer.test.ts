@@ -44,7 +44,7 @@ class RawPeer {
   }
 
   say(type: number, body: Uint8Array, { sequence = 0, flags = 0 } = {}): void {
-    this.stream.write([headerOf(type, flags, 2, sequence, [body]), body]);
+    this.stream.write([headerOf(type, flags, 2, sequence, { parts: [body] }), body]);
   }
 
   hello(fields: Partial<m.Hello> = {}): void {
@@ -102,7 +102,7 @@ const wrongBeginnings: Readonly<Record<string, (peer: RawPeer) => void>> = {
     peer.stream.write([new TextEncoder().encode('GET / HTTP/1.1\r\nHost: provider\r\n\r\n')]);
   },
   'a long body': (peer) => {
-    peer.stream.write([headerOf(m.HELLO, 0, 1, 0, [new Uint8Array(100_000)])]);
+    peer.stream.write([headerOf(m.HELLO, 0, 1, 0, { parts: [new Uint8Array(100_000)] })]);
   },
   'data before a hello': (peer) => peer.say(m.BLOCK_DATA, new Uint8Array(9), { sequence: 1 }),
   'a lane of no session': (peer) =>
@@ -202,7 +202,7 @@ test('a hello that stops at any byte is waited for until its deadline, no longer
         ...{ sessionToken: new Uint8Array(16), received: m.nothingReceived, firstNumber: 1 },
       }),
     );
-    const bytes = Buffer.concat([headerOf(m.HELLO, 0, 1, 0, [hello]), hello]);
+    const bytes = Buffer.concat([headerOf(m.HELLO, 0, 1, 0, { parts: [hello] }), hello]);
     const peers: RawPeer[] = [];
     for (let cut = 0; cut < bytes.byteLength; cut += 1) {
       const peer = await dial();

@@ -53,7 +53,7 @@ export class Inbound {
   }
 
   onMessage(
-    { type, flags, priority, sequence, bodyBytes }: Header,
+    { type, flags, priority, sequence, bodyBytes, bodyChecksum }: Header,
     body: Uint8Array,
     buffer: Uint8Array | undefined,
     credit: Credit,
@@ -76,8 +76,16 @@ export class Inbound {
     }
     this.#delivered.add(sequence);
     if (m.isKnownType(type)) {
-      const whole = (flags & FLAG_COMPRESSED) === 0 ? body : unpacked(body);
-      const message = new Incoming({ type, priority, sequence, body: whole, onDone });
+      const isPlain = (flags & FLAG_COMPRESSED) === 0;
+      const came = isPlain ? { body, checksum: bodyChecksum } : { body: unpacked(body) };
+      const message = new Incoming({
+        checksum: undefined,
+        type,
+        priority,
+        sequence,
+        ...came,
+        onDone,
+      });
       this.#options.onMessage(message);
     } else if ((flags & FLAG_MANDATORY) !== 0) throw unsupported(`messages of type ${type}`);
     else onDone();

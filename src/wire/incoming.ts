@@ -5,6 +5,7 @@ export type IncomingOptions = {
   readonly priority: number;
   readonly sequence: number;
   readonly body: Uint8Array;
+  readonly checksum: number | undefined;
   readonly onDone: () => void;
 };
 
@@ -18,13 +19,16 @@ export class Incoming {
   readonly priority: number;
   readonly sequence: number;
   readonly body: Uint8Array;
+  /** CRC-32 of the body, where that is known without reading it once more. */
+  readonly checksum: number | undefined;
   #onDone: (() => void) | undefined;
 
-  constructor({ type, priority, sequence, body, onDone }: IncomingOptions) {
+  constructor({ type, priority, sequence, body, checksum, onDone }: IncomingOptions) {
     this.type = type;
     this.priority = priority;
     this.sequence = sequence;
     this.body = body;
+    this.checksum = checksum;
     this.#onDone = onDone;
   }
 

@@ -12,7 +12,7 @@ type Sent = { type: number; flags: number; priority: number; sequence: number; b
 
 function encoded({ body, ...fields }: Sent): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES + body.byteLength);
-  putHeader(bytes, 0, { ...fields, bodyBytes: body.byteLength }, [body]);
+  putHeader(bytes, 0, { ...fields, bodyBytes: body.byteLength }, { parts: [body] });
   bytes.set(body, HEADER_BYTES);
   return bytes;
 }
@@ -99,6 +99,6 @@ test('a length beyond the limit is refused with the header, before memory is tak
 test('a header has its golden bytes', () => {
   const bytes = new Uint8Array(HEADER_BYTES);
   const header = { type: 17, flags: 1, priority: 2, sequence: 2 ** 33 + 5, bodyBytes: 3 };
-  putHeader(bytes, 0, header, [Uint8Array.of(1), Uint8Array.of(2, 3)]);
+  putHeader(bytes, 0, header, { parts: [Uint8Array.of(1), Uint8Array.of(2, 3)] });
   assert.equal(Buffer.from(bytes).toString('hex'), '38bba13503000000110102000500000002000000');
 });

@@ -1,4 +1,5 @@
 /** Takes a stream of messages apart as it comes; what it delivers does not depend on the cuts. */
+import { restChecksum } from '../codec/index.ts';
 import { crc32 } from '../core/index.ts';
 import type { BufferPool } from './buffers.ts';
 import { formatError } from './errors.ts';
@@ -100,7 +101,9 @@ export class MessageDecoder {
 
 /** Throws unless the checksum of `header`, which was read from `headerBytes`, is right. */
 export function checkBody(headerBytes: Uint8Array, header: Header, body: Uint8Array): void {
-  if (crc32(body, checksumOfHeader(headerBytes, 0)) !== header.checksum) {
+  const before = checksumOfHeader(headerBytes, 0);
+  if (crc32(body, before) !== header.checksum) {
     throw formatError(`the checksum of a message of type ${header.type} is wrong`);
   }
+  header.bodyChecksum = restChecksum(before, header.checksum, body.byteLength);
 }

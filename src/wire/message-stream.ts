@@ -1,4 +1,5 @@
 /** Messages over a byte stream: decoded as they come, gathered as they go. */
+import type { Parts } from '../codec/index.ts';
 import { type Clock, type EnvError, FerryError, type Stream, type Timer } from '../core/index.ts';
 import type { BufferPool } from './buffers.ts';
 import { HEADER_BYTES, type Header, putHeader } from './header.ts';
@@ -68,7 +69,7 @@ export class MessageStream {
 
   /** A message of its own, outside of every queue. */
   send(type: number, flags: number, body: Uint8Array, written?: () => void): void {
-    this.write([headerOf(type, flags, 1, 0, [body]), body], written);
+    this.write([headerOf(type, flags, 1, 0, { parts: [body] }), body], written);
   }
 
   /** Nothing more is heard; what is queued may leave, for a while. */
@@ -125,11 +126,11 @@ export function headerOf(
   flags: number,
   priority: number,
   sequence: number,
-  parts: readonly Uint8Array[],
+  body: Parts,
 ): Uint8Array {
   const header = new Uint8Array(HEADER_BYTES);
   let bodyBytes = 0;
-  for (const part of parts) bodyBytes += part.byteLength;
-  putHeader(header, 0, { type, flags, priority, sequence, bodyBytes }, parts);
+  for (const part of body.parts) bodyBytes += part.byteLength;
+  putHeader(header, 0, { type, flags, priority, sequence, bodyBytes }, body);
   return header;
 }

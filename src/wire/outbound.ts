@@ -12,6 +12,7 @@ export type Outgoing = {
   readonly flags: number;
   readonly priority: number;
   readonly parts: readonly Uint8Array[];
+  readonly lastChecksum: number | undefined;
   readonly bodyBytes: number;
   readonly onAcknowledged: (() => void) | undefined;
   /** 0 until it is first sent. */

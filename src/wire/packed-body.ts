@@ -1,5 +1,5 @@
 /** Bodies that are compressed on the way: those of facts and lists, not of blocks. */
-import { compress, decompress } from '../codec/index.ts';
+import { compress, decompress, type Parts } from '../codec/index.ts';
 import { ByteReader, ByteWriter, messageOf } from '../core/index.ts';
 import { decoding, formatError, limitError } from './errors.ts';
 import { FLAG_COMPRESSED } from './header.ts';
@@ -24,12 +24,13 @@ function packed(type: number, body: Uint8Array): Uint8Array | undefined {
 }
 
 /** A body as it is sent: compressed where that pays, and never too long. */
-export function preparedBody(type: number, parts: readonly Uint8Array[], flags: number) {
+export function preparedBody(type: number, { parts, lastChecksum }: Parts, flags: number) {
   const small = parts.length === 1 ? packed(type, parts[0]!) : undefined;
   const body = small === undefined ? parts : [small];
   const bodyBytes = body.reduce((sum, part) => sum + part.byteLength, 0);
   if (bodyBytes > BODY_BYTES_MAX) throw limitError(`a body of ${bodyBytes} bytes`);
-  return { parts: body, bodyBytes, flags: small === undefined ? flags : flags | FLAG_COMPRESSED };
+  if (small === undefined) return { parts, lastChecksum, bodyBytes, flags };
+  return { parts: body, lastChecksum: undefined, bodyBytes, flags: flags | FLAG_COMPRESSED };
 }
 
 export function unpacked(body: Uint8Array): Uint8Array {

@@ -25,10 +25,12 @@ export type SendOptions = {
   readonly type: number;
   /** The body; given away until the message is acknowledged. */
   readonly parts: readonly Uint8Array[];
+  /** CRC-32 of the last part, from whoever has read it anyway. */
+  readonly lastChecksum?: number | undefined;
   readonly priority: number;
   /** A peer that does not know the type may skip the message. */
   readonly optional?: boolean;
-  readonly onAcknowledged?: () => void;
+  readonly onAcknowledged?: (() => void) | undefined;
 };
 
 /** What a session has carried, for metrics. */

@@ -121,7 +121,8 @@ export class Session implements LaneOwner {
     const { type, parts, priority, optional = false, onAcknowledged } = options;
     assert(type >= m.NUMBERED_MIN && priority >= 0 && priority < PRIORITIES);
     if (this.#state === 'closed') throw closedError();
-    const body = preparedBody(type, parts, optional ? 0 : FLAG_MANDATORY);
+    const { lastChecksum } = options;
+    const body = preparedBody(type, { parts, lastChecksum }, optional ? 0 : FLAG_MANDATORY);
     const { bodyBytes } = body;
     if (!this.#outbound.hasRoom(priority, bodyBytes)) {
       this.#wantsRoom = true;

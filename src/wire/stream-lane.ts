@@ -43,14 +43,15 @@ export class StreamLane implements Lane, Receiver {
     while (bytes < GATHERED_BYTES_MAX) {
       const notice = this.#owner.nextNotice(this);
       if (notice !== undefined) {
-        buffers.push(headerOf(notice.type, notice.flags, 1, 0, [notice.body]), notice.body);
-        bytes += notice.body.byteLength + 1;
+        const { type, flags, body } = notice;
+        buffers.push(headerOf(type, flags, 1, 0, { parts: [body] }), body);
+        bytes += body.byteLength + 1;
         continue;
       }
       const message = this.#owner.nextMessage(this);
       if (message === undefined) break;
-      const { type, flags, priority, sequence, parts } = message;
-      buffers.push(headerOf(type, flags, priority, sequence, parts), ...parts);
+      const { type, flags, priority, sequence } = message;
+      buffers.push(headerOf(type, flags, priority, sequence, message), ...message.parts);
       bytes += message.bodyBytes + 1;
     }
     if (bytes === 0) return false;

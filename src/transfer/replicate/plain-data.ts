@@ -17,7 +17,8 @@ const nothing: Plain = { section: new Uint8Array(0), records: [] };
 export function plainOf(data: BlockData): Plain {
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return nothing;
-  const frame = framed(data, entries.length);
+  // The hashes prove all of what the checksum is of, and more.
+  const frame = framed(data, entries.length, true);
   const section = reading(() => plainSection(frame));
   const records = frame.records.map(({ at, rawBytes }, index) => {
     const entry = entries[index]!;
@@ -29,8 +30,9 @@ export function plainOf(data: BlockData): Plain {
   return { section, records };
 }
 
-export function framed(data: BlockData, recordCount: number): Frame {
-  const frame = reading(() => parseFrame(data.frame));
+/** `isSound`: its checksum need not be looked at. */
+export function framed(data: BlockData, recordCount: number, isSound: boolean): Frame {
+  const frame = reading(() => parseFrame(data.frame, { isSound }));
   if (frame.records.length !== recordCount) {
     throw protocolBreach(`a frame of ${frame.records.length} records for ${recordCount} entries`);
   }

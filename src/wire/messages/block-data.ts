@@ -1,7 +1,7 @@
 /** BLOCK_DATA: a frame of records and where each belongs; also runs of zeroes, and of no change. */
 
-import { FRAME_STORED_MAX } from '../../codec/index.ts';
-import { ByteReader, ByteWriter } from '../../core/index.ts';
+import { FRAME_STORED_MAX, restChecksum } from '../../codec/index.ts';
+import { ByteReader, ByteWriter, crc32 } from '../../core/index.ts';
 import { decoding, limitError } from '../errors.ts';
 import { type Entry, getEntries, putEntries } from './entries.ts';
 import { getExtensions, putExtensions } from './extensions.ts';
@@ -15,6 +15,8 @@ export type BlockData = {
   readonly entries: readonly Entry[];
   /** As `codec` makes it, unchanged; empty if no entry has a record. */
   readonly frame: Uint8Array;
+  /** CRC-32 of the frame, where that is known without reading it. */
+  readonly frameChecksum?: number | undefined;
 };
 
 /** Two parts, so that the frame is not copied. */
@@ -31,8 +33,8 @@ export function encodeBlockData(data: BlockData): [Uint8Array, Uint8Array] {
   return [writer.view(), data.frame];
 }
 
-/** The frame and the hashes are views of `body`. */
-export function decodeBlockData(body: Uint8Array): BlockData {
+/** The frame and the hashes are views of `body`; `checksum` is that of the body. */
+export function decodeBlockData(body: Uint8Array, checksum?: number): BlockData {
   return decoding('BLOCK_DATA', () => {
     const reader = new ByteReader(body);
     const volume = reader.varint();
@@ -41,7 +43,11 @@ export function decodeBlockData(body: Uint8Array): BlockData {
     getExtensions(reader, 'BLOCK_DATA');
     const entries = getEntries(reader);
     if (reader.remaining > FRAME_STORED_MAX) throw limitError('a frame that is too long');
+    const headBytes = reader.position;
     const frame = reader.take(reader.remaining);
-    return { volume, epoch, request, entries, frame };
+    const data = { volume, epoch, request, entries, frame };
+    if (checksum === undefined) return data;
+    const head = crc32(body.subarray(0, headBytes));
+    return { ...data, frameChecksum: restChecksum(head, checksum, frame.byteLength) };
   });
 }

@@ -226,8 +226,8 @@ export class UdpLane implements Lane {
   #next(): readonly Uint8Array[] | undefined {
     const message = this.#options.owner.nextMessage(this);
     if (message === undefined) return undefined;
-    const { type, flags, priority, sequence, parts } = message;
-    return [headerOf(type, flags, priority, sequence, parts), ...parts];
+    const { type, flags, priority, sequence } = message;
+    return [headerOf(type, flags, priority, sequence, message), ...message.parts];
   }
 
   #onFrame(frame: Uint8Array): void {

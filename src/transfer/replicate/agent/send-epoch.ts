@@ -1,5 +1,5 @@
 /** Sends an epoch's content: zero test, hashes, offers, then references, patches and data. */
-import { type CodecPool, type FileName, isZero } from '../../../codec/index.ts';
+import { type CodecPool, checksumOfFrame, type FileName, isZero } from '../../../codec/index.ts';
 import {
   type Extent,
   equalBytes,
@@ -24,6 +24,7 @@ import {
   PRIORITY_BACKGROUND,
   PRIORITY_DIRTY,
   type Reference,
+  type SendOptions,
 } from '../../../wire/index.ts';
 import {
   OFFER_BYTES,
@@ -279,7 +280,7 @@ class EpochSender {
     const head = { volume: facts.number, epoch: this.#epoch, request: 0 };
     for (const { lengthBytes } of references) this.counts.knownBytes += lengthBytes;
     const parts = [encodeBlockReference({ ...head, references })];
-    await this.#post(BLOCK_REFERENCE, parts, references.length);
+    await this.#post(BLOCK_REFERENCE, { parts }, references.length);
     return pieces.filter((piece) => !known.has(piece));
   }
 
@@ -324,22 +325,22 @@ class EpochSender {
     if (entries.length > 0) {
       const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
       const parts = encodeBlockData({ ...head, entries, frame });
-      const done = packed?.isInMemory ? giveBack : undefined;
-      await this.#post(BLOCK_DATA, parts, entries.length, done);
+      const lastChecksum = frame.byteLength > 0 ? checksumOfFrame(frame) : undefined;
+      const onAcknowledged = packed?.isInMemory ? giveBack : undefined;
+      await this.#post(BLOCK_DATA, { parts, lastChecksum, onAcknowledged }, entries.length);
     }
     if (packed?.isInMemory !== true) giveBack();
   }
 
   async #post(
     type: number,
-    parts: readonly Uint8Array[],
+    message: Pick<SendOptions, 'parts' | 'lastChecksum' | 'onAcknowledged'>,
     recordCount: number,
-    onAcknowledged = () => {},
   ): Promise<void> {
     this.counts.messageCount += 1;
     this.counts.recordCount += recordCount;
-    this.counts.sentBytes += parts.reduce((sum, part) => sum + part.byteLength, 0);
-    await this.#volume.agent.send({ type, parts, priority: this.#priority, onAcknowledged });
+    this.counts.sentBytes += message.parts.reduce((sum, part) => sum + part.byteLength, 0);
+    await this.#volume.agent.send({ ...message, type, priority: this.#priority });
   }
 }
 

@@ -1,5 +1,6 @@
 /** The bytes of a journal: a header that names its volume, and records that prove themselves. */
 import assert from 'node:assert/strict';
+import { checksumOfParts, type Parts } from '../../../codec/index.ts';
 import { ByteReader, ByteWriter, crc32, FormatError } from '../../../core/index.ts';
 import { JOURNAL_HEADER_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX } from '../limits.ts';
 
@@ -86,7 +87,7 @@ export type OnRecord = (
 export function encodeRecordHeader(
   { type, number, durableBytes, payloadBytes }: RecordHeader,
   nonce: Uint8Array,
-  parts: readonly Uint8Array[],
+  payload: Parts,
 ): Uint8Array {
   assert(payloadBytes <= JOURNAL_RECORD_BYTES_MAX, `a record of ${payloadBytes} bytes`);
   const writer = new ByteWriter(RECORD_HEADER_BYTES);
@@ -97,8 +98,7 @@ export function encodeRecordHeader(
   writer.u53(number);
   writer.u53(durableBytes);
   const bytes = writer.view();
-  let checksum = crc32(bytes.subarray(4), crc32(nonce));
-  for (const part of parts) checksum = crc32(part, checksum);
+  const checksum = checksumOfParts(crc32(bytes.subarray(4), crc32(nonce)), payload);
   new DataView(bytes.buffer, bytes.byteOffset).setUint32(0, checksum, true);
   return bytes;
 }

@@ -1,6 +1,7 @@
 /** Journal: an append-only file of records on the provider's disk; those who wait share a sync. */
 import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
+import type { Parts } from '../../../codec/index.ts';
 import {
   type Env,
   FormatError,
@@ -120,12 +121,13 @@ export class Journal implements AsyncDisposable {
   }
 
   /** Reaches the disk with the next `durable`; the parts are given away until then. */
-  append(type: number, parts: readonly Uint8Array[]): RecordPlace {
+  append(type: number, payload: Parts): RecordPlace {
+    const { parts } = payload;
     const payloadBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
     const number = this.#recordCount++;
     const { durableBytes } = this;
     const fields = { type, number, durableBytes, payloadBytes };
-    const header = encodeRecordHeader(fields, this.#nonce, parts);
+    const header = encodeRecordHeader(fields, this.#nonce, payload);
     const atBytes = this.sizeBytes + RECORD_HEADER_BYTES;
     this.sizeBytes = atBytes + payloadBytes;
     this.#pending.push({ parts: [header, ...parts], endBytes: this.sizeBytes });

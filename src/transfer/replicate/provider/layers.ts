@@ -338,7 +338,7 @@ export class Layers implements AsyncDisposable {
     this.#layers.push(layer);
     const { ready } = replay;
     if (ready && (await isDecided?.(ready.group, ready.commit.epoch))) {
-      journal.append(RECORD_COMMIT, [encodeEpochCommit(ready.commit)]);
+      journal.append(RECORD_COMMIT, { parts: [encodeEpochCommit(ready.commit)] });
       await journal.durable();
       replay.commit(ready.commit);
     }

@@ -156,7 +156,7 @@ export class ProviderSession implements SessionHandlers {
     if (message.type === OFFER) return await this.#onOffer(message);
     if (message.type === EPOCH_CUT) return await this.#onCut(message);
     if (message.type === BLOCK_DATA) {
-      const data = decodeBlockData(message.body);
+      const data = decodeBlockData(message.body, message.checksum);
       const bound = this.#boundOf(data.volume);
       if (bound.isEarly(data.epoch, message)) return;
       if (!(await this.#mayTake(message))) return;

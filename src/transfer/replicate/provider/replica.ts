@@ -237,7 +237,7 @@ export class Replica implements AsyncDisposable {
       await this.#layers.makeRoom();
       this.#attempt = new Attempt(cut, this.sizeBytes);
       this.#options.onEpoch?.({ event: 'begun', epoch: cut.epoch });
-      this.#layers.top.journal.append(record.RECORD_CUT, [encodeEpochCut(cut)]);
+      this.#layers.top.journal.append(record.RECORD_CUT, { parts: [encodeEpochCut(cut)] });
     });
   }
 
@@ -259,7 +259,9 @@ export class Replica implements AsyncDisposable {
       });
       if (proven === undefined || attempt !== this.#attempt) return;
       const layer = this.#layers.top;
-      const place = layer.journal.append(record.RECORD_DATA, proven.parts);
+      const { frameChecksum: lastChecksum } = proven.data;
+      const payload = { parts: proven.parts, lastChecksum };
+      const place = layer.journal.append(record.RECORD_DATA, payload);
       attempt.addData(proven.data, layer.journal, place);
       await layer.journal.durable();
       if (layer === this.#layers.top) this.#layers.contents.learn(proven.data, place);
@@ -275,7 +277,7 @@ export class Replica implements AsyncDisposable {
       const { journal } = this.#layers.top;
       const contents = await this.#layers.contents.resolve(message, journal);
       if (attempt !== this.#attempt) return;
-      journal.append(record.RECORD_REFERENCES, [encodeBlockReference(message)]);
+      journal.append(record.RECORD_REFERENCES, { parts: [encodeBlockReference(message)] });
       attempt.addReferences(message, contents);
       await journal.durable();
     });
@@ -305,7 +307,7 @@ export class Replica implements AsyncDisposable {
   /** In turn: an epoch that is whole is the state once its group is decided. */
   async ready(commit: EpochCommit, group: EpochGroup): Promise<void> {
     const { journal } = this.#layers.top;
-    journal.append(record.RECORD_READY, [encodeReady({ group, commit })]);
+    journal.append(record.RECORD_READY, { parts: [encodeReady({ group, commit })] });
     await journal.durable();
   }
 
@@ -313,7 +315,7 @@ export class Replica implements AsyncDisposable {
   async settle(commit: EpochCommit, group?: EpochGroup): Promise<void> {
     const attempt = this.#attemptOf(commit.epoch)!;
     const { journal } = this.#layers.top;
-    journal.append(record.RECORD_COMMIT, [encodeEpochCommit(commit)]);
+    journal.append(record.RECORD_COMMIT, { parts: [encodeEpochCommit(commit)] });
     await journal.durable();
     const pieces = attempt.pieces();
     this.#layers.apply({ commit, cut: attempt.cut, group }, pieces);

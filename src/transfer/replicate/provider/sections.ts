@@ -1,5 +1,6 @@
 /** Sections: the plain bytes of a data message's records, verified, one after the other. */
 import {
+  checksumOfFrame,
   decodePatch,
   FRAME_RAW_MAX,
   type Frame,
@@ -58,7 +59,10 @@ async function verified(
   entries: readonly Entry[],
   parentOf: ParentOf,
 ): Promise<Proven> {
-  const frame = framed(data, entries.length);
+  // Compared with that of the message, which is right: a journal's reader looks at the frame's own.
+  const { frame: bytes, frameChecksum } = data;
+  const isSound = frameChecksum !== undefined && frameChecksum === checksumOfFrame(bytes);
+  const frame = framed(data, entries.length, isSound);
   const plain = reading(() => plainSection(frame));
   const records: Uint8Array[] = [];
   const once = readOnce(parentOf);
@@ -129,7 +133,7 @@ function remade(data: BlockData, records: readonly Uint8Array[]): Proven {
   const entries = data.entries.map(({ places, ...entry }) =>
     hasRecord(entry.kind) ? { ...entry, kind: KIND_DATA } : entry,
   );
-  const whole = { ...data, entries, frame };
+  const whole = { ...data, entries, frame, frameChecksum: checksumOfFrame(frame) };
   return { data: whole, parts: encodeBlockData(whole) };
 }
 
