@@ -1,6 +1,9 @@
 /** Goal: `auto` takes the lanes that carry more, says why, and notices when the link changes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { World } from '../../sim/index.ts';
+import type { Lane, LaneKind } from './lane.ts';
+import { type ChosenFor, LaneChooser } from './lane-chooser.ts';
 import { BLOCK_DATA } from './messages/index.ts';
 import { type Pair, pause, until, withPair } from './session.suite.ts';
 
@@ -101,3 +104,55 @@ test('a lane that ends is done without, and tried again when there is another on
     await until(world, () => client.isIdle);
   });
 });
+
+test('a lane that begins slowly is tried for as long as it grows', async () => {
+  const world = new World(1, {});
+  await world.run(async () => {
+    // TLS is as fast as it gets at once; UDP doubles every 400 ms, from a twentieth of that.
+    const { session, end } = scripted(world, (kind, sinceMs) =>
+      kind === 'tls' ? 8_000 : Math.min(45_000, 400 * 2 ** (sinceMs / 400)),
+    );
+    const chooser = new LaneChooser(world.env.clock, session, 'auto');
+    session.onLanesChanged!();
+    await until(world, () => chooser.choice.measured.size === 2);
+    assert.equal(chooser.choice.lanes, 'udp');
+    assert.ok(chooser.choice.measured.get('udp')! > 40_000_000, chooser.choice.reason);
+    assert.ok(world.nowMs < 8_000, `${world.nowMs} ms`);
+    chooser.stop();
+    end();
+  });
+});
+
+/** A session whose lanes carry what a test says, in bytes per millisecond, while it is busy. */
+function scripted(world: World, rateOf: (kind: LaneKind, sinceMs: number) => number) {
+  const lane = (id: number, kind: LaneKind): Lane => ({
+    ...{ id, kind, isReady: true, pump() {}, destroy() {} },
+  });
+  const lanes = [lane(0, 'control'), lane(1, 'tls'), lane(2, 'udp')];
+  const carried = new Map<Lane, number>(lanes.map((each) => [each, 0]));
+  let used: readonly Lane[] = [];
+  let sinceMs = 0;
+  let isOver = false;
+  const session: ChosenFor = {
+    ...{ state: 'open', roundTrip: { milliseconds: 20, leastMs: 20 }, lanes },
+    ...{ backlogBytes: 1_000_000, waitingBytes: 1_000_000, onLanesChanged: undefined },
+    acknowledgedBytesOf: (one) => carried.get(one)!,
+    useLanes(next) {
+      if (next[0] !== used[0]) sinceMs = world.nowMs;
+      used = next;
+    },
+  };
+  const carry = () => {
+    for (const one of used) {
+      carried.set(one, carried.get(one)! + 10 * rateOf(one.kind, world.nowMs - sinceMs));
+    }
+    if (!isOver) world.env.clock.after(10, carry);
+  };
+  carry();
+  return {
+    session,
+    end() {
+      isOver = true;
+    },
+  };
+}

@@ -17,11 +17,15 @@ export type LaneChoice = {
 };
 
 const TICK_MS = 100;
-/** A trial takes this long, or so many round trips; the first part of it is not counted. */
-const TRIAL_MS = 1_500;
-const TRIAL_ROUND_TRIPS = 16;
-const TRIAL_MS_MAX = 4_000;
-const SETTLING_SHARE = 0.5;
+/**
+ * A trial goes on as long as each part of it carries so much more than the one before: lanes begin
+ * slowly, and so does the credit of who receives. A part takes this long, or so many round trips.
+ */
+const PART_MS = 750;
+const PART_ROUND_TRIPS = 8;
+const PART_MS_MAX = 2_000;
+const GROWTH_MIN = 1.2;
+const TRIAL_MS_MAX = 6_000;
 /** Looks at which everything was acknowledged already. */
 const IDLE_TICKS_MAX = 4;
 /** Another set must be so much better, as measurements differ from one to the next. */
@@ -38,17 +42,27 @@ const DOUBT_MAX_MS = 600_000;
 const FALLEN_SHARE = 0.6;
 const FALLEN_MS = 3_000;
 
+/** What of a session it looks at, and tells which lanes to use. */
+export type ChosenFor = Pick<
+  Session,
+  | ('state' | 'roundTrip' | 'lanes' | 'backlogBytes' | 'waitingBytes' | 'acknowledgedBytesOf')
+  | ('useLanes' | 'onLanesChanged')
+>;
+
 type Trial = {
   readonly set: LaneSet;
   readonly startMs: number;
-  countedFromMs: number;
-  bytes: number;
+  /** Of the part before, in bytes per second. */
+  rate: number;
+  /** Where the present part began. */
+  partMs: number;
+  partBytes: number;
   idleTicks: number;
 };
 
 export class LaneChooser {
   readonly #clock: Clock;
-  readonly #session: Session;
+  readonly #session: ChosenFor;
   readonly #mode: LaneMode;
   readonly #measured = new Map<LaneSet, number>();
   #set: LaneSet = 'control';
@@ -64,7 +78,7 @@ export class LaneChooser {
   #lastBytes = 0;
   #recentRate = 0;
 
-  constructor(clock: Clock, session: Session, mode: LaneMode) {
+  constructor(clock: Clock, session: ChosenFor, mode: LaneMode) {
     this.#clock = clock;
     this.#session = session;
     this.#mode = mode;
@@ -170,7 +184,8 @@ export class LaneChooser {
   }
 
   #begin(set: LaneSet, nowMs: number): void {
-    this.#trial = { set, startMs: nowMs, countedFromMs: 0, bytes: 0, idleTicks: 0 };
+    const partBytes = this.#bytesOf(set);
+    this.#trial = { set, startMs: nowMs, rate: 0, partMs: nowMs, partBytes, idleTicks: 0 };
     this.#use(set, 'being tried');
   }
 
@@ -182,20 +197,20 @@ export class LaneChooser {
       this.#trial = undefined;
       return;
     }
-    const wantedMs = Math.min(
-      TRIAL_MS_MAX,
-      Math.max(TRIAL_MS, TRIAL_ROUND_TRIPS * this.#session.roundTrip.milliseconds),
-    );
-    const passedMs = nowMs - trial.startMs;
-    if (trial.countedFromMs === 0 && passedMs >= SETTLING_SHARE * wantedMs) {
-      trial.countedFromMs = nowMs;
-      trial.bytes = this.#bytesOf(trial.set);
-    }
+    const { milliseconds } = this.#session.roundTrip;
+    const wantedMs = Math.min(PART_MS_MAX, Math.max(PART_MS, PART_ROUND_TRIPS * milliseconds));
+    const passedMs = nowMs - trial.partMs;
     if (passedMs < wantedMs) return;
-    const bytes = this.#bytesOf(trial.set) - trial.bytes;
+    const bytes = this.#bytesOf(trial.set) - trial.partBytes;
+    const isOver = nowMs - trial.startMs >= TRIAL_MS_MAX;
     // A receiver that acknowledges in lumps, or a lane that is still full of earlier data.
-    if (bytes <= 0 && passedMs < TRIAL_MS_MAX) return;
-    this.#measured.set(trial.set, (1000 * bytes) / (nowMs - trial.countedFromMs));
+    if (bytes <= 0 && !isOver) return;
+    const rate = (1000 * bytes) / passedMs;
+    if (rate > GROWTH_MIN * trial.rate && !isOver) {
+      Object.assign(trial, { rate, partMs: nowMs, partBytes: trial.partBytes + bytes });
+      return;
+    }
+    this.#measured.set(trial.set, trial.rate < rate ? rate : (rate + trial.rate) / 2);
     this.#trial = undefined;
     if (this.#untried.length === 0) this.#decide(nowMs);
     else this.#begin(this.#untried.shift()!, nowMs);
