@@ -39,7 +39,7 @@ typedef struct {
   Packet *held;
   uint32_t first, last;
   uint64_t free_ns; /* when the wire has sent all that it was given */
-  uint64_t taken, sent, sent_bytes, lost, dropped;
+  uint64_t taken, taken_bytes, sent, sent_bytes, lost, dropped;
 } Way;
 
 static volatile sig_atomic_t is_dark, is_over;
@@ -92,6 +92,7 @@ static void take(Way *way, const Link *link) {
     ssize_t length = read(way->source, packet->bytes, PACKET_MAX);
     if (length <= 0) return;
     way->taken++;
+    way->taken_bytes += (uint64_t)length;
     if (is_dark || next_random() % 1000000u < link->loss_per_million) {
       way->lost++;
       continue;
@@ -168,9 +169,10 @@ int main(int count, char **words) {
   }
   printf("{");
   for (int at = 0; at < 2; at++) {
-    printf("%s\"%s\":{\"taken\":%lu,\"sent\":%lu,\"sentBytes\":%lu,\"lost\":%lu,\"dropped\":%lu}",
-           at ? "," : "", at ? "back" : "forth", ways[at].taken, ways[at].sent,
-           ways[at].sent_bytes, ways[at].lost, ways[at].dropped);
+    printf("%s\"%s\":{\"taken\":%lu,\"takenBytes\":%lu,\"sent\":%lu,\"sentBytes\":%lu,"
+           "\"lost\":%lu,\"dropped\":%lu}",
+           at ? "," : "", at ? "back" : "forth", ways[at].taken, ways[at].taken_bytes,
+           ways[at].sent, ways[at].sent_bytes, ways[at].lost, ways[at].dropped);
   }
   puts("}");
   return 0;

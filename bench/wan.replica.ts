@@ -34,13 +34,18 @@ export type ReplicaResult = {
   readonly lanes: string;
 };
 
-/** `ferry replicate --once` to a provider that has nothing yet. */
-export async function replicated(options: ReplicaOptions): Promise<ReplicaResult> {
-  const { link, port, lane, image, folder, warmUpSeconds, seconds } = options;
-  const place = new ReplicationPlace(folder, {
+/** The provider at the second end of the link, the agent at the first. */
+export function placeOn(link: Link | undefined, folder: string): ReplicationPlace {
+  return new ReplicationPlace(folder, {
     agent: (words) => link?.at(0, words) ?? words,
     provider: (words) => link?.at(1, words) ?? words,
   });
+}
+
+/** `ferry replicate --once` to a provider that has nothing yet. */
+export async function replicated(options: ReplicaOptions): Promise<ReplicaResult> {
+  const { link, port, lane, image, folder, warmUpSeconds, seconds } = options;
+  const place = placeOn(link, folder);
   await place.begin(undefined, `${link === undefined ? '127.0.0.1' : Link.host(1)}:${port}`);
   await using provider = place.provider!;
   const words = ['--once', '--name', 'disk', '--to', place.uri, '--lane', lane, '--json'];
@@ -63,7 +68,7 @@ export async function replicated(options: ReplicaOptions): Promise<ReplicaResult
   };
 }
 
-async function until<T>(look: () => Promise<T>, forMs: number, isIt: (seen: T) => boolean) {
+export async function until<T>(look: () => Promise<T>, forMs: number, isIt: (seen: T) => boolean) {
   const endMs = performance.now() + forMs;
   for (;;) {
     const seen = await look();
@@ -73,7 +78,7 @@ async function until<T>(look: () => Promise<T>, forMs: number, isIt: (seen: T) =
 }
 
 /** As the provider itself says it. */
-async function arrived(folder: string) {
+export async function arrived(folder: string) {
   const socketPath = join(folder, 'provider/sockets/serve.sock');
   const { promise, resolve, reject } = Promise.withResolvers<Status>();
   const asking = request({ socketPath, path: '/v1/status' }, (answer) => {

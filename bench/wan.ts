@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { createIdentity, type LaneMode } from '../src/wire/index.ts';
 import type { Bench, BenchOptions } from './main.ts';
 import type { Report } from './report.ts';
+import { replicatedThroughCut } from './wan.cut.ts';
 import type { EndOptions, EndResult } from './wan.end.ts';
 import { replicated } from './wan.replica.ts';
 import type { StreamsOptions } from './wan.streams.ts';
@@ -18,7 +19,7 @@ const PORT = 7007;
 const SECONDS = 8;
 /** TCP's slow start, and for `auto` the trials. */
 const WARM_UP_SECONDS = 4;
-const AUTO_WARM_UP_SECONDS = 6;
+const AUTO_WARM_UP_SECONDS = 10;
 
 type Case = { readonly name: string; readonly link: LinkOptions | undefined };
 
@@ -64,6 +65,10 @@ const titles = {
   plain: 'frames of the wire alone',
 } as const;
 
+/** The link of the second case is cut for so long while an image goes over it; first it is not. */
+const CUTS_SECONDS = [0, 1, 60] as const;
+const CUT_IMAGE_BYTES = 128 * 2 ** 20;
+
 type Part = keyof typeof titles;
 
 type Run = {
@@ -75,8 +80,7 @@ type Run = {
 };
 
 export const bench: Bench = {
-  summary:
-    'sessions, replication, plain TCP over a WAN link [--case N --lane X --only wire|replica|plain]',
+  summary: 'sessions, replication, plain TCP on a WAN link [--case N --lane X --only PART]',
   async run(report, { rounds, rest, say }) {
     const { values } = parseArgs({
       args: [...rest],
@@ -89,9 +93,9 @@ export const bench: Bench = {
     if (problem !== undefined) report.absent('every case but loopback', problem);
     const folder = mkdtempSync(join(values.place, 'ferry-wan-'));
     atExit(() => rmSync(folder, { recursive: true, force: true }));
-    const wants = (part: Part) => values.only === undefined || values.only === part;
+    const wants = (part: Part | 'cut') => values.only === undefined || values.only === part;
     const image = join(folder, 'disk.img');
-    if (wants('replica')) writeNoise(image);
+    if (wants('replica')) writeNoise(image, IMAGE_BYTES);
     const run: Run = { report, say, folder, image, identities: writeIdentities(folder) };
     for (const [index, one] of cases.entries()) {
       if (values.case !== undefined && Number(values.case) !== index + 1) continue;
@@ -105,6 +109,11 @@ export const bench: Bench = {
         }
       }
     }
+    const isWhole = values.case === undefined && values.lane === undefined;
+    if (wants('cut') && isWhole && problem === undefined) {
+      for (let round = 0; round < rounds; round += 1) await addCuts(run);
+    }
+    report.note('parts: wire, replica, plain, cut');
     report.note('wire alone: incompressible frames, acknowledged by the receiving program');
     report.note(
       'replicated: `ferry replicate --once`, what came into the journal of `ferry serve`',
@@ -164,6 +173,27 @@ async function addPlain(run: Run, one: Case): Promise<void> {
     options: { streams: PLAIN_STREAMS, ...timesOf('tls') },
   });
   add(run, { part: 'plain', one, subject: PLAIN_SUBJECT }, { values: { rate } });
+}
+
+async function addCuts({ report, say, folder }: Run): Promise<void> {
+  const link = cases[1]!.link!;
+  const image = join(folder, 'cut.img');
+  writeNoise(image, CUT_IMAGE_BYTES);
+  const place = join(folder, 'place');
+  let uncutBytes = 0;
+  for (const cutSeconds of CUTS_SECONDS) {
+    const sizes = { imageBytes: CUT_IMAGE_BYTES, cutSeconds };
+    const result = await replicatedThroughCut({ link, port: PORT, image, folder: place, ...sizes });
+    rmSync(place, { recursive: true, force: true });
+    const { wireBytes, seconds } = result;
+    if (cutSeconds === 0) uncutBytes = wireBytes;
+    const percent = 100 * (wireBytes / uncutBytes - 1);
+    const row = { case: `the link is cut for ${cutSeconds} s`, subject: 'auto' } as const;
+    const less = { better: 'less' } as const;
+    report.add({ ...row, metric: 'more on the wire', value: percent, unit: '%', ...less });
+    report.add({ ...row, metric: 'takes', value: seconds, unit: 's', ...less });
+    say(`cut for ${cutSeconds} s: ${JSON.stringify({ ...result, percent })}`);
+  }
 }
 
 function timesOf(lane: LaneMode) {
@@ -236,9 +266,9 @@ function writeIdentities(folder: string): string {
 }
 
 /** Random bytes, which nothing compresses. */
-function writeNoise(path: string): void {
+function writeNoise(path: string, bytes: number): void {
   const fd = openSync(path, 'w');
   const part = Buffer.alloc(16 * 2 ** 20);
-  for (let at = 0; at < IMAGE_BYTES; at += part.byteLength) writeSync(fd, randomFillSync(part));
+  for (let at = 0; at < bytes; at += part.byteLength) writeSync(fd, randomFillSync(part));
   closeSync(fd);
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isInstalled } from './processes.ts';
 
 export type LinkOptions = {
@@ -32,6 +33,8 @@ const READY_WITHIN_MS = 5_000;
 export type Ways = { readonly forth: WayCount; readonly back: WayCount };
 type WayCount = {
   readonly taken: number;
+  /** What went in, whether or not it came out. */
+  readonly takenBytes: number;
   readonly sent: number;
   readonly sentBytes: number;
   readonly lost: number;
@@ -97,11 +100,20 @@ export class Link {
     return ['ip', 'netns', 'exec', this.#names[end], ...words];
   }
 
+  /** All packets are lost for so long. */
+  async cut(seconds: number): Promise<void> {
+    this.#box.kill('SIGUSR1');
+    await delay(seconds * 1000);
+    this.#box.kill('SIGUSR1');
+  }
+
   async close(): Promise<Ways> {
-    const ended = once(this.#box, 'close');
-    this.#box.kill('SIGTERM');
-    await ended;
-    removeNamespaces(this.#names);
+    if (this.#box.exitCode === null) {
+      const ended = once(this.#box, 'close');
+      this.#box.kill('SIGTERM');
+      await ended;
+      removeNamespaces(this.#names);
+    }
     return JSON.parse(this.#output.trim().split('\n').at(-1)!);
   }
 

@@ -22,8 +22,10 @@ type Result = {
   readonly estimate: number;
 };
 
+type Darkness = { readonly fromMs: number; readonly toMs: number };
+
 /** The sender looks at its timers and at what has come only every `wakeMs`. */
-function run(wakeMs: number): Result {
+function run(wakeMs: number, dark: Darkness = { fromMs: 0, toMs: 0 }): Result {
   const keys = laneKeys(
     (lengthBytes) => new Uint8Array(lengthBytes),
     Uint8Array.of(1),
@@ -38,6 +40,7 @@ function run(wakeMs: number): Result {
     for (const packet of packets.slice(0, count)) {
       pathFreeMs = Math.max(pathFreeMs, nowMs);
       if (pathFreeMs - nowMs > QUEUE_MS) continue;
+      if (nowMs >= dark.fromMs && nowMs < dark.toMs) continue;
       const bytes = packet.byteLength + HEADERS_BYTES;
       pathFreeMs += bytes / PATH_BYTES_PER_MS;
       if (nowMs >= RUN_MS / 2) carriedBytes += bytes;
@@ -79,3 +82,12 @@ for (const [wakeMs, usedMin, sentAgainMax] of [
     assert.ok(estimate <= 1.3, figures);
   });
 }
+
+test('while nothing comes through, only a few packets are sent, and then all goes on', () => {
+  const { used, sentAgain } = run(1, { fromMs: RUN_MS / 2, toMs: RUN_MS / 2 + 1_000 });
+  const figures = JSON.stringify({ used, sentAgain });
+  // A third of the second half is dark, and the next probe half a second off at most.
+  assert.ok(used >= 0.5, figures);
+  // What was under way, once: bandwidth times 50 ms, in five seconds of it.
+  assert.ok(sentAgain <= 0.02, figures);
+});

@@ -30,10 +30,13 @@ const BURST_GROWTH = 1.1;
 const BURST_LOSS_MAX = 0.02;
 const BURST_BYTES_MIN = 16 * DATAGRAM_BYTES_MAX;
 const OVERHEAD_BYTES = 28;
-/** Packets that are sent again when nothing was heard; the second time it is all of them. */
+/** Packets that are sent again when nothing was heard; the rest follows once something is. */
 const PROBE_PACKETS = 2;
+const PROBE_BYTES = PROBE_PACKETS * DATAGRAM_BYTES_MAX;
 const PROBE_MS_MIN = 30;
 const PROBE_MS_MAX = 2_000;
+/** The pauses between probes grow to this, unless the path itself takes longer. */
+const PROBE_PAUSE_MS_MAX = 500;
 
 export type SenderOptions = {
   readonly lane: number;
@@ -133,7 +136,7 @@ export class Sender {
 
   #maySend(bytes: number): boolean {
     if (this.#allowedBytes - bytes <= 0 || !this.#inFlight.hasRoom) return false;
-    return this.#inFlight.bytes < this.rate.windowBytes;
+    return this.#inFlight.bytes < (this.#probes > 1 ? PROBE_BYTES : this.rate.windowBytes);
   }
 
   /** Writes the next packet into its place; 0 if there is none. */
@@ -275,8 +278,9 @@ export class Sender {
   /** How long nothing may be heard before the oldest packet is sent again. */
   get #probeMs(): number {
     const { roundTripMs, variationMs } = this.rate;
-    const baseMs = Math.max(PROBE_MS_MIN, 1.5 * roundTripMs + 4 * variationMs);
-    return Math.min(PROBE_MS_MAX, baseMs * 2 ** this.#probes);
+    const patientMs = Math.max(PROBE_MS_MIN, 1.5 * roundTripMs + 4 * variationMs);
+    const baseMs = Math.min(PROBE_MS_MAX, patientMs);
+    return Math.max(baseMs, Math.min(PROBE_PAUSE_MS_MAX, baseMs * 2 ** this.#probes));
   }
 
   #waitMs(nowMs: number): number | undefined {
@@ -286,7 +290,7 @@ export class Sender {
       const count = this.#probes === 0 ? PROBE_PACKETS : this.#inFlight.count;
       this.#probes += 1;
       this.#inFlight.loseOldest(count, (number) => this.#lose(number));
-      this.#allowedBytes = Math.max(this.#allowedBytes, PROBE_PACKETS * DATAGRAM_BYTES_MAX);
+      this.#allowedBytes = Math.max(this.#allowedBytes, PROBE_BYTES);
       return 0;
     }
     const hasMore = this.#lost.length > 0 || this.#current !== undefined || !this.#isDry;
