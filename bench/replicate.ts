@@ -1,5 +1,5 @@
 /** What replication carries, what it costs the writer, and what goes over the wire. */
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -53,6 +53,11 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
 /** Random bytes, which nothing compresses; the page cache has them afterwards. */
 async function noise(path: string): Promise<void> {
   await runOk('sh', ['-c', `head -c ${VOLUME_BYTES} /dev/urandom > "$1"; sync "$1"`, 'sh', path]);
+}
+
+/** A disk all of which was written once: no write has to find room, whether it is the first. */
+async function zeroes(path: string): Promise<void> {
+  await runOk('sh', ['-c', `head -c ${VOLUME_BYTES} /dev/zero > "$1"; sync "$1"`, 'sh', path]);
 }
 
 /** The agent is this process: from its cut to the acknowledged epoch. */
@@ -119,14 +124,13 @@ async function steady(
   const place = new ReplicationPlace(folder);
   await place.begin();
   const image = join(folder, 'disk.img');
-  const fd = openSync(image, 'w');
-  writeSync(fd, new Uint8Array(1), 0, 1, VOLUME_BYTES - 1);
-  closeSync(fd);
+  await zeroes(image);
   const socket = join(folder, 'export.sock');
   const exported = (...more: string[]) =>
     place.start('export', image, '--name', 'v', '--listen', `unix:${socket}`, '--json', ...more);
   const replicated = exported('--to', place.uri);
   await replicated.socket(socket);
+  await replicated.line('"state":"epoch"'); // All is there: a first synchronisation is no steady state.
   await writer(fio, folder, socket, 5);
   const taken = () => processorSeconds(replicated.pid) + processorSeconds(place.provider!.pid);
   const before = taken();

@@ -103,6 +103,7 @@ export class DirtyMap {
         if (!later.#unsure.has(region)) this.#unsure.delete(region);
       } else this.addWords(region, later.#words(slot));
     }
+    if (!this.#hasEmpties && !later.#hasEmpties) return;
     for (const range of later.ranges()) {
       const { offsetBytes, lengthBytes, kind } = range;
       this.#notEmpty(offsetBytes, lengthBytes);
@@ -162,9 +163,11 @@ export class DirtyMap {
       const stop = Math.min(end, regionStart + blocksPerRegion);
       const slot = this.#slots[region]!;
       if (slot >= 0) {
-        const words = this.#words(slot);
-        const found = nextInWords(words, at - regionStart, stop - regionStart, wanted);
-        if (found < stop - regionStart) return regionStart + found;
+        // Within the slab: a view for each range is a lot of garbage.
+        const slab = this.#slabs[Math.floor(slot / this.#slotsPerSlab)]!;
+        const bit = (slot % this.#slotsPerSlab) * this.shape.wordsPerRegion * 32 - regionStart;
+        const found = nextInWords(slab, bit + at, bit + stop, wanted) - bit;
+        if (found < stop) return found;
       } else if ((slot === WHOLE) === wanted) return at;
       at = stop;
     }
@@ -180,7 +183,9 @@ export class DirtyMap {
       const end = this.next(first, blockCount, false);
       const offsetBytes = first * BLOCK_BYTES;
       const lengthBytes = Math.min(end * BLOCK_BYTES, sizeBytes) - offsetBytes;
-      yield* this.#kinds({ offsetBytes, lengthBytes });
+      // Most maps have nothing else, and a generator for each range is a lot of garbage.
+      if (!this.#hasEmpties) yield { offsetBytes, lengthBytes, kind: 'data' };
+      else yield* this.#kinds({ offsetBytes, lengthBytes });
       at = end;
     }
   }
@@ -190,9 +195,18 @@ export class DirtyMap {
   }
 
   get markedBytes(): number {
+    const { blockCount, sizeBytes } = this.shape;
     let bytes = 0;
-    for (const { lengthBytes } of this.ranges()) bytes += lengthBytes;
+    for (let at = 0; at < blockCount; ) {
+      const first = this.next(at, blockCount, true);
+      at = this.next(first, blockCount, false);
+      bytes += Math.min(at * BLOCK_BYTES, sizeBytes) - Math.min(first * BLOCK_BYTES, sizeBytes);
+    }
     return bytes;
+  }
+
+  get #hasEmpties(): boolean {
+    return this.#zero.count > 0 || this.#discarded.count > 0;
   }
 
   /** Stretches that were zeroed or discarded, and not written since. */
@@ -278,9 +292,6 @@ export class DirtyMap {
   }
 
   *#kinds({ offsetBytes, lengthBytes }: Extent): Generator<ChangedRange> {
-    if (this.#zero.count === 0 && this.#discarded.count === 0) {
-      return yield { offsetBytes, lengthBytes, kind: 'data' };
-    }
     const empty: ChangedRange[] = [];
     for (const extent of this.#zero.within(offsetBytes, lengthBytes)) {
       empty.push({ ...extent, kind: 'zero' });

@@ -71,11 +71,14 @@ export const WINDOW_BYTES = FRAME_RAW_MAX;
 export const WINDOWS_IN_FLIGHT = 16;
 
 /** So long an epoch is worked on before those who write have their turn. */
-export const SLICE_MS = 0.3;
+export const SLICE_MS = 0.1;
 
-/** Up to so much of an epoch travels in smaller windows, which keep writers waiting for less. */
+/**
+ * Up to so much of an epoch travels in smaller windows, which keep writers waiting for less; with
+ * hashes and a frame's heads they fit into buffers of 256 KiB.
+ */
 export const SMALL_EPOCH_BYTES = 64 * MIB;
-export const SMALL_WINDOW_BYTES = 256 * KIB;
+export const SMALL_WINDOW_BYTES = 240 * KIB;
 
 /** Below this an epoch's data travels at once: a round trip costs more than the bytes. */
 export const OFFER_FROM_BYTES = 4 * MIB;

@@ -305,6 +305,7 @@ class EpochSender {
         entries.push(packedEntry(piece, likes?.places[at]));
       }
       await likes?.before;
+      await this.#request.turns?.next(); // It encrypts all of it in one go.
       await this.#postData(entries, packed, () => held!.giveBack());
     } finally {
       likes?.over();

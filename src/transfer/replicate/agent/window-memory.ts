@@ -77,8 +77,11 @@ export class WindowMemory {
   ): Promise<void> | undefined {
     if (this.#pool === undefined) return undefined;
     const ranges = new Float64Array(3 * runs.length);
-    for (const [index, { offsetBytes, lengthBytes, at }] of runs.entries()) {
-      ranges.set([offsetBytes, lengthBytes, this.content.byteOffset + at], 3 * index);
+    let end = 0;
+    for (const { offsetBytes, lengthBytes, at } of runs) {
+      ranges[end++] = offsetBytes;
+      ranges[end++] = lengthBytes;
+      ranges[end++] = this.content.byteOffset + at;
     }
     return this.#pool.read({ file, memory: this.#all.buffer, ranges });
   }
@@ -108,8 +111,11 @@ export class WindowMemory {
   /** Puts their samples into a table, as those of `first`, `first + 1`, and so on. */
   async learn(pieces: readonly Piece[], table: SharedArrayBuffer, first: number): Promise<void> {
     const parts = new Uint32Array(2 * pieces.length);
-    for (const [index, { at, lengthBytes }] of pieces.entries())
-      parts.set([at, lengthBytes], 2 * index);
+    let end = 0;
+    for (const { at, lengthBytes } of pieces) {
+      parts[end++] = at;
+      parts[end++] = lengthBytes;
+    }
     const job = { kind: 'learn', memory: this.#all.buffer, parts, table, first } as const;
     await (this.#pool?.run<'learn'>(job) ?? runJob<'learn'>(job));
   }
