@@ -1,8 +1,8 @@
 /** An export that is kept present at providers: starts, tells of and ends its replications. */
 import { codecPool, type FileName } from '../codec/index.ts';
-import { messageOf } from '../core/index.ts';
+import { FerryError, messageOf } from '../core/index.ts';
 import { confirmed, type Device, DeviceError } from '../device/index.ts';
-import { connectProvider } from '../service/index.ts';
+import { connectProvider, knownProvider } from '../service/index.ts';
 import type { PreImages } from '../track/index.ts';
 import type { TrackedExport } from '../transfer/export/index.ts';
 import {
@@ -15,6 +15,7 @@ import {
   Mandate,
   PRE_IMAGE_BYTES_MAX,
   Replication,
+  type ReplicationState,
   TrackedSource,
 } from '../transfer/replicate/index.ts';
 import type { LaneMode } from '../wire/index.ts';
@@ -24,6 +25,7 @@ import type { Node } from './node.ts';
 import type { State } from './output.ts';
 import type { ProviderAddress } from './provider-address.ts';
 import { formatDuration, formatSize } from './sizes.ts';
+import { stopped } from './stopped.ts';
 
 export type ReplicatedVolume = {
   readonly volume: string;
@@ -72,14 +74,20 @@ const SAMPLES_FILE = 'samples';
 /** After a stop: what is left is sent for so long, and else at the next start. */
 const FINISH_MS = 30_000;
 
-/** A provider that refuses at once ends it: SERVICE_*, REPLICATE_*. */
+/**
+ * A provider that cannot be reached is looked for while the volume is served. What ends it: one
+ * that is not known here, one that refuses a volume that it never had, REPLICATE_FENCED.
+ */
 export async function replicatedExport(
   context: Context,
   options: ReplicatedOptions,
 ): Promise<ReplicatedExport> {
   const { volumes, to, syncMs, group, intervalMs, lane, node } = options;
-  const { env, output } = context;
+  const { env, output, signal } = context;
   const name = group ?? volumes[0].volume;
+  if (node.authorities === undefined) {
+    for (const { written } of to) await knownProvider(node.peers, written);
+  }
   // What is hashed and compressed keeps no writer waiting, whom this thread serves.
   const pool = codecPool(env, PACKING_THREADS, { atOnce: true, isBackground: true });
   const life = { isServed: false };
@@ -107,6 +115,7 @@ export async function replicatedExport(
       connect: () => connectProvider(env, { ...provider, ...node, lane }),
       onEpoch: (report, held, volume) => teller.epoch(volume, { report, held, replication }),
       onTrouble: (error, againMs) => teller.trouble(error, againMs),
+      onLink: (isConnected) => teller.link(isConnected, replication),
     });
     return { provider: provider.written, replication };
   });
@@ -117,13 +126,18 @@ export async function replicatedExport(
     };
   }
   try {
-    await Promise.all(targets.map(({ replication }) => replication.begun));
+    const begun = Promise.all(targets.map(({ replication }) => replication.begun));
+    await Promise.race([begun, stopped(signal)]);
+    // Where it was offered, its provider has said that it has not taken it.
+    for (const { authority } of volumes) authority.check();
   } catch (error) {
     await Promise.all(targets.map(({ replication }) => replication.finish(0)));
     await pool[Symbol.asyncDispose]();
     throw error;
   }
   life.isServed = true;
+  tellAbsent(context, name, targets, options);
+  const finishMs = signal.aborted ? 0 : FINISH_MS;
   const confirm = () => confirmation(context, name, targets, syncMs!);
   return {
     devices: volumes.map(({ exported: { device } }) =>
@@ -132,7 +146,7 @@ export async function replicatedExport(
     state: () => stateOf(targets),
     async finish() {
       try {
-        await finish(context, name, targets);
+        await finish(context, name, targets, finishMs);
         for (const likeness of likenesses) await likeness.save({ isLast: true });
       } finally {
         await pool[Symbol.asyncDispose]();
@@ -179,6 +193,24 @@ function tellFenced({ output }: Context, volume: string, { message, hint }: Devi
   output.warn(`writes are refused from now on: ${message}\n  ${hint}`);
 }
 
+/** What it means that a provider has not answered. */
+function tellAbsent(
+  { output }: Context,
+  name: string,
+  targets: readonly Target[],
+  { volumes, syncMs }: ReplicatedOptions,
+): void {
+  const absent = targets.filter(({ replication }) => !replication.state.isConnected);
+  if (absent.length === 0) return;
+  const where = absent.map(({ provider }) => provider).join(', ');
+  const effect = volumes.some(({ leases }) => leases.length > 0)
+    ? 'writes wait until each provider has answered (--fence lease)'
+    : syncMs !== undefined
+      ? `what is flushed waits for it, ${formatDuration(syncMs)} at most, and fails then (--sync)`
+      : 'what is written is sent when it answers';
+  output.warn(`${name} is served without ${where}: ${effect}`);
+}
+
 /** DEVICE_IO if the providers do not have it in time: the writer must not believe that they do. */
 async function confirmation(
   { env }: Context,
@@ -208,28 +240,43 @@ async function confirmation(
 
 function stateOf(targets: readonly Target[]): State {
   const all = targets.map(({ provider, replication }) => ({ provider, ...replication.state }));
-  const texts = all.map(({ provider, isConnected, lagMs, backlogBytes, epoch, trouble }) => {
-    const behind =
-      backlogBytes === 0
-        ? 'has everything'
-        : `${formatDuration(lagMs)} behind, ${formatSize(backlogBytes)} to go`;
-    const link = isConnected ? '' : `; no connection${trouble ? `: ${messageOf(trouble)}` : ''}`;
-    return `${provider}: epoch ${epoch ?? '?'}, ${behind}${link}`;
-  });
-  const providers = all.map(({ trouble, lagMs, ...fields }) => ({
+  const texts = all.map((one) => `${one.provider}: ${lagText(one)}${linkText(one)}`);
+  const providers = all.map(({ trouble, lagMs, sinceWallMs, ...fields }) => ({
     ...fields,
-    lagSeconds: Math.round(lagMs / 10) / 100,
+    since: new Date(sinceWallMs).toISOString(),
+    ...secondsOf(lagMs),
     ...(trouble !== undefined && { trouble: messageOf(trouble) }),
+    ...(trouble instanceof FerryError && { code: trouble.code }),
   }));
   return { fields: { providers }, text: texts.join('\n') };
+}
+
+function lagText({ lagMs, backlogBytes, epoch }: ReplicationState): string {
+  const left = formatSize(backlogBytes);
+  if (lagMs === undefined) return `nothing heard yet, ${left} or more to go`;
+  const at = `epoch ${epoch ?? '?'}`;
+  if (backlogBytes === 0) return `${at}, has everything`;
+  return `${at}, ${formatDuration(lagMs)} behind, ${left} to go`;
+}
+
+function linkText({ isConnected, sinceWallMs, trouble }: ReplicationState): string {
+  const why = trouble === undefined ? '' : `: ${messageOf(trouble)}`;
+  if (isConnected) return trouble === undefined ? '' : `; failing${why}`;
+  return `; NOT CONNECTED since ${new Date(sinceWallMs).toISOString()}${why}`;
+}
+
+/** Absent while nobody can say. */
+function secondsOf(lagMs: number | undefined) {
+  return lagMs === undefined ? {} : { lagSeconds: Math.round(lagMs / 10) / 100 };
 }
 
 async function finish(
   { output }: Context,
   volume: string,
   targets: readonly Target[],
+  finishMs: number,
 ): Promise<void> {
-  const ends = targets.map(({ replication }) => replication.finish(FINISH_MS));
+  const ends = targets.map(({ replication }) => replication.finish(finishMs));
   for (const [index, isComplete] of (await Promise.all(ends)).entries()) {
     const { provider, replication } = targets[index]!;
     const { epoch } = replication.state;
@@ -270,7 +317,7 @@ class Teller {
     const { lagMs, backlogBytes } = state;
     const fields = {
       ...{ state: 'epoch', volume, provider, epoch, dataBytes, knownBytes, zeroBytes, sentBytes },
-      ...{ lagSeconds: Math.round(lagMs / 10) / 100, backlogBytes },
+      ...{ ...secondsOf(lagMs), backlogBytes },
     };
     const what = `${formatSize(dataBytes)} changed, ${formatSize(sentBytes)} sent`;
     const text = `${volume} is at epoch ${epoch} at ${provider}: ${what}`;
@@ -278,6 +325,21 @@ class Teller {
     else output.detail(text);
     this.#isGood = true;
     this.#last = '';
+  }
+
+  /** Once for each loss, and when it is over. */
+  link(isConnected: boolean, { state }: Replication): void {
+    const { output } = this.#context;
+    const provider = this.#provider;
+    const { trouble } = state;
+    if (!isConnected) {
+      this.#isGood = false;
+      this.#last = `${provider}: ${messageOf(trouble)}`;
+      output.warn(`${provider} is not connected any more: ${messageOf(trouble)}`);
+    } else if (this.#last !== '') {
+      this.#last = '';
+      output.status({ state: 'connected', provider }, `${provider} is connected`);
+    }
   }
 
   trouble(error: unknown, againMs: number): void {

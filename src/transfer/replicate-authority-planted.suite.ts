@@ -16,6 +16,8 @@ export type PlantedAuthority = AuthorityOptions & {
   readonly plant: () => () => void;
   /** Found where both sides are cut off from each other for long. */
   readonly isPartition?: true;
+  /** Found where an agent serves before it has heard its provider. */
+  readonly isAlone?: true;
 };
 
 const nothing = () => () => undefined;
@@ -56,6 +58,26 @@ export const plantedAuthority: Readonly<Record<string, PlantedAuthority>> = {
       const original = Object.getOwnPropertyDescriptor(Lease.prototype, 'isValid')!;
       Object.defineProperty(Lease.prototype, 'isValid', { ...original, get: () => true });
       return () => void Object.defineProperty(Lease.prototype, 'isValid', original);
+    },
+  },
+  'an agent with a lease writes before it has heard its provider': {
+    ...{ leaseMs: LEASE_MS, isAlone: true },
+    plant: () => {
+      const wasHeard = new WeakSet<Lease>();
+      const original = Object.getOwnPropertyDescriptor(Lease.prototype, 'isValid')!;
+      const get = function (this: Lease) {
+        return !wasHeard.has(this) || original.get!.call(this);
+      };
+      Object.defineProperty(Lease.prototype, 'isValid', { ...original, get });
+      const { heard } = Lease.prototype;
+      const undo = replaced(Lease.prototype, 'heard', function (this: Lease, sentBootMs) {
+        wasHeard.add(this);
+        heard.call(this, sentBootMs);
+      });
+      return () => {
+        Object.defineProperty(Lease.prototype, 'isValid', original);
+        undo();
+      };
     },
   },
   'a provider forgets when it has heard an agent with a lease': {

@@ -1,29 +1,37 @@
 /** Both sides of a volume in a simulated world, and what must hold of them whatever they do. */
 import assert from 'node:assert/strict';
-import { Draws, hash32, type SimulatedDisk, simulatedEnv, type World } from '../../sim/index.ts';
+import { Draws, hash32, simulatedEnv, type World } from '../../sim/index.ts';
 import { type Env, equalBytes, FerryError, hasCode } from '../core/index.ts';
 import { WriteGate } from '../device/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
 import {
-  AgentAuthority,
+  type AgentAuthority,
   bringBack,
   checkNotOffered,
-  keepReplica,
   Lease,
   Mandate,
   openPromoted,
   type Provider,
+  Replication,
 } from './replicate/index.ts';
-import { replicaFolder } from './replicate/provider/new-replica.ts';
 import { type AuthorityState, readAuthority } from './replicate/provider/replica-authority.ts';
 import { BLOCK, contentOf, makePlace, SIZE } from './replicate.suite.ts';
+import {
+  FOLDER,
+  judge,
+  type Moment,
+  openAuthority,
+  REPLICA_FOLDER,
+  type Side,
+} from './replicate-authority-cut.suite.ts';
 import { deviceOf, digestOf, pause, TrackedModel } from './replicate-model.suite.ts';
 import { checkEqual, connect, serve } from './replicate-simulation.suite.ts';
 
 const INTERVAL_MS = 20;
-const FOLDER = '/agent';
-export const REPLICA_FOLDER = `/replica/${replicaFolder('vol')}`;
+/** An agent serves without an answer after so long; a supervisor starts one anew after so long. */
+const START_WAIT_MS = 40;
+const RESTART_MS = 300;
 
 export type AuthorityOptions = {
   /** The agent stops without contact, and promotions by force wait for that. */
@@ -33,21 +41,15 @@ export type AuthorityOptions = {
   readonly crashChance?: number;
 };
 
-type Side = 'agent' | 'provider';
 type Written = { readonly side: Side; readonly authority: number };
-type Moment = {
-  readonly disk: SimulatedDisk;
-  readonly event: number;
-  /** Under which each side has acknowledged a write so far. */
-  readonly written: Readonly<Record<Side, number>>;
-};
-
 export type AuthorityOutcome = {
   readonly digest: string;
   readonly planned: number;
   readonly forced: number;
   readonly returned: number;
   readonly branches: number;
+  /** Lives of an agent that served before it had heard its provider. */
+  readonly alone: number;
   readonly crashes: number;
 };
 
@@ -79,26 +81,6 @@ export async function simulateScript(
   return { digest: world.digest(), crashes: moments.length, ...run.counts };
 }
 
-/** After a power cut of both: not both believe that they write under one authority. */
-async function judge(seed: number, { disk, event, written }: Moment): Promise<void> {
-  const world = simulatedEnv(hash32(seed, event, 3), { disk });
-  await world.run(async () => {
-    const { env } = world;
-    const { authority, promotion } = await readAuthority(env, REPLICA_FOLDER);
-    const { standing } = await openAuthority(env);
-    const isBoth = standing.role === 'writes' && promotion !== undefined;
-    const where = `seed ${seed}, power cut after event ${event}`;
-    assert.ok(!(isBoth && standing.authority === authority), `${where}: two under ${authority}`);
-    assert.ok(authority >= written.provider, `${where}: the provider forgets its authority`);
-    assert.ok(standing.authority >= written.agent, `${where}: the agent forgets its authority`);
-  });
-}
-
-function openAuthority(env: Env): Promise<AgentAuthority> {
-  const makeDirectory = () => env.files.makeDirectory(FOLDER);
-  return AgentAuthority.open(env, { directory: FOLDER, makeDirectory }, 'vol');
-}
-
 type AgentLife = {
   readonly kill: () => void;
   gate: WriteGate | undefined;
@@ -109,7 +91,7 @@ type ProviderLife = { readonly kill: () => void; provider: Provider | undefined 
 /** Both sides of one volume in a world; a script has them do things. */
 export class AuthorityRun {
   isMade = false;
-  readonly counts = { planned: 0, forced: 0, returned: 0, branches: 0 };
+  readonly counts = { planned: 0, forced: 0, returned: 0, branches: 0, alone: 0 };
   readonly written: Record<Side, number> = { agent: 1, provider: 1 };
   readonly world: World;
   readonly draws: Draws;
@@ -298,16 +280,32 @@ export class AuthorityRun {
       ...{ clock: env.clock, authority, gate, digestOf: () => digestOf(env, this.#model.content) },
       ...(lease !== undefined && { lease }),
     });
-    Object.assign(life, { gate, authority });
-    await keepReplica(env, {
+    const replication = new Replication(env, {
       ...{ name: 'vol', source: this.#model, intervalMs: INTERVAL_MS, mandate },
-      connect: () => connect(env),
+      ...{ startWaitMs: START_WAIT_MS, connect: () => connect(env) },
     });
+    try {
+      await replication.begun;
+      authority.check();
+    } catch (error) {
+      await replication.finish(0);
+      if (authority.standing.role !== 'stopped') throw error;
+      await pause(env, RESTART_MS);
+      return await this.#live(env, life);
+    }
+    if (!replication.state.isConnected) this.counts.alone += 1;
+    Object.assign(life, { gate, authority });
+    await replication.ended;
   }
 
   restartAgent(): void {
     this.#agent.kill();
     this.#startAgent();
+  }
+
+  /** A power cut at one site; `restartAgent` and `restartProvider` end it. */
+  kill(side: Side): void {
+    (side === 'agent' ? this.#agent : this.#provider).kill();
   }
 
   /** Brings the volume back, unless the process is killed before: once `late` settles. */

@@ -1,10 +1,10 @@
 /** Moves a volume between agent and provider under a seed, by plan and by force, through faults. */
 import { readAuthority } from './replicate/provider/replica-authority.ts';
+import { REPLICA_FOLDER } from './replicate-authority-cut.suite.ts';
 import {
   type AuthorityOptions,
   type AuthorityOutcome,
   type AuthorityRun,
-  REPLICA_FOLDER,
   simulateScript,
 } from './replicate-authority-run.suite.ts';
 import { pause } from './replicate-model.suite.ts';

@@ -3,11 +3,11 @@ import { codecPool } from '../codec/index.ts';
 import type { Env, Extent } from '../core/index.ts';
 import { type Device, memory } from '../device/index.ts';
 import { deviceDigest } from './device-digest.ts';
-import { type CutEpoch, type EpochSource, type Held, Likeness } from './replicate/index.ts';
+import { type CutEpoch, type Held, Likeness, type MeasuredSource } from './replicate/index.ts';
 import { BLOCK, SIZE } from './replicate.suite.ts';
 
 /** A volume that is written to, with marks that survive whatever happens to its agent. */
-export class TrackedModel implements EpochSource {
+export class TrackedModel implements MeasuredSource {
   readonly sizeBytes = SIZE;
   readonly content = new Uint8Array(SIZE);
   /** The content at each cut; the first is the empty volume. */
@@ -42,6 +42,14 @@ export class TrackedModel implements EpochSource {
   /** Of the writes so far. */
   get count(): number {
     return this.#count;
+  }
+
+  get pendingBytes(): number {
+    return this.isClean ? 0 : BLOCK;
+  }
+
+  get wasReplicated(): boolean {
+    return this.cursor !== undefined;
   }
 
   get isClean(): boolean {

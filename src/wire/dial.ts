@@ -152,7 +152,10 @@ class Dialler {
         const session = this.#session!;
         if (session.state === 'closed') return;
         if (isFinal(error)) session.fail(error);
-        else if (session.state === 'broken') this.#redialLater();
+        else if (session.state === 'broken') {
+          this.#options.handlers.onUnreachable?.(error);
+          this.#redialLater();
+        }
       });
     });
   }

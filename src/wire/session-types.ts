@@ -11,6 +11,8 @@ export interface SessionHandlers {
   onRoom?(): void;
   /** The connection is lost; everything waits for the next one. */
   onBroken?(error: unknown): void;
+  /** The side that dials could not connect again either; it goes on trying. */
+  onUnreachable?(error: unknown): void;
   /** Connected again; what was not acknowledged goes out once more by itself. */
   onResumed?(): void;
   /** The peer could not do something, and goes on. */

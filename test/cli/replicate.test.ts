@@ -208,3 +208,32 @@ test('an export is kept present at a provider, and with --sync a flush waits for
   assert.equal(again.dataBytes, 0);
   await checkRestored(here, 'live@latest');
 });
+
+test('an export begins while its provider is down, and is kept present there once that answers', async () => {
+  await using here = await served();
+  const { uri, token } = here.serving;
+  const words = ['export', 'disk.img', '--name', 'live', '--to', uri, '--json'];
+  assert.equal((await here.failure(1, ...words)).code, 'SERVICE_UNKNOWN_PEER');
+  await here.ok('pair', uri, token);
+  here.serving.child.kill('SIGKILL');
+  await once(here.serving.child.child, 'close');
+  const exported = here.start(...words);
+  const { uri: served_ } = JSON.parse(await exported.line('"state":"ready"'));
+  await using device = await connect(env, served_);
+  await device.write(noise(8192, 5), 40_960, 0);
+  await device.flush();
+  const revived = await serve(here, '--listen', uri.slice('ferry://'.length));
+  await using _again = revived.child;
+  await exported.line('"state":"connected"');
+  await exported.line('"epoch":1');
+  await device[Symbol.asyncDispose]();
+  exported.kill('SIGINT');
+  const { exitCode, stdout, stderr } = await exported.finished();
+  assert.deepEqual([exitCode, linesOf(stdout).at(-1)!.state], [0, 'stopped']);
+  const [refused, absent] = linesOf(stderr).map(({ message }) => String(message));
+  assert.match(refused!, /nobody listens there.*trying again/);
+  assert.match(absent!, /^live is served without 127\.0\.0\.1.*is sent when it answers$/);
+  const again = await replicated(here, uri, '--name', 'live');
+  assert.equal(again.dataBytes, 0);
+  await checkRestored(here, 'live@latest');
+});

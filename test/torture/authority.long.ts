@@ -1,6 +1,7 @@
 /** Goal: many moves between two writers under seeds; each planted defect in them is found. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { simulateAlone } from '../../src/transfer/replicate-alone.suite.ts';
 import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
 import {
   plantedAuthority,
@@ -34,6 +35,15 @@ test('a hundred seeds with long partitions leave one writer, with leases and wit
   assert.ok(forced > SEEDS, `only ${forced} promotions by force`);
 });
 
+test('a hundred seeds where the agent comes back first leave one writer, and lose nothing', async () => {
+  let branches = 0;
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const lease = seed % 2 === 0 ? {} : { leaseMs: LEASE_MS };
+    branches += (await simulateAlone(seed, lease)).branches;
+  }
+  assert.ok(branches > SEEDS / 2, `only ${branches} branches`);
+});
+
 test('sixty groups are promoted whole, or not at all', async () => {
   for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) await simulateGroupPromotion(seed);
 });
@@ -55,8 +65,9 @@ for (const [name, plant] of Object.entries(plantedGroupPromotion)) {
 
 for (const [name, plant] of Object.entries(plantedAuthority)) {
   test(`the trials find a defect: ${name}`, async () => {
-    const { plant: begin, isPartition = false, ...options } = plant;
-    const simulate = isPartition ? simulatePartition : simulateAuthority;
+    const { plant: begin, isPartition = false, isAlone = false, ...options } = plant;
+    const elsewhere = isAlone ? simulateAlone : simulateAuthority;
+    const simulate = isPartition ? simulatePartition : elsewhere;
     const undo = begin();
     try {
       for (let seed = 1; seed <= SEEDS_TO_FIND; seed += 1) {

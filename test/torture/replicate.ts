@@ -3,6 +3,7 @@
  * seeds; each one twice, which must give the same run. `replicate-seed SEED` runs one again.
  */
 
+import { simulateAlone } from '../../src/transfer/replicate-alone.suite.ts';
 import { simulateAuthority } from '../../src/transfer/replicate-authority.suite.ts';
 import { simulateGroupPromotion } from '../../src/transfer/replicate-group-promotion.suite.ts';
 import {
@@ -47,7 +48,10 @@ export async function trySeed(seed: number): Promise<Counts> {
   }
 }
 
-/** A fifth of the seeds each: moves by plan and by force, long partitions, a group's promotion. */
+/**
+ * A fifth of the seeds each: moves by plan and by force, long partitions, a group's promotion, and
+ * agents that come back before their providers.
+ */
 async function tryMoves(seed: number) {
   const isLeased = seed % 4 < 2;
   const none = { planned: 0, forced: 0, crashes: 0 };
@@ -57,7 +61,8 @@ async function tryMoves(seed: number) {
     const { isForced, wasAtOnce, crashes } = await simulateGroupPromotion(seed);
     return { planned: wasAtOnce && !isForced ? 1 : 0, forced: isForced ? 1 : 0, crashes };
   };
-  const trial = [apart, moves, group][seed % 5];
+  const alone = () => simulateAlone(seed, isLeased ? { leaseMs: 60 } : {});
+  const trial = [apart, moves, group, alone][seed % 5];
   const { planned, forced, crashes } = (await trial?.()) ?? none;
   return { promotions: planned + forced, crashes };
 }

@@ -16,6 +16,11 @@ export function consumerOf({ replica }: Pick<Held, 'replica'>, volume: string): 
   return `provider:${replica}:${volume}`;
 }
 
+/** Whether that is one of the volume's, of whichever replica. */
+export function isConsumerOf(consumer: string, volume: string): boolean {
+  return consumer.startsWith('provider:') && consumer.endsWith(`:${volume}`);
+}
+
 /** Undefined before the first epoch: nothing is known of what is there. */
 export function sinceOf({ replica, epoch, mark }: Held): Since | undefined {
   return epoch === 0 ? undefined : { ...bindingOf({ replica, epoch }), mark };

@@ -28,6 +28,8 @@ export type ReplicateErrorCode =
   | 'REPLICATE_BASE_GONE'
   /** Both sides do not have the same content. */
   | 'REPLICATE_DIGEST'
+  /** What is to be brought back has another size than the disk here. */
+  | 'REPLICATE_SIZE'
   /** Another process serves this replica. */
   | 'REPLICATE_BUSY'
   /** Another session of the agent has taken the volume over. */

@@ -16,6 +16,7 @@ export { keepBranch, Mandate, type MandateOptions } from './agent/mandate.ts';
 export { Pace } from './agent/pace.ts';
 export type { RemoteVolume } from './agent/remote-volume.ts';
 export {
+  type MeasuredSource,
   Replication,
   type ReplicationOptions,
   type ReplicationState,

@@ -110,6 +110,12 @@ export const READS_IN_FLIGHT = 16;
 /** Ranges of a change set that one one answer holds: 16 KiB at most. */
 export const CHANGES_PER_PAGE = 1_024;
 
+/**
+ * Before an export serves its volume it hears from its providers who writes it, unless they take
+ * longer: a few round trips around the world, and the journal of a replica to be opened.
+ */
+export const START_WAIT_MS = 5_000;
+
 /** Requests that one session may have open. */
 export const REQUESTS_MAX = 64;
 

@@ -81,6 +81,8 @@ export type OpenAnswer = {
   readonly authority: number;
   /** The provider writes, since this epoch. */
   readonly promotedEpoch?: number;
+  /** There; what is promoted keeps its size, whatever the agent's volume has. */
+  readonly sizeBytes?: number;
   /** As the EPOCH_CUT of that epoch had it. */
   readonly mark?: string;
   /** With which that epoch was committed. */

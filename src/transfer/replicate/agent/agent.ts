@@ -59,6 +59,8 @@ export class Agent implements SessionHandlers, AsyncDisposable {
   #room: PromiseWithResolvers<void> | undefined;
   readonly #over = Promise.withResolvers<never>();
   readonly #volumes = new Set<RemoteVolume>();
+  /** Told when the connection is lost, or not found again, and why; without a reason it is back. */
+  onLink: ((why?: unknown) => void) | undefined;
 
   static async connect(open: OpenSession): Promise<Agent> {
     const agent = new Agent();
@@ -170,6 +172,18 @@ export class Agent implements SessionHandlers, AsyncDisposable {
     this.#room = undefined;
   }
 
+  onBroken(error: unknown): void {
+    this.onLink?.(error ?? closed());
+  }
+
+  onUnreachable(error: unknown): void {
+    this.onLink?.(error);
+  }
+
+  onResumed(): void {
+    this.onLink?.();
+  }
+
   /** Something of an epoch was not taken: it is given up, and sent anew. */
   onPeerError({ code, text, volume: number }: ErrorMessage): void {
     for (const volume of this.#volumes) {
@@ -270,4 +284,7 @@ export function isPassing(error: unknown): boolean {
   return error instanceof FerryError && CONNECTION.has(error.code);
 }
 
-const CONNECTION = new Set(['ENV_REFUSED', 'ENV_TIMEOUT', 'ENV_CLOSED', 'ENV_IO', 'ENV_TLS']);
+/** Names may be unknown while a network comes up, and so may the socket of a provider be. */
+const CONNECTION = new Set([
+  ...['ENV_REFUSED', 'ENV_TIMEOUT', 'ENV_CLOSED', 'ENV_IO', 'ENV_TLS', 'ENV_NOT_FOUND'],
+]);

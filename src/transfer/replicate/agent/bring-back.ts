@@ -56,6 +56,8 @@ export async function bringBack(
   const { device, authority, own, digestOf } = options;
   const { number } = volume.facts;
   if (!authority.mayBeOverwritten) throw authority.refusal();
+  const { sizeBytes = device.sizeBytes } = volume.known;
+  if (sizeBytes !== device.sizeBytes) throw otherSize(authority.volume, sizeBytes, device);
   const { json } = await volume.agent.ask({ ask: 'reverse' }, { volume: number });
   const answer = json as unknown as ReverseAnswer;
   const { nextEpoch, digest, snapshot } = answer;
@@ -186,6 +188,13 @@ class Puller {
     if (at !== offsetBytes + lengthBytes) throw protocolBreach('an answer to a read is too short');
     this.counts.fetchedBytes += lengthBytes;
   }
+}
+
+function otherSize(volume: string, thereBytes: number, { sizeBytes }: Device): ReplicateError {
+  const sizes = `${thereBytes} bytes there, ${sizeBytes} here`;
+  return new ReplicateError('REPLICATE_SIZE', `${volume} has ${sizes}`, {
+    hint: 'What was promoted keeps its size: give the disk here that one, and run this again.',
+  });
 }
 
 function notEqual(volume: string): ReplicateError {

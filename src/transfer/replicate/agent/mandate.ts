@@ -38,6 +38,18 @@ export class Mandate {
     return { authority: authority.standing.authority, leaseMs: lease?.leaseMs ?? 0 };
   }
 
+  /** What this node has made durable lets it write; what others have, only they can say. */
+  get mayWrite(): boolean {
+    return this.#options.authority.standing.role === 'writes';
+  }
+
+  /** Nobody could be asked who writes it. REPLICATE_FENCED. */
+  unheard(cause: unknown): ReplicateError {
+    const { message, hint } = this.#options.authority.refusal();
+    const text = `${message}; not heard: ${messageOf(cause)}`;
+    return new ReplicateError('REPLICATE_FENCED', text, { hint, cause });
+  }
+
   /** Another side writes it, or has: `opened` would say so. */
   isFencedBy(volume: RemoteVolume): boolean {
     const { standing } = this.#options.authority;

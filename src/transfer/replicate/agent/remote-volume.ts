@@ -48,7 +48,7 @@ export class RemoteVolume {
   /** Of the cut that it is. */
   #mark: string | undefined;
   /** Under which it is written there, or by its agent; since when the provider does. */
-  readonly known: Pick<OpenAnswer, 'authority' | 'promotedEpoch'>;
+  readonly known: Pick<OpenAnswer, 'authority' | 'promotedEpoch' | 'sizeBytes'>;
   /** The provider would take the volume over. */
   isMoveWished = false;
   /** Told when that begins. */

@@ -1,14 +1,15 @@
 /** Replication: a volume kept present at one provider in the background, for as long as it runs. */
-import { type Clock, type Env, FerryError, hasCode } from '../../../core/index.ts';
-import type { ReplicateError } from '../errors.ts';
-import type { Agent } from './agent.ts';
+import { type Clock, type Env, EnvError, FerryError, hasCode } from '../../../core/index.ts';
+import { ReplicateError } from '../errors.ts';
+import { START_WAIT_MS } from '../limits.ts';
+import { type Agent, isPassing } from './agent.ts';
 import { type EpochSource, type KeepOptions, keepReplica } from './keep.ts';
 import type { Kept } from './members.ts';
 import { Pace } from './pace.ts';
 
 export type ReplicationOptions = Pick<
   KeepOptions,
-  'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mayPass' | 'mandate' | 'pool'
+  'name' | 'connect' | 'onEpoch' | 'onTrouble' | 'mandate' | 'pool'
 > & {
   readonly source: MeasuredSource;
   readonly group?: {
@@ -16,16 +17,30 @@ export type ReplicationOptions = Pick<
     readonly others: readonly (Kept & { readonly source: MeasuredSource })[];
   };
   readonly intervalMs: number;
+  /** How long an answer is waited for before the volume is served without one. */
+  readonly startWaitMs?: number;
+  /** The connection is there, or not any more; `state` says why. */
+  readonly onLink?: (isConnected: boolean) => void;
 };
 
-/** One that knows how much has changed since its last cut. */
-export type MeasuredSource = EpochSource & { readonly pendingBytes: number };
+/** One that knows more of what it is kept for. */
+export type MeasuredSource = EpochSource & {
+  /** Changed since its last cut. */
+  readonly pendingBytes: number;
+  /** Some provider has had an epoch of it, as far as is known here. */
+  readonly wasReplicated: boolean;
+};
 
 export type ReplicationState = {
   /** No connection with the provider: it is looked for. */
   readonly isConnected: boolean;
-  /** The provider has the volume as it was so long ago; 0 if it has all there is. */
-  readonly lagMs: number;
+  /** Since when that is so, for people. */
+  readonly sinceWallMs: number;
+  /**
+   * The provider has the volume as it was so long ago; 0 if it has all there is, undefined as long
+   * as it has not been heard.
+   */
+  readonly lagMs: number | undefined;
   /** Changed and not there yet, as far as it is known without looking for it. */
   readonly backlogBytes: number;
   /** Of the provider's newest whole state. */
@@ -41,9 +56,12 @@ export class Replication {
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>;
   readonly #begun = Promise.withResolvers<void>();
+  #isBegun = false;
   #agent: Agent | undefined;
+  #isLinked = false;
+  #sinceWallMs: number;
   #cutMs: number;
-  #reachedMs: number;
+  #reachedMs: number | undefined;
   #epoch: number | undefined;
   #trouble: unknown;
   #isComplete = false;
@@ -53,28 +71,43 @@ export class Replication {
     this.#options = options;
     this.pace = new Pace(clock);
     this.#cutMs = clock.monotonicMs();
-    this.#reachedMs = this.#cutMs;
+    this.#sinceWallMs = clock.wallMs();
     this.#begun.promise.catch(() => undefined); // Told to whoever waits for it.
+    const { startWaitMs = START_WAIT_MS } = options;
+    const timer = clock.after(startWaitMs, () => this.#begin(), { keepsProcess: true });
+    this.#begun.promise.finally(() => timer.cancel()).catch(() => undefined);
     this.#running = this.#run().catch((error: unknown) => {
-      this.#trouble = error;
-      this.#begun.reject(error);
+      if (!this.#stop.signal.aborted) this.#trouble = error;
+      this.#begun.reject(this.#unheard(error));
     });
   }
 
-  /** Settles at the first connection or the first failure that may pass; rejects at another one. */
+  /**
+   * Settles when the volume may be served: its provider has said who writes it, or cannot be asked
+   * now, while what is known here is enough. Rejects where it is not, where another side writes,
+   * and where a provider refuses that never had the volume.
+   */
   get begun(): Promise<void> {
     return this.#begun.promise;
+  }
+
+  /** Settles when nothing is sent any more: after `finish`, or REPLICATE_FENCED. */
+  get ended(): Promise<void> {
+    return this.#running.then(() => {
+      if (!this.#isComplete && !this.#stop.signal.aborted) throw this.#trouble;
+    });
   }
 
   get state(): ReplicationState {
     const { source, group } = this.#options;
     const others = group?.others.map((one) => one.source.pendingBytes) ?? [];
     const pendingBytes = others.reduce((sum, bytes) => sum + bytes, source.pendingBytes);
-    const session = this.#agent?.session;
-    const backlogBytes = pendingBytes + (session?.backlogBytes ?? 0);
+    const backlogBytes = pendingBytes + (this.#agent?.session.backlogBytes ?? 0);
+    const behindMs = this.#clock.monotonicMs() - (this.#reachedMs ?? 0);
     return {
-      isConnected: session?.state === 'open',
-      lagMs: backlogBytes === 0 ? 0 : this.#clock.monotonicMs() - this.#reachedMs,
+      isConnected: this.#isLinked,
+      sinceWallMs: this.#sinceWallMs,
+      lagMs: this.#reachedMs === undefined ? undefined : backlogBytes === 0 ? 0 : behindMs,
       backlogBytes,
       epoch: this.#epoch,
       trouble: this.#trouble,
@@ -101,7 +134,9 @@ export class Replication {
         mayPass: (error) => this.#mayPass(error),
         onConnected: (agent) => {
           this.#agent = agent;
-          this.#begun.resolve();
+          agent.onLink = (why) => this.#linked(agent, why);
+          this.#linked(agent);
+          this.#begin();
         },
         onCut: (nowMs) => {
           this.#cutMs = nowMs;
@@ -116,26 +151,67 @@ export class Replication {
         },
         onTrouble: (error, againMs) => {
           this.#trouble = error;
-          this.#begun.resolve();
+          if (againMs > 0) this.#linked(this.#agent, error);
           onTrouble?.(error, againMs);
+          this.#begin();
         },
       },
     );
     this.#isComplete = true;
   }
 
+  /** Whether what this node has made durable lets it write. */
+  get #mayWrite(): boolean {
+    const { mandate, group } = this.#options;
+    return [{ mandate }, ...(group?.others ?? [])].every((one) => one.mandate?.mayWrite ?? true);
+  }
+
+  /** Unless only the provider can say who writes, or this node is being fenced just now. */
+  #begin(): void {
+    if (this.#isBegun || !this.#mayWrite) return;
+    this.#isBegun = true;
+    this.#begun.resolve();
+  }
+
+  #linked(agent: Agent | undefined, why?: unknown): void {
+    if (agent !== this.#agent) return;
+    if (why !== undefined) this.#trouble = why;
+    const isLinked = why === undefined;
+    if (isLinked === this.#isLinked) return;
+    this.#isLinked = isLinked;
+    this.#sinceWallMs = this.#clock.wallMs();
+    this.#options.onLink?.(isLinked);
+  }
+
   /**
-   * A provider that says no at once is a mistake in the command; one that has said yes, and says no
-   * later, may be mended while the volume goes on being written.
+   * A volume that is served stays served. Before, a provider that is not there is no reason against
+   * it, nor is one that refuses what it had taken before; a refusal at the very first time is a
+   * mistake in the command.
    */
   #mayPass(error: unknown): boolean {
-    if (isFenced(error)) return false;
-    if (this.#options.mayPass?.(error) === true) return true;
-    return this.#agent !== undefined && error instanceof FerryError;
+    if (!(error instanceof FerryError) || isFenced(error)) return false;
+    if (this.#isBegun) return true;
+    if (!this.#mayWrite || hasRemoteCode(error, 'REPLICATE_FENCED')) return false;
+    const { source, group } = this.#options;
+    const sources = [source, ...(group?.others.map((one) => one.source) ?? [])];
+    const isUnanswered = error instanceof EnvError || isPassing(error);
+    return isUnanswered || sources.some(({ wasReplicated }) => wasReplicated);
   }
+
+  /** Where only the provider knows who writes, that is what is wrong. */
+  #unheard(error: unknown): unknown {
+    const { mandate, group } = this.#options;
+    const all = [mandate, ...(group?.others.map((one) => one.mandate) ?? [])];
+    const held = all.find((one) => one?.mayWrite === false);
+    return held === undefined || isFenced(error) ? error : held.unheard(error);
+  }
+}
+
+function hasRemoteCode(error: unknown, code: string): boolean {
+  return error instanceof ReplicateError && error.remoteCode === code;
 }
 
 /** Known here, and not only told by the other side, which is asked once more. */
 function isFenced(error: unknown): boolean {
-  return hasCode(error, 'REPLICATE_FENCED') && (error as ReplicateError).remoteCode === undefined;
+  return hasCode(error, 'REPLICATE_FENCED') && !hasRemoteCode(error, 'REPLICATE_FENCED');
 }

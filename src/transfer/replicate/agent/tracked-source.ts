@@ -12,7 +12,7 @@ import {
   type TrackedDevice,
   toldUpTo,
 } from '../../../track/index.ts';
-import { bindingOf, consumerOf, epochOf, type Held, sinceOf } from '../cursor.ts';
+import { bindingOf, consumerOf, epochOf, type Held, isConsumerOf, sinceOf } from '../cursor.ts';
 import { SLICE_MS } from '../limits.ts';
 import type { CutEpoch, EpochSource } from './keep.ts';
 import type { Likeness } from './likeness.ts';
@@ -56,6 +56,11 @@ export class TrackedSource implements EpochSource {
   /** Changed since the last cut, or cut and not yet given to the session. */
   get pendingBytes(): number {
     return this.#options.device.tracker.markedBytes + this.#unsentBytes;
+  }
+
+  get wasReplicated(): boolean {
+    const { device, volume } = this.#options;
+    return device.tracker.cursors().some(({ consumer }) => isConsumerOf(consumer, volume));
   }
 
   /** No change has been marked since the cut that the provider has. */

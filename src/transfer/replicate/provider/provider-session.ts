@@ -259,7 +259,8 @@ export class ProviderSession implements SessionHandlers {
     return {
       ...{ replica: id, epoch, seenEpoch, isEmpty: replica.isEmpty, ...(mark && { mark }) },
       ...(replica.group && { group: replica.group }),
-      ...{ authority: own, ...(promotion && { promotedEpoch: promotion.epoch }) },
+      ...{ authority: own, sizeBytes: replica.sizeBytes },
+      ...(promotion && { promotedEpoch: promotion.epoch }),
     };
   }
 

@@ -133,7 +133,9 @@ export class Provider implements AsyncDisposable {
       });
     }).replica;
     checkOwner(replica, { volume, owner: agent });
-    if (replica.sizeBytes !== sizeBytes) {
+    // What this side writes keeps its size; its agent is told that it is fenced.
+    const isPromoted = replica.authority.state.promotion !== undefined;
+    if (replica.sizeBytes !== sizeBytes && !isPromoted) {
       await this.#checkLogical(agent, volume, sizeBytes);
       await replica.resize(sizeBytes);
     }
