@@ -43,7 +43,10 @@ export async function takeSnapshot(
     await early?.[Symbol.asyncDispose](); // Threads are as nice as who has started them.
   }
   const given = isBesideWriters ? undefined : early;
-  await using own = given === undefined ? codecPool(env, backupThreads(env, device)) : undefined;
+  await using own =
+    given === undefined
+      ? codecPool(env, backupThreads(env, device), { callerHelps: true })
+      : undefined;
   const pool = given ?? own!;
   await using repository = await repositoryOf(context);
   const volume = name ?? from.volume;

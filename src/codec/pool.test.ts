@@ -71,12 +71,17 @@ async function onEveryPool(work: (pool: CodecPool, env: Env) => Promise<void>): 
     await work(pool, nodeEnv());
   }
   await onThreads(nodeEnv(), work);
+  await onThreads(nodeEnv(), work, { callerHelps: true });
   const world = simulatedEnv(1);
   await world.run(() => onThreads(world.env, work));
 }
 
-/** Begins when both are up: until then jobs run in place. */
-async function onThreads(env: Env, work: (pool: CodecPool, env: Env) => Promise<void>) {
+/** Begins when all are up: until then jobs run in place. */
+async function onThreads(
+  env: Env,
+  work: (pool: CodecPool, env: Env) => Promise<void>,
+  { callerHelps = false } = {},
+) {
   const ups: Promise<void>[] = [];
   const start: Env['workers']['start'] = (module, handlers, options) => {
     const up = Promise.withResolvers<void>();
@@ -88,9 +93,9 @@ async function onThreads(env: Env, work: (pool: CodecPool, env: Env) => Promise<
     return env.workers.start(module, { ...handlers, onMessage }, options);
   };
   const watched = { ...env, workers: { ...env.workers, start } };
-  await using pool = codecPool(watched, 2, { atOnce: true });
+  await using pool = codecPool(watched, 2, { atOnce: true, callerHelps });
   await Promise.all(ups);
-  assert.equal(ups.length, 2);
+  assert.equal(ups.length, callerHelps ? 1 : 2);
   await work(pool, env);
 }
 
@@ -256,6 +261,70 @@ test('a thread that dies fails its jobs with CODEC_WORKER, and a pool without th
   die!();
   await assert.rejects(waiting, { code: 'CODEC_WORKER' });
   await assert.rejects(digests(pool, volume()), { code: 'CODEC_WORKER' });
+});
+
+/** Threads that answer when the test says so. */
+function heldThreads(env: Env) {
+  const threads: { handlers: WorkerHandlers; posted: JobRequest[] }[] = [];
+  const start: Env['workers']['start'] = (_module, handlers) => {
+    const posted: JobRequest[] = [];
+    threads.push({ handlers, posted });
+    queueMicrotask(() => handlers.onMessage('up'));
+    return {
+      post: (message) => void posted.push(message as JobRequest),
+      terminate: async () => undefined,
+    };
+  };
+  return { threads, env: { ...env, workers: { parallelism: 2, start } } };
+}
+
+test('a caller that helps does what threads have no time for, the oldest first', async () => {
+  const { threads, env } = heldThreads(nodeEnv());
+  await using pool = codecPool(env, 2, { atOnce: true, callerHelps: true });
+  await Promise.resolve(); // It is up.
+  assert.equal(threads.length, 1);
+  const { posted, handlers } = threads[0]!;
+  const order: number[] = [];
+  const jobs = Array.from({ length: 8 }, async (_, at) => {
+    const found = await digests(pool, volume());
+    order.push(at);
+    return found;
+  });
+  assert.equal(posted.length, 4);
+  handlers.onMessage({ number: posted[0]!.number, result: undefined });
+  assert.equal(posted.length, 5); // What waits goes to whoever has time first.
+  const helped = await Promise.all(jobs.slice(5));
+  for (const found of helped)
+    assert(equalBytes(found.subarray(8, 40), sha256(volume().subarray(0, CHUNK))));
+  assert.deepEqual(order, [0, 5, 6, 7]);
+  for (const { number } of posted.slice(1)) handlers.onMessage({ number, result: undefined });
+  await Promise.all(jobs);
+});
+
+test('a job that fails in the hands of its caller fails as in a thread, others go on', async () => {
+  const { threads, env } = heldThreads(nodeEnv());
+  const pool = codecPool(env, 2, { atOnce: true, callerHelps: true });
+  await Promise.resolve();
+  const { posted } = threads[0]!;
+  const waiting = Array.from({ length: 4 }, () => digests(pool, volume()));
+  const plan = {
+    frames: [shared(new Uint8Array(40))],
+    steps: [{ frame: 0, record: 0, parents: [] }],
+    ids: new Uint8Array(32),
+    checksums: new Uint32Array(1),
+  };
+  const target = shared(new Uint8Array(CHUNK));
+  const damaged = pool.run<'decode'>({ kind: 'decode', plan, outputs: [], target });
+  const next = digests(pool, volume());
+  await assert.rejects(damaged, { code: 'CODEC_DAMAGED' });
+  await next;
+  assert.equal(posted.length, 4);
+  const queued = digests(pool, volume());
+  const outcomes = Promise.allSettled([...waiting, queued]);
+  await pool[Symbol.asyncDispose]();
+  for (const outcome of await outcomes) {
+    assert.equal(outcome.status === 'rejected' && outcome.reason.code, 'CODEC_WORKER');
+  }
 });
 
 test('threads start one by one, when jobs have taken as long as a start is worth', async () => {

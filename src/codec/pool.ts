@@ -6,10 +6,11 @@ import { type Job, type JobResult, runJob } from './jobs.ts';
 import type { ReadJob } from './read-ranges.ts';
 
 /**
- * Runs jobs on up to `threads` threads, and in place, in the caller's turn, until one of those is
- * up; with 0 always. The caller bounds how many jobs wait, by the memory it hands out. Buffers of a
- * job belong to the pool until its promise settles. A thread that dies fails its jobs with
- * CODEC_WORKER; others go on, and where all have died, all jobs fail but those of `isBackground`.
+ * Runs jobs on up to `threads` threads, of which the caller may be one, and in place, in the
+ * caller's turn, until one of those is up; with 0 always. The caller bounds how many jobs wait, by
+ * the memory it hands out. Buffers of a job belong to the pool until its promise settles. A thread
+ * that dies fails its jobs with CODEC_WORKER; others go on, and where all have died, all jobs fail
+ * but those of `isBackground`.
  */
 export interface CodecPool extends AsyncDisposable {
   readonly threads: number;
@@ -18,10 +19,12 @@ export interface CodecPool extends AsyncDisposable {
   read(job: Omit<ReadJob, 'kind'>): Promise<void> | undefined;
 }
 
-type Waiting = { resolve(result: unknown): void; reject(error: CodecError): void };
+type Waiting = { resolve(result: unknown): void; reject(error: unknown): void };
+/** A job that no thread has yet. */
+type Queued<J = Job> = Waiting & { readonly job: J };
 type Thread = {
   readonly port: WorkerPort;
-  readonly waiting: Map<number, Waiting>;
+  readonly waiting: Map<number, Waiting & { readonly weight: number }>;
   state: 'starting' | 'up' | 'dead';
   /** Since when it has had jobs without a break. */
   busyFromMs: number;
@@ -56,16 +59,32 @@ export type CodecPoolOptions = {
   readonly atOnce?: boolean;
   /** It serves for long, beside what must not wait: it gives way, and replaces what has died. */
   readonly isBackground?: boolean;
+  /** The caller is one of the threads: a start less, and it has time while others work. */
+  readonly callerHelps?: boolean;
 };
+
+/**
+ * With this much to do a thread is busy while the caller does the longest of jobs. What comes then
+ * waits for whichever of them has time first.
+ */
+const ENOUGH_WEIGHT = 4;
+
+/** A digest takes a millisecond, all else several. */
+function weightOf({ kind }: JobRequest['job']): number {
+  return kind === 'digest' ? 1 : 2;
+}
 
 const BACKGROUND_NICENESS = 5;
 
 export function codecPool(
   env: Env,
   threads: number,
-  { atOnce = false, isBackground = false }: CodecPoolOptions = {},
+  { atOnce = false, isBackground = false, callerHelps = false }: CodecPoolOptions = {},
 ): CodecPool {
   const crew: Thread[] = [];
+  const crewMax = callerHelps ? Math.max(Math.min(1, threads), threads - 1) : threads;
+  /** While there is one, the caller's turn to help is to come. */
+  const queue: Queued[] = [];
   let nextNumber = 0;
   let inPlaceMs = 0;
   let isOver = false;
@@ -76,6 +95,7 @@ export function codecPool(
         const busyMs = busyMsOf(thread);
         hear(thread, message as JobAnswer | WorkerIsUp);
         if (thread.waiting.size === 0) thread.busyMs = busyMs;
+        while (queue.length > 0 && !hasEnough(thread)) post(thread, queue.shift()!);
       },
       onError: (error) => {
         bury(thread, error);
@@ -96,7 +116,7 @@ export function codecPool(
     return thread;
   }
 
-  if (atOnce) while (crew.length < threads) crew.push(start());
+  if (atOnce) while (crew.length < crewMax) crew.push(start());
 
   function busyMsOf({ waiting, busyMs, busyFromMs }: Thread): number {
     return waiting.size === 0 ? busyMs : busyMs + env.clock.monotonicMs() - busyFromMs;
@@ -108,7 +128,7 @@ export function codecPool(
   }
 
   function startIfWorth(): void {
-    if (!isOver && crew.length < threads && isWorthOneMore()) crew.push(start());
+    if (!isOver && crew.length < crewMax && isWorthOneMore()) crew.push(start());
   }
 
   /** Undefined: none is up yet. */
@@ -135,13 +155,24 @@ export function codecPool(
     }
   }
 
-  function ask(thread: Thread, job: JobRequest['job']): Promise<unknown> {
+  function post(thread: Thread, asked: Queued<JobRequest['job']>): void {
+    const { job, resolve, reject } = asked;
     const number = nextNumber++;
     if (thread.waiting.size === 0) thread.busyFromMs = env.clock.monotonicMs();
-    return new Promise((resolve, reject) => {
-      thread.waiting.set(number, { resolve, reject });
-      thread.port.post({ number, job } satisfies JobRequest);
-    });
+    thread.waiting.set(number, { resolve, reject, weight: weightOf(job) });
+    thread.port.post({ number, job } satisfies JobRequest);
+  }
+
+  /** One job, after whatever else the caller had to do. */
+  function helpOut(): void {
+    const asked = queue.shift();
+    if (asked === undefined) return;
+    try {
+      asked.resolve(runInPlace(asked.job));
+    } catch (error) {
+      asked.reject(error);
+    }
+    if (queue.length > 0) env.clock.after(0, helpOut);
   }
 
   return {
@@ -150,16 +181,25 @@ export function codecPool(
       const thread = idlest();
       if (thread === undefined) return runInPlace(job) as never;
       startIfWorth();
-      return (await ask(thread, job)) as never;
+      return new Promise((resolve, reject) => {
+        const asked = { job, resolve: resolve as Waiting['resolve'], reject };
+        if (!callerHelps || !hasEnough(thread)) return post(thread, asked);
+        if (queue.push(asked) === 1) env.clock.after(0, helpOut);
+      });
     },
     read(job) {
       const thread = crew.some(({ state }) => state === 'up') ? idlest() : undefined;
-      return thread && (ask(thread, { kind: 'read', ...job }) as Promise<void>);
+      if (thread === undefined) return undefined;
+      const read: ReadJob = { kind: 'read', ...job };
+      return new Promise((resolve, reject) => {
+        post(thread, { job: read, resolve: resolve as Waiting['resolve'], reject });
+      });
     },
     async [Symbol.asyncDispose]() {
       isOver = true;
       await Promise.all(crew.map((thread) => thread.port.terminate()));
       for (const thread of crew) bury(thread, undefined);
+      for (const { reject } of queue.splice(0)) reject(endedInJob(undefined));
       crew.length = 0;
     },
   };
@@ -180,15 +220,21 @@ function hear(thread: Thread, message: JobAnswer | WorkerIsUp): void {
   }
 }
 
+function hasEnough({ waiting }: Thread): boolean {
+  let sum = 0;
+  for (const { weight } of waiting.values()) sum += weight;
+  return sum >= ENOUGH_WEIGHT;
+}
+
 function bury(thread: Thread, cause: unknown): void {
   thread.state = 'dead';
-  for (const waiting of thread.waiting.values()) {
-    waiting.reject(
-      new CodecError('CODEC_WORKER', 'a worker thread ended in the middle of its job', {
-        hint: 'Memory may be short; run the command again.',
-        cause,
-      }),
-    );
-  }
+  for (const waiting of thread.waiting.values()) waiting.reject(endedInJob(cause));
   thread.waiting.clear();
+}
+
+function endedInJob(cause: unknown): CodecError {
+  return new CodecError('CODEC_WORKER', 'a worker thread ended in the middle of its job', {
+    hint: 'Memory may be short; run the command again.',
+    cause,
+  });
 }

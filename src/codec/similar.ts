@@ -234,7 +234,9 @@ export class SimilarTable {
   }
 
   #refill(keys: Uint32Array, numbers: Uint32Array): void {
-    for (const [slot, key] of keys.entries()) {
+    // By number: an iterator makes an array for each of a million slots.
+    for (let slot = 0; slot < keys.length; slot++) {
+      const key = keys[slot]!;
       if (this.wants(key)) this.#put(key, numbers[slot]!, COMMON);
     }
   }

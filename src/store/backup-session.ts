@@ -37,6 +37,8 @@ export type BackupOptions = {
   /** `raw` stores no patches either. What is there already stays as it is. */
   readonly compression?: Compression;
   readonly packTargetBytes?: number;
+  /** All content is put, not only what may have changed. */
+  readonly isWhole?: boolean;
 };
 
 /** What only the caller knows about the snapshot. */
@@ -140,6 +142,7 @@ export class BackupSession implements AsyncDisposable {
       pool: options.pool,
       signing: objects.sealer.chunkSigning,
       patches,
+      isWhole: options.isWhole ?? false,
       wantsRest: () => this.#isWaitedFor,
       rested: (relied) => this.#moveOn(relied),
     });

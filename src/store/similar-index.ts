@@ -15,9 +15,10 @@ export class SimilarIndex {
   #beginnings = new Uint8Array(64 * BEGINNING_BYTES);
   #count = 0;
 
-  constructor(index: ChunkIndex, sizeBytes: number) {
+  /** Of a volume of that size, of which all comes in or perhaps little. */
+  constructor(index: ChunkIndex, sizeBytes: number, { isWhole }: { isWhole: boolean }) {
     this.#index = index;
-    this.#table = SimilarTable.growing(sizeBytes);
+    this.#table = isWhole ? SimilarTable.for(sizeBytes) : SimilarTable.growing(sizeBytes);
   }
 
   get parentsMax(): number {

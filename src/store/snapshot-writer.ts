@@ -50,6 +50,8 @@ export type SnapshotWriterOptions = {
   readonly signing: Signing | undefined;
   /** What is new may be stored as patches against chunks that it resembles. */
   readonly patches: boolean;
+  /** All content is put, not only what may have changed. */
+  readonly isWhole: boolean;
   /** Whether it is to rest: with all that was taken in stored, it then waits for `rested`. */
   wantsRest(): boolean;
   rested(relied: Relied): Promise<void>;
@@ -87,9 +89,9 @@ export class SnapshotWriter {
     this.#signer = signer(options.signing);
     this.#relied = new Relied(options.index);
     const { chunkBytes, sizeBytes } = options.geometry;
-    const { builder, pool, index, parent, patches } = options;
+    const { builder, pool, index, parent, patches, isWhole } = options;
     if (patches && parent !== undefined) {
-      const similar = new SimilarIndex(index, sizeBytes);
+      const similar = new SimilarIndex(index, sizeBytes, { isWhole });
       this.#stage = new ChunkStage(builder, pool, similar, sizeBytes);
     }
     const withSamples = this.#stage !== undefined;

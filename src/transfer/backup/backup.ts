@@ -137,6 +137,7 @@ async function backupSince(
     sizeBytes,
     parent,
     pool,
+    isWhole: request.since === undefined,
     ...(request.compression !== undefined && { compression: request.compression }),
     ...(request.packTargetBytes !== undefined && { packTargetBytes: request.packTargetBytes }),
   });
