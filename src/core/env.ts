@@ -240,6 +240,11 @@ export interface Workers {
   start(module: URL, handlers: WorkerHandlers, options?: WorkerOptions): WorkerPort;
   /** Frees memory that was shared with threads that have ended; takes some milliseconds. */
   reclaim?(): void;
+  /**
+   * From now on what large buffers took goes back to the system when they are freed, though fresh
+   * ones cost more: for who uses most of them again, and goes on for long.
+   */
+  returnLargeMemory?(): void;
 }
 
 export type WorkerOptions = {

@@ -21,14 +21,16 @@ type OpenFrame = {
 export class ChunkReader {
   readonly #objects: ObjectStore;
   readonly #index: ChunkIndex;
-  readonly #frames = new ByteCache<string, OpenFrame>(FRAME_CACHE_BYTES);
-  readonly #patches = new ByteCache<string, Uint8Array>(FRAME_CACHE_BYTES / 4);
+  readonly #frames: ByteCache<string, OpenFrame>;
+  readonly #patches: ByteCache<string, Uint8Array>;
   readonly #loading = new Map<string, Promise<OpenFrame>>();
   readonly #patching = new Map<string, Promise<Uint8Array>>();
 
-  constructor(objects: ObjectStore, index: ChunkIndex) {
+  constructor(objects: ObjectStore, index: ChunkIndex, keptBytesMax = FRAME_CACHE_BYTES) {
     this.#objects = objects;
     this.#index = index;
+    this.#frames = new ByteCache(keptBytesMax);
+    this.#patches = new ByteCache(keptBytesMax / 4);
   }
 
   /** The chunk's plain bytes, verified; shared, not to be changed. STORE_MISSING, STORE_DAMAGED. */

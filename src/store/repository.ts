@@ -280,13 +280,24 @@ export class Repository implements AsyncDisposable {
     await this.index();
   }
 
+  /** Who reads many snapshots has one for all of them: what it keeps is bounded once. */
+  async chunkReader(keptBytesMax?: number): Promise<ChunkReader> {
+    return new ChunkReader(this.objects, await this.index(), keptBytesMax);
+  }
+
   /**
    * The snapshot as a read-only device; it lives as long as the repository is open. With `since`
    * it tells, as its tracking, in what it differs from that one.
    */
-  async device(snapshot: Snapshot, since?: Snapshot): Promise<Device> {
+  async device(
+    snapshot: Snapshot,
+    {
+      since,
+      reader,
+    }: { readonly since?: Snapshot | undefined; readonly reader?: ChunkReader } = {},
+  ): Promise<Device> {
     this.checkReadable(`the content of ${snapshot.volume}@${snapshot.id.slice(0, 8)}`);
-    const chunks = new ChunkReader(this.objects, await this.index());
+    const chunks = reader ?? (await this.chunkReader());
     return new SnapshotDevice(snapshot, this.reader, chunks, {
       readsInFlight: this.objects.readsInFlight,
       follow: () => this.#follow(),

@@ -40,6 +40,7 @@ export const run: Run<typeof copySpec> = async (context, values) => {
     await tellPlan(context, source, destination, selection);
     return exitStatus.done;
   }
+  context.env.workers.returnLargeMemory?.();
   const startMs = context.env.clock.monotonicMs();
   const report = await copyAndTell(context, source, destination, selection, values);
   warnOfOrder(context.output, selection);

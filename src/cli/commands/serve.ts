@@ -44,6 +44,7 @@ export const run: Run<typeof serveSpec> = async (context: Context, values) => {
   if (values.snapshotEvery === undefined && !isEmptyPolicy(policyOf(values))) {
     throw usageError('--keep-... forgets after each snapshot of --snapshot-every', 'ferry serve');
   }
+  env.workers.returnLargeMemory?.();
   const log = await logOf(context, values);
   const secured = await serveTlsOf(env.files, values, 'ferry serve');
   const node = await nodeOf(context, values);

@@ -6,9 +6,11 @@ import type { WorkerHandlers, WorkerOptions, WorkerPort, Workers } from '../env.
 import { EnvError } from '../errors.ts';
 import { siblingModule } from '../sibling-module.ts';
 import { collectBuffers } from './buffer-collector.ts';
+import { returnLargeMemory } from './large-memory.ts';
 
 export function nodeWorkers(): Workers {
-  return { parallelism: os.availableParallelism(), start, reclaim: collectBuffers };
+  const parallelism = os.availableParallelism();
+  return { parallelism, start, reclaim: collectBuffers, returnLargeMemory };
 }
 
 /** What the bootstrap is told. */

@@ -36,6 +36,11 @@ export type BackupRequest = {
   readonly since?: Since;
   /** False: nothing is compared with, as if the volume had no snapshot. */
   readonly compare?: boolean;
+  /**
+   * The SHA-256 of the whole canonical chunk that begins there, where that is known. What the
+   * repository has by that name is not read.
+   */
+  readonly hashAt?: ((offsetBytes: number) => Uint8Array | undefined) | undefined;
   /** Called when everything is read, while it is stored; if it throws, nothing is committed. */
   readonly beforeCommit?: () => Promise<void>;
   readonly tags?: readonly string[];
@@ -171,10 +176,12 @@ async function backupSince(
   };
 }
 
-type Piece =
-  | { readonly batch: Batch; readonly offsetBytes: number; readonly lengthBytes: number }
-  | Run
-  | Keep;
+/** Whole canonical chunks that the repository has, by their hashes one after the other. */
+type Known = Extent & { readonly kind: 'known'; readonly hashes: Uint8Array };
+type Piece = (Extent & { readonly batch: Batch }) | Run | Keep | Known;
+
+/** Of one piece: a leaf. */
+const KNOWN_BYTES_MAX = LEAF_BYTES;
 
 class BackupRun {
   readonly #device: Device;
@@ -205,6 +212,8 @@ class BackupRun {
       const { offsetBytes, lengthBytes } = piece;
       if ('batch' in piece) this.#writer.putData(piece.batch, offsetBytes, lengthBytes);
       else if (piece.kind === 'keep') this.#writer.keep(offsetBytes, lengthBytes);
+      else if (piece.kind === 'known')
+        this.#writer.putKnown(piece.hashes, offsetBytes, lengthBytes);
       else {
         this.skippedBytes += lengthBytes;
         const kind = piece.kind === 'hole' ? PIECE_HOLE : PIECE_ZERO;
@@ -231,21 +240,47 @@ class BackupRun {
   }
 
   /** Data in batches, all else in runs. */
-  async *#pieces(): AsyncGenerator<Run | Keep> {
+  async *#pieces(): AsyncGenerator<Run | Keep | Known> {
     for await (const run of this.#runs()) {
       if (run.kind !== 'data') {
         yield run;
         continue;
       }
       const end = run.offsetBytes + run.lengthBytes;
-      for (let at = run.offsetBytes; at < end; at += BATCH_BYTES) {
-        const lengthBytes = Math.min(BATCH_BYTES, end - at);
-        yield { kind: 'data', offsetBytes: at, lengthBytes };
+      for (let at = run.offsetBytes; at < end; ) {
+        const piece = (await this.#known(at, end)) ?? this.#unknown(at, end);
+        yield piece;
+        at += piece.lengthBytes;
       }
     }
   }
 
-  async #read(piece: Run | Keep): Promise<Piece> {
+  /** Undefined if the first chunk is not known, or not in the repository. */
+  async #known(from: number, end: number): Promise<Known | undefined> {
+    const hashes: Uint8Array[] = [];
+    const stop = Math.min(end, from + KNOWN_BYTES_MAX);
+    for (let at = from; at + CANONICAL_BYTES <= stop; at += CANONICAL_BYTES) {
+      const hash = this.#hashAt(at);
+      if (hash === undefined || !(await this.#writer.holds(hash))) break;
+      hashes.push(hash);
+    }
+    if (hashes.length === 0) return undefined;
+    const lengthBytes = hashes.length * CANONICAL_BYTES;
+    return { kind: 'known', hashes: Buffer.concat(hashes), offsetBytes: from, lengthBytes };
+  }
+
+  #unknown(from: number, end: number): Run {
+    const stop = Math.min(end, from + BATCH_BYTES);
+    let at = Math.min(stop, from + CANONICAL_BYTES);
+    while (at < stop && this.#hashAt(at) === undefined) at = Math.min(stop, at + CANONICAL_BYTES);
+    return { kind: 'data', offsetBytes: from, lengthBytes: at - from };
+  }
+
+  #hashAt(offsetBytes: number): Uint8Array | undefined {
+    return this.#chunkBytes === CANONICAL_BYTES ? this.#request.hashAt?.(offsetBytes) : undefined;
+  }
+
+  async #read(piece: Run | Keep | Known): Promise<Piece> {
     if (piece.kind !== 'data') return piece;
     const { offsetBytes, lengthBytes } = piece;
     const batch = await this.#writer.batch();

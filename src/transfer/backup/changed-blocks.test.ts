@@ -189,7 +189,7 @@ test("a snapshot's device tells the same changes, whatever range and limit is as
   const { repository, states } = await threeStates();
   const older = states[0]!.snapshot;
   const newer = states[2]!.snapshot;
-  const { tracking } = await repository.device(newer, older);
+  const { tracking } = await repository.device(newer, { since: older });
   assert.equal((await repository.device(newer)).tracking, undefined);
   const [epoch] = tracking!.epochs();
   const wanted = changedChunks(states[0]!.bytes, states[2]!.bytes);

@@ -58,7 +58,7 @@ async function mountPinned(
   { layerDirectory, goOn = false, since }: MountOptions,
   pin: AsyncDisposable,
 ): Promise<Mount> {
-  const base = await repository.device(snapshot, since);
+  const base = await repository.device(snapshot, { since });
   if (layerDirectory === undefined) return readOnlyMount(base, pin);
   const identity = `${repository.superblock.repositoryId}/${snapshot.id}`;
   const layer = await openKeptLayer(env.files, { base, identity, directory: layerDirectory });

@@ -37,6 +37,9 @@ export const KNOWN_HASHES_MAX = 256 * KIB;
 /** Decoded records that are kept for the next read of their neighbourhood. */
 export const SECTION_CACHE_BYTES = 16 * MIB;
 
+/** Decoded frames of a tenant's repository that are kept for the next read of their neighbours. */
+export const CHUNKS_KEPT_BYTES = 16 * MIB;
+
 /**
  * Pieces of an epoch on which its own patches may stand: they are found by their place. An agent
  * stops at half of them, as what it sends later may come before.

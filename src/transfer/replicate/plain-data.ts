@@ -13,13 +13,15 @@ export type Plain = {
 
 const nothing: Plain = { section: new Uint8Array(0), records: [] };
 
-/** REPLICATE_HASH, REPLICATE_PROTOCOL. */
-export function plainOf(data: BlockData): Plain {
+/** `take` gives memory for what must be decompressed. REPLICATE_HASH, REPLICATE_PROTOCOL. */
+export function plainOf(data: BlockData, take?: (lengthBytes: number) => Uint8Array): Plain {
   const entries = data.entries.filter(({ kind }) => hasRecord(kind));
   if (entries.length === 0) return nothing;
   // The hashes prove all of what the checksum is of, and more.
   const frame = framed(data, entries.length, true);
-  const section = reading(() => plainSection(frame));
+  const { plainRawBytes, plainStoredBytes } = frame;
+  const memory = plainStoredBytes < plainRawBytes ? take?.(plainRawBytes) : undefined;
+  const section = reading(() => plainSection(frame, memory));
   const records = frame.records.map(({ at, rawBytes }, index) => {
     const entry = entries[index]!;
     checkLength(entry, rawBytes);

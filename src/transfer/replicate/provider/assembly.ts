@@ -4,6 +4,7 @@ import type { Snapshot } from '../../../store/index.ts';
 import { JOURNAL_BYTES_DUE, JOURNAL_PIECES_DUE } from '../limits.ts';
 import { inTurnOfAll, type Taker } from './in-turn.ts';
 import { type Frozen, type Known, type Layers, piecesOf } from './layers.ts';
+import { chunkAt } from './pieces.ts';
 import { closed, notTheAgents } from './replica-errors.ts';
 import type { ReplicaOptions } from './replica-options.ts';
 import { originOf } from './replica-state.ts';
@@ -138,12 +139,14 @@ export class Assembly {
     using view = layers.view(frozen.layers);
     // What a resize added or took away is no change that an epoch has told.
     const isSameSize = parent?.sizeBytes === view.device.sizeBytes;
-    const since = isSameSize ? { parent, changed: piecesOf(frozen.layers) } : undefined;
+    const pieces = piecesOf(frozen.layers);
+    const since = isSameSize ? { parent, changed: pieces } : undefined;
     const { digest, epoch } = frozen.known;
     const expectedDigest = digest && toHex(digest);
     const wish = { volume, origin: originOf(options.owner), expectedDigest, signal: this.signal };
     const tags = tagsOf(frozen.known);
-    const making = options.makeSnapshot(view.device, since, { ...wish, tags });
+    const hashAt = (offsetBytes: number) => chunkAt(pieces, offsetBytes);
+    const making = options.makeSnapshot(view.device, since, { ...wish, tags, hashAt });
     const snapshot = await making.catch((error: unknown) => {
       throw hasCode(error, 'STORE_DIGEST') ? notTheAgents(volume, epoch, error) : error;
     });

@@ -1,13 +1,28 @@
 /** Chunks of the tenant's repository, by the SHA-256 of their plain bytes. */
 import { signer } from '../../../codec/index.ts';
 import { equalBytes, hasCode, sha256 } from '../../../core/index.ts';
-import { ChunkReader, type Repository } from '../../../store/index.ts';
+import type { Device } from '../../../device/index.ts';
+import type { ChunkReader, Repository, Snapshot } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
+import { CHUNKS_KEPT_BYTES } from '../limits.ts';
 
+const known = new WeakMap<Repository, Chunks>();
+
+/** The same for all who ask for those of a repository: what is kept of it is bounded once. */
+export function chunksOf(repository: Repository): Chunks {
+  let chunks = known.get(repository);
+  if (chunks === undefined) {
+    chunks = new Chunks(repository);
+    known.set(repository, chunks);
+  }
+  return chunks;
+}
+
+/** Of a repository, for all of its replicas. */
 export class Chunks {
   readonly #repository: Repository;
   readonly #idOf: (hash: Uint8Array) => Uint8Array;
-  #reader: ChunkReader | undefined;
+  #reader: Promise<ChunkReader> | undefined;
 
   constructor(repository: Repository) {
     this.#repository = repository;
@@ -31,17 +46,30 @@ export class Chunks {
     });
   }
 
+  /** A snapshot as a device. */
+  async device(snapshot: Snapshot): Promise<Device> {
+    return await this.#repository.device(snapshot, { reader: await this.#opened() });
+  }
+
+  #opened(): Promise<ChunkReader> {
+    this.#reader ??= this.#repository.chunkReader(CHUNKS_KEPT_BYTES).catch((error: unknown) => {
+      this.#reader = undefined;
+      throw error;
+    });
+    return this.#reader;
+  }
+
   async #chunk(hash: Uint8Array): Promise<Uint8Array> {
     const id = this.#idOf(hash);
-    this.#reader ??= new ChunkReader(this.#repository.objects, await this.#repository.index());
+    const reader = await this.#opened();
     try {
-      return await this.#reader.chunk(id);
+      return await reader.chunk(id);
     } catch (error) {
       if (!hasCode(error, 'STORE_MISSING')) throw error;
       // Garbage collection may have moved it to another pack.
       await this.#repository.refresh();
       await this.#repository.index();
-      return await this.#reader.chunk(id);
+      return await reader.chunk(id);
     }
   }
 }

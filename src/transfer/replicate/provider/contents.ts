@@ -3,7 +3,7 @@ import type { Repository } from '../../../store/index.ts';
 import { type BlockData, type BlockReference, hasRecord } from '../../../wire/index.ts';
 import { ReplicateError } from '../errors.ts';
 import type { Placed } from './attempt.ts';
-import { Chunks } from './chunks.ts';
+import { type Chunks, chunksOf } from './chunks.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
 import { KnownPlaces } from './known-places.ts';
@@ -13,7 +13,7 @@ export class Contents {
   #known = new KnownPlaces();
 
   constructor(repository: Repository) {
-    this.chunks = new Chunks(repository);
+    this.chunks = chunksOf(repository);
   }
 
   /** Another journal is written to from now on: records refer to no other one. */

@@ -139,14 +139,13 @@ export class Journal implements AsyncDisposable {
     return this.#shared.join();
   }
 
-  /** The payload of a durable record; whoever reads it verifies what is in it. */
-  async read({ atBytes, payloadBytes }: RecordPlace): Promise<Uint8Array> {
+  /** Fills `target` with the payload of a record; whoever reads it verifies what is in it. */
+  async read({ atBytes, payloadBytes }: RecordPlace, target: Uint8Array): Promise<void> {
+    assert(target.byteLength === payloadBytes);
     assert(atBytes + payloadBytes <= this.#writtenBytes, 'a record that is not written yet');
-    const bytes = new Uint8Array(payloadBytes);
-    const got = await readFully(this.#file, bytes, atBytes);
+    const got = await readFully(this.#file, target, atBytes);
     if (got !== payloadBytes)
       throw damagedJournal(this.path, `it ends in the record at ${atBytes}`);
-    return bytes;
   }
 
   /** Keeps the file open until the answer is called. */

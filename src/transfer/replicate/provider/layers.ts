@@ -16,7 +16,7 @@ import { overlay, type Piece } from './pieces.ts';
 import { type Applied, Replay } from './replay.ts';
 import { baseGone, journalFull } from './replica-errors.ts';
 import { type ReplicaState, readReplicaState, writeReplicaState } from './replica-state.ts';
-import { SectionCache } from './sections.ts';
+import { type SectionCache, sectionsOf } from './section-cache.ts';
 import { View } from './view.ts';
 
 export type LayersOptions = {
@@ -67,7 +67,7 @@ export class Layers implements AsyncDisposable {
   readonly contents: Contents;
   readonly env: Env;
   readonly #options: LayersOptions;
-  readonly sections = new SectionCache();
+  readonly sections: SectionCache;
   #state: ReplicaState;
   #base: Device | undefined;
   #pin: AsyncDisposable | undefined;
@@ -85,6 +85,7 @@ export class Layers implements AsyncDisposable {
     this.#options = options;
     this.#state = state;
     this.contents = new Contents(options.repository);
+    this.sections = sectionsOf(env);
   }
 
   static async open(env: Env, options: LayersOptions): Promise<Layers> {
@@ -263,7 +264,7 @@ export class Layers implements AsyncDisposable {
     const { repository } = this.#options;
     const pin = await repository.pin([snapshot]);
     try {
-      const base = await repository.device(snapshot);
+      const base = await this.contents.chunks.device(snapshot);
       const isGone = (number: number) => gone.some((layer) => layer.number === number);
       const journals = this.#state.journals.filter((number) => !isGone(number));
       await this.#save({ snapshot: snapshot.id, ...stateOf(known), journals });
@@ -318,7 +319,7 @@ export class Layers implements AsyncDisposable {
     const snapshot = repository.snapshots(volume).find((one) => one.id === id);
     if (id !== null && snapshot === undefined) throw baseGone(volume, id);
     this.#pin = await repository.pin(snapshot === undefined ? [] : [snapshot]);
-    if (snapshot !== undefined) this.#base = await repository.device(snapshot);
+    if (snapshot !== undefined) this.#base = await this.contents.chunks.device(snapshot);
     this.snapshot = snapshot;
     this.known = stateOf(this.#state);
     this.seen = epoch;

@@ -1,5 +1,6 @@
 /** Pieces: which range of a volume is to be found where, as lists that never change. */
 import { partitionPoint } from '../../../core/index.ts';
+import { OFFER_BYTES } from '../limits.ts';
 import type { Journal } from './journal.ts';
 import type { RecordPlace } from './journal-record.ts';
 
@@ -64,6 +65,14 @@ export function sorted(pieces: readonly Piece[]): Piece[] | undefined {
     push(result, piece);
   }
   return result;
+}
+
+/** The hash of the chunk of the repository that is all of a piece which begins there. */
+export function chunkAt(pieces: readonly Piece[], offsetBytes: number): Uint8Array | undefined {
+  const piece = pieces[firstBehind(pieces, offsetBytes)];
+  if (piece?.offsetBytes !== offsetBytes || piece.content.kind !== 'chunk') return undefined;
+  const isWhole = piece.skipBytes === 0 && piece.lengthBytes === piece.content.lengthBytes;
+  return isWhole && piece.lengthBytes === OFFER_BYTES ? piece.content.hash : undefined;
 }
 
 /** The index of the first piece that ends behind `offsetBytes`. */

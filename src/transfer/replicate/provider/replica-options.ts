@@ -13,6 +13,8 @@ export type SnapshotWish = {
   readonly expectedDigest: string | undefined;
   /** Of a group: which of its epochs it is. */
   readonly tags?: readonly string[];
+  /** Of whole chunks of the repository: they need not be read. */
+  readonly hashAt?: (offsetBytes: number) => Uint8Array | undefined;
   /** The provider stops: what is stored so far is kept, and found again by the next try. */
   readonly signal: AbortSignal;
 };

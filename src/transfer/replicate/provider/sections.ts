@@ -11,7 +11,6 @@ import { equalBytes, Gate, sha256 } from '../../../core/index.ts';
 import { ByteCache } from '../../../store/index.ts';
 import {
   type BlockData,
-  decodeBlockData,
   type Entry,
   encodeBlockData,
   hasRecord,
@@ -22,11 +21,9 @@ import {
 } from '../../../wire/index.ts';
 import { protocolBreach, ReplicateError } from '../errors.ts';
 import { frameOf } from '../frames.ts';
-import { PARENTS_CACHE_BYTES, SECTION_CACHE_BYTES, WHOLE_AT_ONCE_MAX } from '../limits.ts';
-import { checkLength, framed, plainOf, reading, wrongHash } from '../plain-data.ts';
+import { PARENTS_CACHE_BYTES, WHOLE_AT_ONCE_MAX } from '../limits.ts';
+import { checkLength, framed, reading, wrongHash } from '../plain-data.ts';
 import { referenceOf } from '../references.ts';
-import type { Journal } from './journal.ts';
-import type { RecordPlace } from './journal-record.ts';
 
 export type ParentOf = (place: Place) => Promise<Uint8Array>;
 
@@ -135,20 +132,4 @@ function remade(data: BlockData, records: readonly Uint8Array[]): Proven {
   );
   const whole = { ...data, entries, frame, frameChecksum: checksumOfFrame(frame) };
   return { data: whole, parts: encodeBlockData(whole) };
-}
-
-/** Decoded sections of journals, the newest ones kept. */
-export class SectionCache {
-  readonly #sections = new ByteCache<string, Uint8Array>(SECTION_CACHE_BYTES);
-
-  /** All records of the data message at `place`, verified again. REPLICATE_JOURNAL. */
-  async section(journal: Journal, place: RecordPlace): Promise<Uint8Array> {
-    const name = `${journal.path}:${place.atBytes}`;
-    const known = this.#sections.get(name);
-    if (known !== undefined) return known;
-    const { section } = plainOf(decodeBlockData(await journal.read(place)));
-    // A view keeps all of the record.
-    this.#sections.set(name, section, section.buffer.byteLength);
-    return section;
-  }
 }

@@ -13,7 +13,7 @@ import {
 } from '../../../device/index.ts';
 import type { Chunks } from './chunks.ts';
 import { firstBehind, type Piece } from './pieces.ts';
-import type { SectionCache } from './sections.ts';
+import type { SectionCache } from './section-cache.ts';
 
 export type ViewOptions = {
   readonly name: string;
@@ -78,11 +78,12 @@ export class View implements Device {
       return;
     }
     try {
-      const bytes =
-        content.kind === 'section'
-          ? await this.#options.sections.section(content.journal, content.place)
-          : await this.#options.chunks.read(content.hash, content.lengthBytes);
-      target.set(bytes.subarray(skipBytes, skipBytes + target.byteLength));
+      const { sections, chunks } = this.#options;
+      if (content.kind === 'section') await sections.fill(target, content, skipBytes);
+      else {
+        const bytes = await chunks.read(content.hash, content.lengthBytes);
+        target.set(bytes.subarray(skipBytes, skipBytes + target.byteLength));
+      }
     } catch (error) {
       if (!(error instanceof FerryError) || error instanceof DeviceError) throw error;
       const { hint } = error;
