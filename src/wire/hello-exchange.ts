@@ -22,7 +22,7 @@ export const VERSION_MAX = 1;
 export type MaybeSecure = Stream & Partial<Pick<SecureStream, 'peerCertificate' | 'exportKey'>>;
 
 /** What both sides can do beyond the bare protocol. */
-export const CAPABILITIES: readonly string[] = ['lanes', 'udp', 'zstd', m.PLACES];
+export const CAPABILITIES: readonly string[] = ['lanes', 'udp', 'zstd', m.PLACES, m.BLOCKS];
 
 export type HelloFields = {
   readonly sessionToken: Uint8Array;

@@ -11,6 +11,7 @@ import type { Device } from '../../src/device/index.ts';
 import { connect } from '../../src/nbd/index.ts';
 import type { Running } from '../interop/processes.ts';
 import { CountingProxy, ReplicationPlace } from '../interop/replication-place.ts';
+import { receivedIn } from './received.fixture.ts';
 import { Total } from './total.ts';
 
 const MIB = 2 ** 20;
@@ -20,6 +21,7 @@ const ROUNDS_PER_COMPARISON = 10;
 const RUN_MS_MAX = 1_500;
 const CUT_MS_MAX = 1_000;
 const modules = ['test/torture/replicate-kills.ts', 'src/cli/main.ts', 'src/codec/codec-worker.ts'];
+const noting = join(import.meta.dirname, 'received.fixture.ts');
 const env = nodeEnv();
 
 type Verdict = {
@@ -29,6 +31,9 @@ type Verdict = {
   /** Of those that were committed: what came before a kill, and was referred to, is in none. */
   readonly epochBytes: number;
   readonly writtenBytes: number;
+  /** Of data that the provider has taken; of it, what it had taken before. */
+  readonly receivedBytes: number;
+  readonly againBytes: number;
 };
 
 /** True if both sides were equal whenever they were compared, in all runs so far. */
@@ -44,12 +49,14 @@ export async function tortureReplicateKills(folder: string, rounds: number): Pro
     if (different > 0) process.stderr.write(`after round ${turn}: ${different} bytes differ\n`);
   }
   const of = (count: string) => total.get(kind, count);
-  const again = of('wireBytes') / of('epochBytes') - 1;
+  const more = of('wireBytes') / of('epochBytes') - 1;
+  const again = of('againBytes') / of('receivedBytes');
   process.stdout.write(
     `${of('rounds')} kills and cuts: ${of('different')} bytes differ; ` +
       `${(of('wireBytes') / MIB).toFixed(1)} MiB on the wire for epochs of ` +
-      `${(of('epochBytes') / MIB).toFixed(1)} MiB, ${(100 * again).toFixed(2)} % more; ` +
-      `${(of('writtenBytes') / MIB).toFixed(1)} MiB were written\n`,
+      `${(of('epochBytes') / MIB).toFixed(1)} MiB, ${(100 * more).toFixed(2)} % more; ` +
+      `${(of('writtenBytes') / MIB).toFixed(1)} MiB were written, and ` +
+      `${(of('receivedBytes') / MIB).toFixed(1)} MiB came, ${(100 * again).toFixed(2)} % of it again\n`,
   );
   return of('different') === 0;
 }
@@ -59,6 +66,7 @@ class World {
   readonly #proxy = new CountingProxy();
   readonly #image: string;
   readonly #socket: string;
+  readonly #received: string;
   #exported: Running | undefined;
   /** Of all lives of the agent. */
   #lines = '';
@@ -66,7 +74,12 @@ class World {
   #writtenBytes = 0;
 
   constructor(folder: string) {
-    this.#place = new ReplicationPlace(folder);
+    this.#received = join(folder, 'received');
+    const noted = [`NODE_OPTIONS=--import ${noting}`, `FERRY_TORTURE_RECEIVED=${this.#received}`];
+    this.#place = new ReplicationPlace(folder, {
+      agent: (words) => words,
+      provider: (words) => ['env', ...noted, ...words],
+    });
     this.#image = join(folder, 'disk.img');
     this.#socket = join(folder, 'export.sock');
   }
@@ -89,12 +102,16 @@ class World {
     const { stdout } = await this.#exported!.finished();
     this.#lines += stdout;
     const wireBytes = this.#proxy.bytes - before;
+    const received = receivedIn(this.#received);
     const different = stdout.includes('"state":"complete"') ? await this.#compare() : SIZE_BYTES;
     await this.#place.end();
     this.#proxy.close();
     const rounds = ROUNDS_PER_COMPARISON;
-    const writtenBytes = this.#writtenBytes;
-    return { rounds, different, wireBytes, epochBytes: this.#epochBytes(), writtenBytes };
+    const { bytes: receivedBytes, againBytes } = received;
+    return {
+      ...{ rounds, different, wireBytes, receivedBytes, againBytes },
+      ...{ epochBytes: this.#epochBytes(), writtenBytes: this.#writtenBytes },
+    };
   }
 
   async #export(): Promise<void> {

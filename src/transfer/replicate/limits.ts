@@ -9,6 +9,9 @@ const MIB = 1024 * KIB;
 /** The unit in which content is offered and compared: that of the volume digest. */
 export const OFFER_BYTES = 64 * KIB;
 
+/** The unit in which changes are tracked, and what came of an epoch that was given up is found. */
+export const BLOCK_BYTES = 4 * KIB;
+
 /** The longest record of a journal: a message's body as it came, or made anew from a patch. */
 export const JOURNAL_RECORD_BYTES_MAX = BODY_BYTES_MAX;
 
@@ -33,6 +36,9 @@ export const EPOCH_PIECES_MAX = 4_000_000;
 
 /** Hashes by which what lies in the journal is found again: 16 GiB in whole chunks. */
 export const KNOWN_HASHES_MAX = 256 * KIB;
+
+/** What came of an epoch that was given up is found again block by block up to so much. */
+export const GIVEN_UP_BYTES_MAX = 64 * MIB;
 
 /** Decoded records that are kept for the next read of their neighbourhood. */
 export const SECTION_CACHE_BYTES = 16 * MIB;

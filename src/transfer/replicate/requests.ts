@@ -20,7 +20,13 @@ import {
 } from '../../wire/index.ts';
 import { type EpochGroup, isEpochGroup } from './epoch-group.ts';
 import { protocolBreach } from './errors.ts';
-import { GROUP_MEMBERS_MAX, HOPS_MAX, REQUEST_BYTES_MAX } from './limits.ts';
+import {
+  BLOCK_BYTES,
+  GROUP_MEMBERS_MAX,
+  HOPS_MAX,
+  OFFER_BYTES,
+  REQUEST_BYTES_MAX,
+} from './limits.ts';
 
 /** Of the agent. `request` is its choice; the answer repeats it. */
 export type Request =
@@ -37,13 +43,14 @@ export type Request =
       /** Its epochs are committed with those of the others that this session opens. */
       readonly group?: EpochGroup | undefined;
     }
-  /** The hashes of chunks of OFFER_BYTES in an epoch that is the present one. */
+  /** The hashes of units in an epoch that is the present one: OFFER_BYTES, or BLOCK_BYTES. */
   | {
       readonly request: number;
       readonly ask: 'hashes';
       readonly epoch: number;
       readonly offsetBytes: number;
       readonly count: number;
+      readonly unitBytes: number;
     }
   /** The agent was told of a later epoch than is there: it is another replica from here on. */
   | { readonly request: number; readonly ask: 'renew'; readonly epoch: number }
@@ -190,13 +197,20 @@ function jsonOf(bytes: Uint8Array): Request | Answer {
   }
   const numbers = fields.map((field) => [field, numberOf(value, field)]);
   const all = { request, ask, ...Object.fromEntries(numbers) };
-  return (ask === 'open' ? { ...all, via: viaOf(value), group: groupOf(value) } : all) as Request;
+  if (ask === 'open') return { ...all, via: viaOf(value), group: groupOf(value) } as Request;
+  return (ask === 'hashes' ? { ...all, unitBytes: unitOf(value) } : all) as Request;
 }
 
 function numberOf(value: object, field: string): number {
   const number = (value as Record<string, unknown>)[field];
   if (Number.isSafeInteger(number) && (number as number) >= 0) return number as number;
   throw protocolBreach(`a request whose ${field} is no number`);
+}
+
+/** Agents that do not know blocks ask for chunks. */
+function unitOf({ unitBytes = OFFER_BYTES }: { readonly unitBytes?: unknown }): number {
+  if (unitBytes === OFFER_BYTES || unitBytes === BLOCK_BYTES) return unitBytes;
+  throw protocolBreach(`hashes of units of ${unitBytes} bytes`);
 }
 
 function viaOf({ via = [] }: { readonly via?: unknown }): readonly string[] {

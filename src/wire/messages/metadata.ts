@@ -15,6 +15,8 @@ export const FACT_PROFILE = 5;
 export const FACT_FILE_SYSTEM = 6;
 /** What the sender keeps of single blocks: hash, size, last modified. */
 export const FACT_BLOCKS = 7;
+/** What a peer can do that tells the hashes of blocks, and finds what it was sent by them. */
+export const BLOCKS = 'blocks';
 /** A request for facts of a kind, and requests and answers of the journeys, as JSON. */
 export const FACT_REQUEST = TAG_MANDATORY | 8;
 

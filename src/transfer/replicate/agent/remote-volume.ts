@@ -20,6 +20,7 @@ import {
 import type { Held } from '../cursor.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { protocolBreach } from '../errors.ts';
+import { OFFER_BYTES } from '../limits.ts';
 import type { OpenAnswer, SnapshotAnswer } from '../requests.ts';
 import type { Agent } from './agent.ts';
 import { type EpochReport, type EpochRequest, sendContent } from './send-epoch.ts';
@@ -142,13 +143,13 @@ export class RemoteVolume {
     this.#seen = Math.max(this.#seen, epoch);
   }
 
-  /** The hashes of chunks from `offsetBytes` on, all zero where the content is. */
-  async hashes(offsetBytes: number, count: number): Promise<Uint8Array> {
+  /** The hashes of units from `offsetBytes` on, all zero where the content is. */
+  async hashes(offsetBytes: number, count: number, unitBytes = OFFER_BYTES): Promise<Uint8Array> {
     const { epoch } = this;
     if (this.isEmpty) return new Uint8Array(count * SHA256_BYTES);
     const volume = this.facts.number;
     const { hashes } = await this.#agent.ask(
-      { ask: 'hashes', epoch, offsetBytes, count },
+      { ask: 'hashes', epoch, offsetBytes, count, unitBytes },
       { volume },
     );
     if (hashes?.byteLength === count * SHA256_BYTES) return hashes;

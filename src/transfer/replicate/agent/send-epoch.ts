@@ -12,6 +12,7 @@ import type { Answer, Device } from '../../../device/index.ts';
 import {
   BLOCK_DATA,
   BLOCK_REFERENCE,
+  BLOCKS,
   type Entry,
   encodeBlockData,
   encodeBlockReference,
@@ -35,6 +36,7 @@ import {
   WINDOWS_IN_FLIGHT,
 } from '../limits.ts';
 import { DigestBuilder } from './digest-builder.ts';
+import { blockCount, findKnownBlocks } from './known-blocks.ts';
 import { type Below, PlacedPatches } from './placed-patches.ts';
 import type { RemoteVolume } from './remote-volume.ts';
 import {
@@ -52,6 +54,8 @@ export type EpochRequest = {
   /** Ascending, without overlap; or the whole of both sides is compared. */
   readonly changed: Iterable<Extent> | 'compare';
   readonly changedBytes?: number;
+  /** Of what is told to have changed much may not have: nobody knew better after a kill. */
+  readonly isInDoubt?: boolean | undefined;
   /** When it was cut, for people. */
   readonly wallMs: number;
   /** Names the cut, for the time when the agent has forgotten it. */
@@ -146,6 +150,8 @@ class EpochSender {
   /** What a person may still wait for goes before what was never there. */
   readonly #priority: number;
   readonly #placed: PlacedPatches | undefined;
+  /** Whether it pays to look for single blocks that the provider has. */
+  readonly #looksForBlocks: boolean;
 
   constructor(volume: RemoteVolume, epoch: number, request: EpochRequest) {
     this.#volume = volume;
@@ -158,8 +164,10 @@ class EpochSender {
     if (volume.wasInterrupted) this.#isOffered = () => true;
     else this.#isOffered = pays ? isWholeChunk : () => false;
     const { below, device, pool, turns } = request;
-    const { peerHello } = volume.agent.session;
-    if (below !== undefined && !this.#isComparison && peerHello?.capabilities.includes(PLACES)) {
+    const can = volume.agent.session.peerHello?.capabilities;
+    const isDoubtful = volume.wasInterrupted || request.isInDoubt === true;
+    this.#looksForBlocks = isDoubtful && !this.#isComparison && can?.includes(BLOCKS) === true;
+    if (below !== undefined && !this.#isComparison && can?.includes(PLACES)) {
       const changedBytes = request.changedBytes ?? device.sizeBytes;
       this.#placed = new PlacedPatches({ ...below, device, pool, turns, changedBytes });
     }
@@ -180,7 +188,8 @@ class EpochSender {
       return { hashes: extents.map(() => undefined), lengthBytes };
     }
     // After a failure its memory is left to the collector: a thread or the session may have it.
-    const held = new WindowMemory(window, this.#request.pool);
+    const piecesMax = this.#looksForBlocks ? blockCount(extents) : extents.length;
+    const held = new WindowMemory(window, this.#request.pool, piecesMax);
     await this.#read(window, held);
     if (this.#isComparison) await this.#learn(held);
     const hashes = await this.#sendRead(held, theirs);
@@ -208,6 +217,7 @@ class EpochSender {
       ({ pieces, zeroes } = this.#split(pieces, theirs));
       pieces = await this.#refer(pieces);
     }
+    if (this.#looksForBlocks) pieces = await this.#withoutKnownBlocks(held, pieces);
     await this.#sendData(held, pieces, zeroes);
     return hashes;
   }
@@ -273,15 +283,26 @@ class EpochSender {
     const hashes = Buffer.concat(whole.map(({ hash }) => hash));
     const isWanted = await agent.offer(facts.number, hashes);
     const known = new Set(whole.filter((_, index) => !isWanted(index)));
-    if (known.size === 0) return pieces;
-    const references: Reference[] = [...known].map(({ offsetBytes, lengthBytes, hash }) => ({
-      ...{ offsetBytes, lengthBytes, hash },
-    }));
-    const head = { volume: facts.number, epoch: this.#epoch, request: 0 };
+    await this.#postReferences(
+      [...known].map(({ offsetBytes, lengthBytes, hash }) => ({ offsetBytes, lengthBytes, hash })),
+    );
+    return pieces.filter((piece) => !known.has(piece));
+  }
+
+  async #withoutKnownBlocks(held: WindowMemory, all: readonly Piece[]): Promise<readonly Piece[]> {
+    const { isInDoubt = false, turns } = this.#request;
+    const found = await findKnownBlocks(this.#volume, held, all, { isInDoubt, turns });
+    this.counts.sameBytes += found.sameBytes;
+    await this.#postReferences(found.references);
+    return found.pieces;
+  }
+
+  async #postReferences(references: readonly Reference[]): Promise<void> {
+    if (references.length === 0) return;
+    const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
     for (const { lengthBytes } of references) this.counts.knownBytes += lengthBytes;
     const parts = [encodeBlockReference({ ...head, references })];
     await this.#post(BLOCK_REFERENCE, { parts }, references.length);
-    return pieces.filter((piece) => !known.has(piece));
   }
 
   async #sendData(

@@ -104,6 +104,8 @@ export class TrackedSource implements EpochSource {
     return {
       ...{ device: moment, wallMs, mark, changedBytes, turns: this.#turns },
       changed: map === undefined ? 'compare' : map.ranges(),
+      // An earlier life of the tracker may have been killed.
+      isInDoubt: this.#settled === undefined,
       ...(file !== undefined && {
         elsewhere: {
           file,

@@ -52,19 +52,17 @@ export class WindowMemory {
   readonly #pool: CodecPool | undefined;
   #isHashed = false;
 
-  /** Without a pool the work is done in place. */
-  constructor({ extents }: Window, pool: CodecPool | undefined) {
+  /** Without a pool the work is done in place. `piecesMax`: so many `cutAnew` may make. */
+  constructor({ extents }: Window, pool: CodecPool | undefined, piecesMax = extents.length) {
     this.#pool = pool;
-    const hashBytes = extents.length * SHA256_BYTES;
+    const hashBytes = piecesMax * SHA256_BYTES;
     const lengthBytes = extents.reduce((sum, extent) => sum + extent.lengthBytes, 0);
-    let at = hashBytes + frameRoomBytes(extents.length);
+    let at = hashBytes + frameRoomBytes(piecesMax);
     this.#all = memory.take(at + lengthBytes);
     this.hashes = this.#all.subarray(0, hashBytes);
     this.content = this.#all.subarray(at, at + lengthBytes);
     this.pieces = extents.map((extent, index): Piece => {
-      const hashAt = index * SHA256_BYTES;
-      const hash = this.#all.subarray(hashAt, hashAt + SHA256_BYTES);
-      const piece = { ...extent, at, hashAt, hash };
+      const piece = this.#piece({ ...extent, at }, index);
       at += extent.lengthBytes;
       return piece;
     });
@@ -92,8 +90,19 @@ export class WindowMemory {
   }
 
   /** As it was read, before it is packed. */
-  contentOf({ at, lengthBytes }: Piece): Uint8Array {
+  contentOf({ at, lengthBytes }: Pick<Piece, 'at' | 'lengthBytes'>): Uint8Array {
     return this.#all.subarray(at, at + lengthBytes);
+  }
+
+  /** Other pieces of what was read, ascending; their hashes are made when they are packed. */
+  cutAnew(ranges: readonly Omit<Piece, 'hash' | 'hashAt'>[]): readonly Piece[] {
+    this.#isHashed = false;
+    return ranges.map((range, index) => this.#piece(range, index));
+  }
+
+  #piece(range: Omit<Piece, 'hash' | 'hashAt'>, index: number): Piece {
+    const hashAt = index * SHA256_BYTES;
+    return { ...range, hashAt, hash: this.#all.subarray(hashAt, hashAt + SHA256_BYTES) };
   }
 
   /** What each of the pieces resembles, by its numbers in the tables. */

@@ -154,6 +154,11 @@ export class Attempt {
     tally.frameBytes += frame.byteLength;
   }
 
+  /** Each as it came. */
+  get came(): readonly Piece[] {
+    return this.#pieces;
+  }
+
   /** What its agent said that it has changed, and is not here yet. */
   get missingBytes(): number {
     const { dataBytes, patchedBytes, knownBytes, zeroBytes } = this.tally;

@@ -10,7 +10,7 @@ import type { Replica } from './replica.ts';
 /** SHA-256 after SHA-256, all zero where all bytes are; REPLICATE_BASE if the epoch has passed. */
 export async function hashesOf(
   replica: Replica,
-  { epoch, offsetBytes, count }: Extract<Request, { ask: 'hashes' }>,
+  { epoch, offsetBytes, count, unitBytes }: Extract<Request, { ask: 'hashes' }>,
 ): Promise<Uint8Array> {
   if (replica.epoch !== epoch) {
     throw new ReplicateError('REPLICATE_BASE', `epoch ${epoch} is not the present one`, {
@@ -20,26 +20,33 @@ export async function hashesOf(
   const { sizeBytes } = replica;
   const read = async (target: Uint8Array, from: number) =>
     target.set(await replica.read(from, target.byteLength));
-  return await hashesIn({ sizeBytes, read }, offsetBytes, count);
+  return await hashesIn({ sizeBytes, read }, { offsetBytes, count, unitBytes });
 }
 
-/** SHA-256 after SHA-256 of chunks of OFFER_BYTES, all zero where all bytes are. */
+type Units = Pick<Extract<Request, { ask: 'hashes' }>, 'offsetBytes' | 'count' | 'unitBytes'>;
+
+/** SHA-256 after SHA-256, all zero where all bytes are. */
 export async function hashesIn(
   device: Pick<Device, 'sizeBytes' | 'read'>,
-  offsetBytes: number,
-  count: number,
+  { offsetBytes, count, unitBytes }: Units,
 ): Promise<Uint8Array> {
-  if (count > HASHES_PER_ANSWER || offsetBytes % OFFER_BYTES !== 0) {
+  if (count > HASHES_PER_ANSWER || offsetBytes % unitBytes !== 0) {
     throw protocolBreach(`${count} hashes from ${offsetBytes} on are asked for`);
   }
   const hashes = new Uint8Array(count * SHA256_BYTES);
   const bytes = new Uint8Array(OFFER_BYTES);
-  for (let at = 0; at < count; at += 1) {
-    const from = offsetBytes + at * OFFER_BYTES;
-    const part = bytes.subarray(0, Math.min(OFFER_BYTES, device.sizeBytes - from));
-    if (part.byteLength <= 0) throw protocolBreach('hashes behind the end are asked for');
-    await device.read(part, from);
-    if (!isZero(part)) hashes.set(sha256(part), at * SHA256_BYTES);
+  const endBytes = Math.min(offsetBytes + count * unitBytes, device.sizeBytes);
+  if (offsetBytes + (count - 1) * unitBytes >= endBytes) {
+    throw protocolBreach('hashes behind the end are asked for');
+  }
+  for (let from = offsetBytes; from < endBytes; from += OFFER_BYTES) {
+    const read = bytes.subarray(0, Math.min(OFFER_BYTES, endBytes - from));
+    await device.read(read, from);
+    for (let at = 0; at < read.byteLength; at += unitBytes) {
+      const unit = read.subarray(at, at + unitBytes);
+      const number = (from - offsetBytes + at) / unitBytes;
+      if (!isZero(unit)) hashes.set(sha256(unit), number * SHA256_BYTES);
+    }
   }
   return hashes;
 }

@@ -14,9 +14,18 @@ export class KnownPlaces {
   /** What is no whole chunk is offered again only if its epoch did not come to an end. */
   readonly #pieces = new Map<string, KnownPlace>();
 
+  /** Of epochs that were given up: few, and all of them stay until the next commit. */
+  #blocks = new Map<string, KnownPlace>();
+
   find(hash: Uint8Array): KnownPlace | undefined {
     const key = keyOf(hash);
-    return this.#chunks.get(key) ?? this.#pieces.get(key);
+    return this.#chunks.get(key) ?? this.#pieces.get(key) ?? this.#blocks.get(key);
+  }
+
+  /** Takes blocks, in vain once an epoch was committed. */
+  blocks(): (hash: Uint8Array, place: KnownPlace) => void {
+    const blocks = this.#blocks;
+    return (hash, place) => void blocks.set(keyOf(hash), place);
   }
 
   add(hash: Uint8Array, place: KnownPlace): void {
@@ -34,6 +43,7 @@ export class KnownPlaces {
   /** All that came is part of an epoch. */
   committed(): void {
     this.#pieces.clear();
+    this.#blocks = new Map();
   }
 }
 

@@ -8,6 +8,7 @@ import { encodeEpochCommit } from '../../../wire/index.ts';
 import type { EpochGroup } from '../epoch-group.ts';
 import { ReplicateError } from '../errors.ts';
 import { JOURNAL_MORE_BYTES, JOURNAL_VOLUMES_MAX } from '../limits.ts';
+import type { Attempt } from './attempt.ts';
 import { Contents } from './contents.ts';
 import { Journal } from './journal.ts';
 import { RECORD_COMMIT } from './journal-record.ts';
@@ -84,8 +85,8 @@ export class Layers implements AsyncDisposable {
     this.env = env;
     this.#options = options;
     this.#state = state;
-    this.contents = new Contents(options.repository);
     this.sections = sectionsOf(env);
+    this.contents = new Contents(options.repository, this.sections);
   }
 
   static async open(env: Env, options: LayersOptions): Promise<Layers> {
@@ -157,6 +158,12 @@ export class Layers implements AsyncDisposable {
     this.top.pieces = overlay(this.top.pieces, pieces);
     this.contents.committed();
     this.known = knownOf(applied);
+  }
+
+  /** Nothing more of it comes: what did is found again, if the next epoch has it too. */
+  giveUp(attempt: Attempt | undefined): undefined {
+    attempt?.giveUp();
+    if (attempt !== undefined) this.contents.gaveUp(attempt.came);
   }
 
   view(layers: readonly Layer[] = this.#layers): Viewed {
@@ -343,6 +350,7 @@ export class Layers implements AsyncDisposable {
       await journal.durable();
       replay.commit(ready.commit);
     }
+    replay.giveUp();
     layer.pieces = replay.pieces;
     this.seen = Math.max(this.seen, replay.seen);
     if (replay.last !== undefined) this.known = knownOf(replay.last);

@@ -56,6 +56,8 @@ type Move = {
   readonly replicas: readonly Replica[];
   readonly arrived: Set<Replica>;
   readonly done: PromiseWithResolvers<readonly Snapshot[]>;
+  /** Why it does not come about: its agent may have gone on since. */
+  failure?: unknown;
 };
 
 type Seizure = { readonly isForced: boolean; readonly wallMs: number };
@@ -138,8 +140,10 @@ export class Promotions {
     }
     const { digest } = await replica.assemble();
     if (digest !== offered.digest) throw notMoved(replica.volume, 'the digests differ');
+    if (move.failure !== undefined) throw move.failure;
     const { replicas, arrived, done } = move;
     arrived.add(replica);
+    // In turn from here on: an agent that comes back meanwhile is answered behind it.
     if (arrived.size === replicas.length) done.resolve(this.#seizeAll(replicas, false));
     await done.promise;
     return replica.authority.state.authority;
@@ -148,14 +152,13 @@ export class Promotions {
   /** A move has failed; says why, for the agent. */
   refused(replica: Replica, error: unknown): string {
     const reason = withoutPaths(messageOf(error));
-    this.#moves.get(replica)?.done.reject(error);
+    fail(this.#moves.get(replica), error);
     return reason;
   }
 
   /** The session of the agent is over: a move that waits for it does not come about. */
   ended(replica: Replica): void {
-    const error = notMoved(replica.volume, 'the link to its agent broke');
-    this.#moves.get(replica)?.done.reject(error);
+    fail(this.#moves.get(replica), notMoved(replica.volume, 'the link to its agent broke'));
   }
 
   async #move(
@@ -167,10 +170,10 @@ export class Promotions {
       throw notMoved(volume, 'it is being moved already');
     }
     const done = Promise.withResolvers<readonly Snapshot[]>();
-    const move = { replicas, arrived: new Set<Replica>(), done };
+    const move: Move = { replicas, arrived: new Set<Replica>(), done };
     for (const replica of replicas) this.#moves.set(replica, move);
     const { volume } = replicas[0]!;
-    const late = () => done.reject(notMoved(volume, 'its agent did not offer it in time'));
+    const late = () => fail(move, notMoved(volume, 'its agent did not offer it in time'));
     const timer = this.#env.clock.after(MOVE_TIMEOUT_MS, late, { keepsProcess: true });
     signal?.addEventListener('abort', late, { once: true });
     try {
@@ -233,6 +236,12 @@ export class Promotions {
       await pause(this.#env, Math.min(leftMs, LOOK_MS), signal, { keepsProcess: true });
     }
   }
+}
+
+function fail(move: Move | undefined, error: unknown): void {
+  if (move === undefined) return;
+  move.failure ??= error;
+  move.done.reject(error);
 }
 
 /** What a promotion without the agent would lose. */

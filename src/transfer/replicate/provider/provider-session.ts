@@ -226,9 +226,8 @@ export class ProviderSession implements SessionHandlers {
     }
     checkMay(this.#provider.policy, this.agent, 'read', replica.volume);
     if (request.ask !== 'hashes') throw protocolBreach(`a provider is asked for ${request.ask}`);
-    const { offsetBytes, count } = request;
     const reversed = this.#desk.device(told.volume);
-    if (reversed !== undefined) return { hashes: await hashesIn(reversed, offsetBytes, count) };
+    if (reversed !== undefined) return { hashes: await hashesIn(reversed, request) };
     return { hashes: await hashesOf(replica, request) };
   }
 

@@ -68,6 +68,7 @@ export class Replay {
       return () => {
         this.seen = Math.max(this.seen, cut.epoch);
         this.ready = undefined;
+        this.giveUp();
         this.#attempt = new Attempt(cut, sizeBytes);
       };
     }
@@ -105,6 +106,12 @@ export class Replay {
     return this.#attempt?.cut.epoch === epoch ? this.#attempt : undefined;
   }
 
+  /** Nothing more comes of the epoch that it was about, or ends with. */
+  giveUp(): void {
+    if (this.#attempt !== undefined) this.#options.contents.gaveUp(this.#attempt.came);
+    this.#attempt = undefined;
+  }
+
   /** An epoch that is whole in it becomes the state. */
   commit(commit: EpochCommit): void {
     const attempt = this.#attemptOf(commit.epoch);
@@ -116,5 +123,6 @@ export class Replay {
     this.last = { commit, cut: attempt.cut, group };
     this.ready = undefined;
     this.#attempt = undefined;
+    this.#options.contents.committed();
   }
 }

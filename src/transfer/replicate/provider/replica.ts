@@ -165,7 +165,7 @@ export class Replica implements AsyncDisposable {
       const { promotion, authority } = this.authority.state;
       if (promotion !== undefined) throw this.authority.fenced(authority);
       await this.inTurn(async () => {
-        this.#attempt = undefined;
+        this.#attempt = this.#layers.giveUp(this.#attempt);
       });
       // Alone: its agent opens it, and does not send epochs of its group meanwhile.
       if (this.isChanged) await this.#assembly.snapshot({ isAlone: true });
@@ -187,7 +187,7 @@ export class Replica implements AsyncDisposable {
    */
   async greet(authority: number): Promise<void> {
     await this.inTurn(async () => {
-      this.#attempt = undefined;
+      this.#attempt = this.#layers.giveUp(this.#attempt);
       await this.hands.greeted(authority);
     });
     this.proceed(); // Whoever waits for a snapshot waits no longer for that epoch.
@@ -196,7 +196,7 @@ export class Replica implements AsyncDisposable {
   /** In turn: no agent writes it any more, but this side. */
   async seize(how: { readonly isForced: boolean; readonly wallMs: number }): Promise<void> {
     if (this.isEmpty) throw nothingThere(this.volume);
-    this.#attempt = undefined;
+    this.#attempt = this.#layers.giveUp(this.#attempt);
     await this.authority.promote({ ...how, epoch: this.epoch });
   }
 
@@ -233,7 +233,7 @@ export class Replica implements AsyncDisposable {
         });
       }
       this.#layers.seen = cut.epoch;
-      this.#attempt?.giveUp();
+      this.#attempt = this.#layers.giveUp(this.#attempt);
       await this.#layers.makeRoom();
       this.#attempt = new Attempt(cut, this.sizeBytes);
       this.#options.onEpoch?.({ event: 'begun', epoch: cut.epoch });
