@@ -81,7 +81,7 @@ export class TrackedModel implements MeasuredSource {
     const below = this.cuts[this.belowFrom(heldCut)]!;
     this.#likeness ??= Likeness.open(this.#env, { path: '/samples', sizeBytes: SIZE });
     // After a kill a tracker knows less well what has changed.
-    const isInDoubt = number % 3 === 0;
+    const isInDoubt = number % 5 === 0;
     const known = isKnown ? this.changedSince(cursor.count) : [];
     const told = isInDoubt ? wholeChunks(known) : known;
     const changed = isKnown ? told : ('compare' as const);

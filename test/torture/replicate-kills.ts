@@ -56,7 +56,8 @@ export async function tortureReplicateKills(folder: string, rounds: number): Pro
       `${(of('wireBytes') / MIB).toFixed(1)} MiB on the wire for epochs of ` +
       `${(of('epochBytes') / MIB).toFixed(1)} MiB, ${(100 * more).toFixed(2)} % more; ` +
       `${(of('writtenBytes') / MIB).toFixed(1)} MiB were written, and ` +
-      `${(of('receivedBytes') / MIB).toFixed(1)} MiB came, ${(100 * again).toFixed(2)} % of it again\n`,
+      `${(of('receivedBytes') / MIB).toFixed(1)} MiB came, ` +
+      `${(100 * again).toFixed(2)} % of it again\n`,
   );
   return of('different') === 0;
 }

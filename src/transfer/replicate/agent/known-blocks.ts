@@ -1,4 +1,4 @@
-/** Which blocks of a window the provider has already, where the hashes of whole pieces do not tell. */
+/** Which blocks of a window the provider has, where the hashes of whole pieces do not tell. */
 import { isZero } from '../../../codec/index.ts';
 import {
   type Extent,
@@ -13,6 +13,7 @@ import type { ReplicateError } from '../errors.ts';
 import { BLOCK_BYTES, OFFER_BYTES } from '../limits.ts';
 import type { RemoteVolume } from './remote-volume.ts';
 import type { Piece, WindowMemory } from './window-memory.ts';
+import type { Run } from './windows.ts';
 
 export type KnownBlocks = {
   /** What is to be sent: what is left of each piece. */
@@ -29,7 +30,7 @@ export type LookOptions = {
   readonly turns: Turns | undefined;
 };
 
-type Block = Extent & { readonly at: number; readonly hash: Uint8Array };
+type Block = Run & { readonly hash: Uint8Array };
 
 /** How many there are at most in these extents. */
 export function blockCount(extents: readonly Extent[]): number {
@@ -108,8 +109,8 @@ function* blocksIn({ offsetBytes, lengthBytes }: Extent): Generator<Extent> {
 }
 
 /** Neighbours in one chunk become one. */
-function joined(blocks: readonly Block[]): (Extent & { readonly at: number })[] {
-  const runs: (Extent & { at: number })[] = [];
+function joined(blocks: readonly Block[]): Run[] {
+  const runs: Run[] = [];
   for (const { offsetBytes, lengthBytes, at } of blocks) {
     const last = runs.at(-1);
     const isNext = last !== undefined && last.offsetBytes + last.lengthBytes === offsetBytes;

@@ -46,7 +46,7 @@ import {
   type Piece,
   WindowMemory,
 } from './window-memory.ts';
-import { changedWindows, comparedWindows, type Window } from './windows.ts';
+import { changedWindows, comparedWindows, type Run, runsOf, type Window } from './windows.ts';
 
 export type EpochRequest = {
   /** The volume as it was at the cut: read once, and not after the epoch has ended. */
@@ -243,7 +243,7 @@ class EpochSender {
   /** Neighbours are read in one call. */
   async #read({ extents }: Window, held: WindowMemory): Promise<void> {
     const { device, turns } = this.#request;
-    const runs = [...joined(extents)];
+    const runs = [...runsOf(extents)];
     if (await this.#readElsewhere(runs, held)) return;
     for (const { offsetBytes, lengthBytes, at } of runs) {
       await turns?.next();
@@ -377,21 +377,6 @@ function nothingAt(extent: Extent): Hashed {
 /** Undefined where the content is all zero. */
 function knownHash(hash: Uint8Array): Uint8Array | undefined {
   return isZero(hash) ? undefined : hash;
-}
-
-/** Of a window's content: where it lies in the device, and from where on in the window. */
-export type Run = Extent & { readonly at: number };
-
-/** Ascending extents, those that touch as one. */
-function* joined(extents: readonly Extent[]): Generator<Run> {
-  let at = 0;
-  for (let first = 0; first < extents.length; ) {
-    const { offsetBytes } = extents[first]!;
-    let end = offsetBytes;
-    while (extents[first]?.offsetBytes === end) end += extents[first++]!.lengthBytes;
-    yield { offsetBytes, lengthBytes: end - offsetBytes, at };
-    at += end - offsetBytes;
-  }
 }
 
 function entryOf(

@@ -14,7 +14,7 @@ import { type Extent, SHA256_BYTES } from '../../../core/index.ts';
 import { COMPRESSION } from '../frames.ts';
 import { memory } from '../memory.ts';
 import type { Likes } from './placed-patches.ts';
-import type { Window } from './windows.ts';
+import type { Run, Window } from './windows.ts';
 
 export type Piece = Extent & {
   readonly at: number;
@@ -69,10 +69,7 @@ export class WindowMemory {
   }
 
   /** Fills the content from a file, by a thread; undefined if there is none. */
-  readFrom(
-    file: FileName,
-    runs: readonly (Extent & { readonly at: number })[],
-  ): Promise<void> | undefined {
+  readFrom(file: FileName, runs: readonly Run[]): Promise<void> | undefined {
     if (this.#pool === undefined) return undefined;
     const ranges = new Float64Array(3 * runs.length);
     let end = 0;
@@ -95,14 +92,14 @@ export class WindowMemory {
   }
 
   /** Other pieces of what was read, ascending; their hashes are made when they are packed. */
-  cutAnew(ranges: readonly Omit<Piece, 'hash' | 'hashAt'>[]): readonly Piece[] {
+  cutAnew(runs: readonly Run[]): readonly Piece[] {
     this.#isHashed = false;
-    return ranges.map((range, index) => this.#piece(range, index));
+    return runs.map((run, index) => this.#piece(run, index));
   }
 
-  #piece(range: Omit<Piece, 'hash' | 'hashAt'>, index: number): Piece {
+  #piece(run: Run, index: number): Piece {
     const hashAt = index * SHA256_BYTES;
-    return { ...range, hashAt, hash: this.#all.subarray(hashAt, hashAt + SHA256_BYTES) };
+    return { ...run, hashAt, hash: this.#all.subarray(hashAt, hashAt + SHA256_BYTES) };
   }
 
   /** What each of the pieces resembles, by its numbers in the tables. */

@@ -51,3 +51,18 @@ function* chunksOf(from: number, to: number): Generator<Extent> {
     at = end;
   }
 }
+
+/** Of a window's content: where it lies in the device, and from where on in the window. */
+export type Run = Extent & { readonly at: number };
+
+/** Ascending extents, those that touch as one. */
+export function* runsOf(extents: readonly Extent[]): Generator<Run> {
+  let at = 0;
+  for (let first = 0; first < extents.length; ) {
+    const { offsetBytes } = extents[first]!;
+    let end = offsetBytes;
+    while (extents[first]?.offsetBytes === end) end += extents[first++]!.lengthBytes;
+    yield { offsetBytes, lengthBytes: end - offsetBytes, at };
+    at += end - offsetBytes;
+  }
+}

@@ -43,8 +43,8 @@ export class Contents {
   }
 
   /**
-   * Nothing more comes for the epoch of these pieces: the next one may find blocks of them. How many
-   * of them count depends on what the journal says alone, as whoever takes it up must find them too.
+   * Nothing more comes for the epoch of these pieces: the next one may find blocks of them. How
+   * many count depends on what the journal says alone: whoever takes it up must find them too.
    */
   gaveUp(pieces: readonly Piece[]): void {
     this.#givenUpBytes += pieces.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);

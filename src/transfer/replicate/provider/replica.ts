@@ -293,10 +293,9 @@ export class Replica implements AsyncDisposable {
     });
   }
 
-  /** In turn: whether all of an epoch is here; `before`: it is the state already. */
+  /** In turn: whether all of an epoch is here; `before`: it is the state, as once more is told. */
   isWhole(commit: EpochCommit): 'missing' | 'whole' | 'before' {
     const attempt = this.#attemptOf(commit.epoch);
-    // Once more, after an answer that was lost.
     if (attempt === undefined) return commit.epoch <= this.epoch ? 'before' : 'missing';
     if (attempt.failure !== undefined) throw attempt.failure;
     if (!attempt.isComplete(commit)) return 'missing';
