@@ -118,7 +118,7 @@ test('how much is looked into is bounded', async () => {
     await makePlace(world.env);
     await using place = await openPlace(world.env);
     const { repository } = place;
-    const unread = { section: () => assert.fail('it was looked into') };
+    const unread = { fill: () => assert.fail('it was looked into') };
     const contents = new Contents(repository, unread as never);
     const lengthBytes = GIVEN_UP_BYTES_MAX + BLOCK;
     const content = { kind: 'section', journal: {}, place: {} } as never;
