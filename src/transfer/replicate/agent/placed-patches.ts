@@ -11,6 +11,7 @@ import {
   equalBytes,
   FerryError,
   Gate,
+  SHA256_BYTES,
   sha256,
   type Turns,
 } from '../../../core/index.ts';
@@ -49,7 +50,8 @@ export type Likes = {
   over(): void;
 };
 
-type Sent = Extent & { hash?: Uint8Array };
+/** Once it is packed `hashes` has those of its window. */
+type Sent = Extent & { hashes: Uint8Array | undefined; hashAt: number };
 type Loaded = { readonly place: Place; readonly range: PackLike };
 
 export class PlacedPatches {
@@ -92,9 +94,10 @@ export class PlacedPatches {
         places: likes.map((list) => list?.map(({ place }) => place) ?? []),
         packed: (all) => {
           if (lent !== undefined) memory.giveBack(lent);
-          for (const [at, { hash }] of all.entries()) {
+          const hashes = held.hashes.slice();
+          for (const [at, { hashAt }] of all.entries()) {
             const piece = this.#sent[first + at];
-            if (piece !== undefined) piece.hash = hash.slice();
+            if (piece !== undefined) Object.assign(piece, { hashes, hashAt });
           }
           if (isLooked) likeness.judge(all);
         },
@@ -145,7 +148,7 @@ export class PlacedPatches {
   #at(number: number): Place | undefined {
     if (number >= CHUNKS_MAX) {
       const sent = this.#sent[number - CHUNKS_MAX];
-      if (sent?.hash === undefined) return undefined;
+      if (sent?.hashes === undefined) return undefined;
       const { offsetBytes, lengthBytes } = sent;
       return { offsetBytes, lengthBytes, isNew: true };
     }
@@ -159,7 +162,8 @@ export class PlacedPatches {
     try {
       if (!place.isNew) return await this.#options.read(target, place.offsetBytes);
       await this.#options.device.read(target, place.offsetBytes);
-      return equalBytes(sha256(target), this.#sent[number - CHUNKS_MAX]!.hash!);
+      const { hashes, hashAt } = this.#sent[number - CHUNKS_MAX]!;
+      return equalBytes(sha256(target), hashes!.subarray(hashAt, hashAt + SHA256_BYTES));
     } catch (error) {
       if (!(error instanceof FerryError)) throw error;
       return false;
@@ -170,7 +174,8 @@ export class PlacedPatches {
   async #remember(held: WindowMemory, pieces: readonly Piece[]): Promise<void> {
     const first = this.#sent.length;
     const known = pieces.slice(0, Math.max(0, PLACED_PIECES_MAX / 2 - first));
-    for (const { offsetBytes, lengthBytes } of known) this.#sent.push({ offsetBytes, lengthBytes });
+    for (const { offsetBytes, lengthBytes } of known)
+      this.#sent.push({ offsetBytes, lengthBytes, hashes: undefined, hashAt: 0 });
     await held.learn(known, this.#fresh.memory, CHUNKS_MAX + first);
   }
 }

@@ -327,7 +327,7 @@ class EpochSender {
       }
       await likes?.before;
       await this.#request.turns?.next(); // It encrypts all of it in one go.
-      await this.#postData(entries, packed, () => held!.giveBack());
+      await this.#postData(entries, packed, held!.giveBack);
     } finally {
       likes?.over();
     }

@@ -42,6 +42,27 @@ export type Packed = {
   readonly isInMemory: boolean;
 };
 
+/** Views are made when they are asked for: they take more than all else of a piece. */
+class PieceOfWindow implements Piece {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly at: number;
+  readonly hashAt: number;
+  readonly #all: Uint8Array;
+
+  constructor({ offsetBytes, lengthBytes, at }: Run, hashAt: number, all: Uint8Array) {
+    this.offsetBytes = offsetBytes;
+    this.lengthBytes = lengthBytes;
+    this.at = at;
+    this.hashAt = hashAt;
+    this.#all = all;
+  }
+
+  get hash(): Uint8Array {
+    return this.#all.subarray(this.hashAt, this.hashAt + SHA256_BYTES);
+  }
+}
+
 export class WindowMemory {
   readonly pieces: readonly Piece[];
   /** Of all pieces, one after the other. */
@@ -98,8 +119,7 @@ export class WindowMemory {
   }
 
   #piece(run: Run, index: number): Piece {
-    const hashAt = index * SHA256_BYTES;
-    return { ...run, hashAt, hash: this.#all.subarray(hashAt, hashAt + SHA256_BYTES) };
+    return new PieceOfWindow(run, index * SHA256_BYTES, this.#all);
   }
 
   /** What each of the pieces resembles, by its numbers in the tables. */
@@ -141,7 +161,9 @@ export class WindowMemory {
     const packed = pieces.map((piece, index): PackedPiece => {
       const fate = fates[index];
       const isPatch = fate === PACKED_PATCH || (fate === PACKED_IN_VAIN ? false : undefined);
-      return { ...piece, isZero: fate === PACKED_ZERO, isPatch, isPlaced: fate === PACKED_LIKE };
+      const { offsetBytes, lengthBytes, at: from, hashAt, hash } = piece;
+      const place = { offsetBytes, lengthBytes, at: from, hashAt, hash };
+      return { ...place, isZero: fate === PACKED_ZERO, isPatch, isPlaced: fate === PACKED_LIKE };
     });
     const bytes = this.#all.subarray(at, at + storedBytes);
     // One that came out small does not hold so much memory until it is acknowledged.
@@ -149,9 +171,13 @@ export class WindowMemory {
     return { pieces: packed, frame: isInMemory ? bytes : bytes.slice(), isInMemory };
   }
 
-  /** Nobody looks at any of it any more; it may also be left to the collector. */
-  giveBack(): void {
-    memory.giveBack(this.#all);
+  /**
+   * To be called when nobody looks at any of it any more; it may also be left to the collector.
+   * Whoever keeps it for long keeps nothing else of this window.
+   */
+  get giveBack(): () => void {
+    const all = this.#all;
+    return () => memory.giveBack(all);
   }
 
   async #run(job: Pick<PackJob, 'pieces' | 'old' | 'likes' | 'frame'>) {
