@@ -10,31 +10,38 @@ const PREFIX = 'node:';
 
 const lazyAssert = join(import.meta.dirname, 'lazy-assert.ts');
 
-/** Loaded when something of it is used: one run in many needs them. */
-const lazy = new Set(['node:v8', 'node:vm']);
+/** Loaded when something of it is used: one run in many needs them, and no thread of a codec. */
+const lazy = new Set([
+  'node:child_process',
+  'node:dgram',
+  'node:fs/promises',
+  'node:net',
+  'node:v8',
+  'node:vm',
+]);
 
 export const builtins: Plugin = {
   name: 'builtins',
   setup(build) {
     const names = new Set(builtinModules.map((name) => PREFIX + name.replace(PREFIX, '')));
     build.onResolve({ filter: /^node:/ }, ({ path, kind }) => {
-      // What is `require`d by a package goes by the banner.
-      if (kind === 'require-call' || !names.has(path)) return undefined;
+      // What is `require`d by a package goes by the banner, unless it can wait.
+      if (!names.has(path) || (kind === 'require-call' && !lazy.has(path))) return undefined;
       if (path === 'node:assert/strict') return { path: lazyAssert };
       return { path, namespace: 'builtin' };
     });
     build.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => {
-      const keys = Object.keys(process.getBuiltinModule(path) ?? {});
-      return { contents: lazy.has(path) ? lazyModule(path, keys) : plainModule(path, keys) };
+      const exported = process.getBuiltinModule(path) ?? {};
+      return { contents: (lazy.has(path) ? lazyModule : plainModule)(path, exported) };
     });
   },
 };
 
 /** Of its exports only those stay that something imports. */
-function plainModule(path: string, keys: readonly string[]): string {
-  const named = keys.filter(isName).map((key) => {
-    return `export const ${key} = /* @__PURE__ */ $of(${JSON.stringify(key)});`;
-  });
+function plainModule(path: string, exported: object): string {
+  const named = Object.keys(exported)
+    .filter(isName)
+    .map((key) => `export const ${key} = /* @__PURE__ */ $of(${JSON.stringify(key)});`);
   return [
     `const $builtin = process.getBuiltinModule(${JSON.stringify(path)});`,
     'const $of = (name) => $builtin[name];',
@@ -43,10 +50,18 @@ function plainModule(path: string, keys: readonly string[]): string {
   ].join('\n');
 }
 
-function lazyModule(path: string, keys: readonly string[]): string {
+/** What is called or made; of anything else there is the default export alone. */
+function lazyModule(path: string, exported: object): string {
+  const keys = Object.keys(exported);
   const module = `process.getBuiltinModule(${JSON.stringify(path)})`;
   const getters = keys.map((key) => `get ${JSON.stringify(key)}() { return ${module}.${key}; },`);
-  return `export default {\n${getters.join('\n')}\n};`;
+  const named = Object.entries(exported)
+    .filter(([key, value]) => isName(key) && typeof value === 'function')
+    .map(([key]) => {
+      const real = `(${module}.${key})(...words)`;
+      return `export function ${key}(...words) { return new.target ? new ${real} : ${real}; }`;
+    });
+  return [`export default {\n${getters.join('\n')}\n};`, ...named].join('\n');
 }
 
 /** `constants` and the like; no reserved words. */
