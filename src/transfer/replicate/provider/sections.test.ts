@@ -44,3 +44,13 @@ test('a frame whose own checksum is wrong is refused, though its message is whol
     await assert.rejects(prove(data, noParents, makingGate()), { code: 'REPLICATE_HASH' });
   }
 });
+
+test('a frame that ends before its own checksum is refused as one that does not parse', async () => {
+  const { frame, ...data } = received();
+  for (const length of [0, 3, 7, 8]) {
+    const body = Buffer.concat(encodeBlockData({ ...data, frame: frame.subarray(0, length) }));
+    const alone = Uint8Array.from(body);
+    const short = decodeBlockData(alone, crc32(alone));
+    await assert.rejects(prove(short, noParents, makingGate()), { code: 'REPLICATE_HASH' });
+  }
+});

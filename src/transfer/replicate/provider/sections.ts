@@ -25,6 +25,9 @@ import { PARENTS_CACHE_BYTES, WHOLE_AT_ONCE_MAX } from '../limits.ts';
 import { checkLength, framed, reading, wrongHash } from '../plain-data.ts';
 import { referenceOf } from '../references.ts';
 
+/** Up to the end of its checksum; with less it does not parse. */
+const FRAME_HEAD_BYTES = 8;
+
 export type ParentOf = (place: Place) => Promise<Uint8Array>;
 
 /** A message whose content is proven, in the form in which the journal keeps it. */
@@ -56,10 +59,7 @@ async function verified(
   entries: readonly Entry[],
   parentOf: ParentOf,
 ): Promise<Proven> {
-  // Compared with that of the message, which is right: a journal's reader looks at the frame's own.
-  const { frame: bytes, frameChecksum } = data;
-  const isSound = frameChecksum !== undefined && frameChecksum === checksumOfFrame(bytes);
-  const frame = framed(data, entries.length, isSound);
+  const frame = framed(data, entries.length, isSound(data));
   const plain = reading(() => plainSection(frame));
   const records: Uint8Array[] = [];
   const once = readOnce(parentOf);
@@ -76,6 +76,12 @@ async function verified(
   }
   if (!hasPatches) return { data, parts: encodeBlockData(data) };
   return remade(data, records);
+}
+
+/** Compared with that of the message, which is right: a journal's reader looks at its own. */
+function isSound({ frame, frameChecksum }: BlockData): boolean {
+  if (frameChecksum === undefined || frame.byteLength < FRAME_HEAD_BYTES) return false;
+  return frameChecksum === checksumOfFrame(frame);
 }
 
 function isPatchEntry({ kind }: Entry): boolean {
