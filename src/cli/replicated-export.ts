@@ -126,9 +126,8 @@ export async function replicatedExport(
     };
   }
   try {
-    const begun = Promise.all(targets.map(({ replication }) => replication.begun));
-    await Promise.race([begun, stopped(signal)]);
-    // Where it was offered, its provider has said that it has not taken it.
+    await Promise.race([allBegun(targets), stopped(signal)]);
+    // Where it was offered, its provider has said by now that it has not taken it, or nobody has.
     for (const { authority } of volumes) authority.check();
   } catch (error) {
     await Promise.all(targets.map(({ replication }) => replication.finish(0)));
@@ -153,6 +152,12 @@ export async function replicatedExport(
       }
     },
   };
+}
+
+/** All are waited for: while one keeps a branch, another one may have ended already. */
+async function allBegun(targets: readonly Target[]): Promise<void> {
+  const ends = await Promise.allSettled(targets.map(({ replication }) => replication.begun));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
 }
 
 type KeptOptions = ReplicatedOptions & {
@@ -218,13 +223,12 @@ async function confirmation(
   targets: readonly Target[],
   syncMs: number,
 ): Promise<void> {
-  const late = Promise.withResolvers<never>();
+  const late = new AbortController();
   const timer = env.clock.after(syncMs, () =>
-    late.reject(new Error(`not in ${formatDuration(syncMs)}`)),
+    late.abort(new Error(`not in ${formatDuration(syncMs)}`)),
   );
   try {
-    const all = targets.map(({ replication }) => replication.pace.reached());
-    await Promise.race([Promise.all(all), late.promise]);
+    await Promise.all(targets.map(({ replication }) => replication.pace.reached(late.signal)));
   } catch (cause) {
     const behind = targets.filter(({ replication }) => replication.state.backlogBytes > 0);
     const where = behind.map(({ provider }) => provider).join(', ') || targets[0]!.provider;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulatedEnv, type World } from '../../sim/index.ts';
-import { type Env, equalBytes, FerryError } from '../core/index.ts';
+import { type Env, EnvError, equalBytes, FerryError } from '../core/index.ts';
 import { WriteGate } from '../device/index.ts';
 import { directoryStore } from '../objects/index.ts';
 import { Repository } from '../store/index.ts';
@@ -45,10 +45,10 @@ class Place {
     return AgentAuthority.open(this.env, { directory: '/agent', makeDirectory }, 'vol');
   }
 
-  async start({ leaseMs, to = () => connect(this.env) }: Starting = {}) {
+  async start({ leaseMs, to = () => connect(this.env), onLink, ...given }: Starting = {}) {
     const { env, model } = this;
     const { clock } = env;
-    const authority = await this.authority();
+    const authority = given.authority ?? (await this.authority());
     const lease = leaseMs === undefined ? undefined : new Lease(clock, leaseMs);
     const gate = new WriteGate(deviceOf(model), lease?.permit);
     const mandate = new Mandate({
@@ -57,6 +57,7 @@ class Place {
     });
     const replication = new Replication(env, {
       ...{ name: 'vol', source: model, intervalMs: INTERVAL_MS, mandate, connect: to },
+      ...(onLink !== undefined && { onLink }),
     });
     return { replication, gate, authority };
   }
@@ -67,7 +68,12 @@ class Place {
   }
 }
 
-type Starting = { readonly leaseMs?: number; readonly to?: () => Promise<Agent> };
+type Starting = {
+  readonly leaseMs?: number;
+  readonly to?: () => Promise<Agent>;
+  readonly authority?: AgentAuthority;
+  readonly onLink?: (isConnected: boolean) => void;
+};
 
 async function inWorld(run: (place: Place) => Promise<void>): Promise<void> {
   const world = simulatedEnv(1);
@@ -76,6 +82,9 @@ async function inWorld(run: (place: Place) => Promise<void>): Promise<void> {
     await run(new Place(world));
   });
 }
+
+const unreachable = () =>
+  Promise.reject(new EnvError('ENV_REFUSED', 'nobody is there', { hint: 'Start it.' }));
 
 const refused = () =>
   Promise.reject(
@@ -171,6 +180,67 @@ test('what was offered is served only after its provider has said that it did no
     await third.replication.begun;
     assert.equal(third.authority.standing.role, 'writes');
     await third.gate.write(page, 4096, 0);
+  }));
+
+test('what was offered and is forgotten where it was is not waited for', () =>
+  inWorld(async (place) => {
+    await (await place.authority()).stop('an older replica');
+    await place.serve();
+    const { replication, authority } = await place.start();
+    await replication.begun;
+    assert.throws(() => authority.check(), { code: 'REPLICATE_FENCED' });
+    await replication.finish(1_000);
+  }));
+
+test('what was offered to one of two providers is served though the other one is down', () =>
+  inWorld(async (place) => {
+    const { kill, provider } = await place.serve();
+    const first = await place.start();
+    await first.gate.write(page, 0, 0);
+    await place.reached();
+    await first.replication.finish(1_000);
+    const { id } = (await provider.known('vol'))!;
+    kill();
+    const authority = await place.authority();
+    await authority.stop(id);
+    const late = async () => {
+      await pause(place.env, 2_000);
+      return await connect(place.env);
+    };
+    const all = [
+      await place.start({ authority, to: late }),
+      await place.start({ authority, to: unreachable }),
+    ];
+    await place.serve();
+    await Promise.all(all.map(({ replication }) => replication.begun));
+    authority.check();
+  }));
+
+test('a stop does not wait for a connection that does not come about', () =>
+  inWorld(async (place) => {
+    const connecting = Promise.withResolvers<Agent>();
+    const { replication } = await place.start({ to: () => connecting.promise });
+    await replication.begun;
+    assert.equal(await replication.finish(1_000), false);
+    await place.serve();
+    const agent = await connect(place.env);
+    connecting.resolve(agent);
+    await assert.rejects(agent.open('vol', SIZE), { code: 'REPLICATE_CLOSED' });
+  }));
+
+test('one that ends by a defect says that it is not connected any more', () =>
+  inWorld(async (place) => {
+    await place.serve();
+    const defect = new TypeError('a defect');
+    const links: boolean[] = [];
+    const { replication } = await place.start({ onLink: (isThere) => links.push(isThere) });
+    await replication.begun;
+    await place.reached();
+    place.model.cut = () => Promise.reject(defect);
+    place.model.write(0, page);
+    await assert.rejects(replication.ended, defect);
+    const { isConnected, trouble } = replication.state;
+    assert.deepEqual([isConnected, trouble, links], [false, defect, [true, false]]);
   }));
 
 test('who was promoted without being heard keeps what was written here as a branch', () =>

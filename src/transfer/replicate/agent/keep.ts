@@ -122,8 +122,8 @@ export async function keepReplica(
 
 /** Over one session. */
 async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<KeepResult> {
-  const { intervalMs, pace, signal, connect, group } = life;
-  await using agent = await connect();
+  const { intervalMs, pace, signal, group } = life;
+  await using agent = await connected(life);
   const stop = () => agent.session.end('interrupted');
   signal?.addEventListener('abort', stop, { once: true });
   try {
@@ -152,6 +152,23 @@ async function keepOver({ clock }: Pick<Env, 'clock'>, life: Life): Promise<Keep
   } finally {
     signal?.removeEventListener('abort', stop);
   }
+}
+
+/** Nobody waits for a connection after an abort; one that comes about then is ended. */
+async function connected({ connect, signal }: Life): Promise<Agent> {
+  const stop = Promise.withResolvers<void>();
+  const onAbort = () => stop.resolve();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const connecting = connect();
+  await Promise.race([connecting, stop.promise]).finally(() =>
+    signal?.removeEventListener('abort', onAbort),
+  );
+  if (signal?.aborted === true) {
+    const end = (late: Agent) => late[Symbol.asyncDispose]();
+    connecting.then(end).catch(() => undefined); // Nobody is there to be told.
+  }
+  checkInterrupted(signal);
+  return await connecting;
 }
 
 /** Once nothing writes any more. */

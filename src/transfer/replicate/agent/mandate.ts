@@ -38,9 +38,9 @@ export class Mandate {
     return { authority: authority.standing.authority, leaseMs: lease?.leaseMs ?? 0 };
   }
 
-  /** What this node has made durable lets it write; what others have, only they can say. */
-  get mayWrite(): boolean {
-    return this.#options.authority.standing.role === 'writes';
+  /** As this node has made it durable; what others have, only they can say. */
+  get role(): Standing['role'] {
+    return this.#options.authority.standing.role;
   }
 
   /** Nobody could be asked who writes it. REPLICATE_FENCED. */

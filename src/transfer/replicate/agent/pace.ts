@@ -6,8 +6,8 @@ type Waiting = PromiseWithResolvers<void>;
 export class Pace {
   readonly #clock: Clock;
   /** Those who wait for an epoch that is cut from now on, and for the one that was cut last. */
-  #asked: Waiting[] = [];
-  #cut: Waiting[] = [];
+  #asked = new Set<Waiting>();
+  #cut = new Set<Waiting>();
   #isAwake = false;
   #isEnding = false;
   #failure: unknown;
@@ -33,12 +33,18 @@ export class Pace {
     this.hurry();
   }
 
-  /** Settles when the provider has all that was there at this call. */
-  reached(): Promise<void> {
+  /** Settles when the provider has all that was there at this call; nobody waits after an abort. */
+  reached(signal?: AbortSignal): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const waiting = Promise.withResolvers<void>();
     waiting.promise.catch(() => undefined); // Told to whoever waits.
-    this.#asked.push(waiting);
+    this.#asked.add(waiting);
+    const giveUp = () => {
+      this.#asked.delete(waiting);
+      this.#cut.delete(waiting);
+      waiting.reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', giveUp, { once: true });
     this.hurry();
     return waiting.promise;
   }
@@ -46,30 +52,30 @@ export class Pace {
   /** An epoch is being cut: it holds what those who asked until now want. */
   begun(): void {
     this.#isAwake = this.#isEnding;
-    this.#cut.push(...this.#asked);
-    this.#asked = [];
+    for (const waiting of this.#asked) this.#cut.add(waiting);
+    this.#asked = new Set();
   }
 
   /** The epoch that was cut last is at the provider. */
   done(): void {
     const all = this.#cut;
-    this.#cut = [];
+    this.#cut = new Set();
     for (const { resolve } of all) resolve();
   }
 
   /** The epoch that was cut last was given up: the next one holds what it held. */
   retry(): void {
-    this.#asked.unshift(...this.#cut);
-    this.#cut = [];
-    if (this.#asked.length > 0) this.hurry();
+    for (const waiting of this.#cut) this.#asked.add(waiting);
+    this.#cut = new Set();
+    if (this.#asked.size > 0) this.hurry();
   }
 
   /** There will be no other epoch. */
   failed(error: unknown): void {
     this.#failure = error;
     const all = [...this.#cut, ...this.#asked];
-    this.#cut = [];
-    this.#asked = [];
+    this.#cut = new Set();
+    this.#asked = new Set();
     for (const { reject } of all) reject(error);
   }
 

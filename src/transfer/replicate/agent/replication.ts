@@ -4,6 +4,7 @@ import { ReplicateError } from '../errors.ts';
 import { START_WAIT_MS } from '../limits.ts';
 import { type Agent, isPassing } from './agent.ts';
 import { type EpochSource, type KeepOptions, keepReplica } from './keep.ts';
+import type { Mandate } from './mandate.ts';
 import type { Kept } from './members.ts';
 import { Pace } from './pace.ts';
 
@@ -57,6 +58,8 @@ export class Replication {
   readonly #running: Promise<unknown>;
   readonly #begun = Promise.withResolvers<void>();
   #isBegun = false;
+  /** An answer was waited for long enough. */
+  #isLate = false;
   #agent: Agent | undefined;
   #isLinked = false;
   #sinceWallMs: number;
@@ -74,18 +77,20 @@ export class Replication {
     this.#sinceWallMs = clock.wallMs();
     this.#begun.promise.catch(() => undefined); // Told to whoever waits for it.
     const { startWaitMs = START_WAIT_MS } = options;
-    const timer = clock.after(startWaitMs, () => this.#begin(), { keepsProcess: true });
+    const late = () => {
+      this.#isLate = true;
+      this.#beginAlone();
+    };
+    const timer = clock.after(startWaitMs, late, { keepsProcess: true });
     this.#begun.promise.finally(() => timer.cancel()).catch(() => undefined);
-    this.#running = this.#run().catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) this.#trouble = error;
-      this.#begun.reject(this.#unheard(error));
-    });
+    this.#running = this.#run().catch((error: unknown) => this.#failed(error));
   }
 
   /**
-   * Settles when the volume may be served: its provider has said who writes it, or cannot be asked
+   * Settles when there is nothing more to wait for: its provider has answered, or cannot be asked
    * now, while what is known here is enough. Rejects where it is not, where another side writes,
-   * and where a provider refuses that never had the volume.
+   * and where a provider refuses that never had the volume. One that was offered to somebody else
+   * is still `stopped` then.
    */
   get begun(): Promise<void> {
     return this.#begun.promise;
@@ -153,24 +158,40 @@ export class Replication {
           this.#trouble = error;
           if (againMs > 0) this.#linked(this.#agent, error);
           onTrouble?.(error, againMs);
-          this.#begin();
+          this.#beginAlone();
         },
       },
     );
     this.#isComplete = true;
   }
 
-  /** Whether what this node has made durable lets it write. */
-  get #mayWrite(): boolean {
+  /** What stands in the way of writing, as far as this node has made it durable. */
+  get #held(): Mandate | undefined {
     const { mandate, group } = this.#options;
-    return [{ mandate }, ...(group?.others ?? [])].every((one) => one.mandate?.mayWrite ?? true);
+    const all = [mandate, ...(group?.others.map((one) => one.mandate) ?? [])];
+    return all.find((one) => one !== undefined && one.role !== 'writes');
+  }
+
+  #begin(): void {
+    this.#isBegun = true;
+    this.#begun.resolve();
   }
 
   /** Unless only the provider can say who writes, or this node is being fenced just now. */
-  #begin(): void {
-    if (this.#isBegun || !this.#mayWrite) return;
-    this.#isBegun = true;
-    this.#begun.resolve();
+  #beginAlone(): void {
+    if (this.#held === undefined) this.#begin();
+  }
+
+  /** It has ended, which is no news where somebody has asked for that. */
+  #failed(error: unknown): void {
+    if (!this.#stop.signal.aborted) {
+      this.#trouble = error;
+      if (isFenced(error)) this.#isLinked = false; // Its mandate has told that.
+      else this.#linked(this.#agent, error);
+    }
+    const held = this.#held;
+    // Where only the provider knows who writes, that is what is wrong.
+    this.#begun.reject(held === undefined || isFenced(error) ? error : held.unheard(error));
   }
 
   #linked(agent: Agent | undefined, why?: unknown): void {
@@ -191,19 +212,14 @@ export class Replication {
   #mayPass(error: unknown): boolean {
     if (!(error instanceof FerryError) || isFenced(error)) return false;
     if (this.#isBegun) return true;
-    if (!this.#mayWrite || hasRemoteCode(error, 'REPLICATE_FENCED')) return false;
+    if (hasRemoteCode(error, 'REPLICATE_FENCED')) return false;
+    const isUnanswered = error instanceof EnvError || isPassing(error);
+    const role = this.#held?.role;
+    // Whom it was offered to may be another provider of the volume, or come up just now.
+    if (role !== undefined) return role === 'stopped' && isUnanswered && !this.#isLate;
     const { source, group } = this.#options;
     const sources = [source, ...(group?.others.map((one) => one.source) ?? [])];
-    const isUnanswered = error instanceof EnvError || isPassing(error);
     return isUnanswered || sources.some(({ wasReplicated }) => wasReplicated);
-  }
-
-  /** Where only the provider knows who writes, that is what is wrong. */
-  #unheard(error: unknown): unknown {
-    const { mandate, group } = this.#options;
-    const all = [mandate, ...(group?.others.map((one) => one.mandate) ?? [])];
-    const held = all.find((one) => one?.mayWrite === false);
-    return held === undefined || isFenced(error) ? error : held.unheard(error);
   }
 }
 
