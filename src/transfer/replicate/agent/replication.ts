@@ -186,7 +186,8 @@ export class Replication {
   #failed(error: unknown): void {
     if (!this.#stop.signal.aborted) {
       this.#trouble = error;
-      if (isFenced(error)) this.#isLinked = false; // Its mandate has told that.
+      // Its mandate has told that it is fenced.
+      if (isFenced(error)) this.#isLinked = false;
       else this.#linked(this.#agent, error);
     }
     const held = this.#held;
