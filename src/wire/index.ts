@@ -4,6 +4,7 @@ export { type DialledSession, type DialOptions, dialSession } from './dial.ts';
 export { type DialTlsOptions, dialTls } from './dial-tls.ts';
 export { WireError, type WireErrorCode } from './errors.ts';
 export {
+  HEADER_BYTES,
   PRIORITY_BACKGROUND,
   PRIORITY_CONTROL,
   PRIORITY_DEMAND,

@@ -1,4 +1,5 @@
 /** Messages over a byte stream: decoded as they come, gathered as they go. */
+import assert from 'node:assert/strict';
 import type { Parts } from '../codec/index.ts';
 import { type Clock, type EnvError, FerryError, type Stream, type Timer } from '../core/index.ts';
 import type { BufferPool } from './buffers.ts';
@@ -119,6 +120,15 @@ export class MessageStream {
 function told(error: unknown): { code: string; text: string } {
   if (error instanceof FerryError) return { code: error.code, text: error.message };
   return { code: 'WIRE_INTERNAL', text: 'an error of this program; its log says more' };
+}
+
+/** Header and body in one piece: what is sent once more gets the same header once more. */
+export function wholeOf({ parts, ...message }: Omit<Header, 'checksum' | 'bodyChecksum'> & Parts) {
+  const { buffer, byteOffset, byteLength } = parts[0]!;
+  assert(parts.length === 1 && byteOffset >= HEADER_BYTES);
+  const whole = new Uint8Array(buffer, byteOffset - HEADER_BYTES, HEADER_BYTES + byteLength);
+  putHeader(whole, 0, message, { parts, lastChecksum: message.lastChecksum });
+  return whole;
 }
 
 export function headerOf(

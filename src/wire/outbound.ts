@@ -13,6 +13,7 @@ export type Outgoing = {
   readonly priority: number;
   readonly parts: readonly Uint8Array[];
   readonly lastChecksum: number | undefined;
+  readonly hasRoom: boolean;
   readonly bodyBytes: number;
   readonly onAcknowledged: (() => void) | undefined;
   /** 0 until it is first sent. */

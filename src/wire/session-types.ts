@@ -29,6 +29,11 @@ export type SendOptions = {
   readonly parts: readonly Uint8Array[];
   /** CRC-32 of the last part, from whoever has read it anyway. */
   readonly lastChecksum?: number | undefined;
+  /**
+   * It is one part, and the HEADER_BYTES before it are the session's to write to: TLS encrypts one
+   * piece of memory where it lies, and copies several together first.
+   */
+  readonly hasRoom?: boolean;
   readonly priority: number;
   /** A peer that does not know the type may skip the message. */
   readonly optional?: boolean;

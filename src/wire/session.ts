@@ -118,7 +118,7 @@ export class Session implements LaneOwner {
 
   /** False: the queue of this priority is full; `onRoom` tells when to come again. */
   send(options: SendOptions): boolean {
-    const { type, parts, priority, optional = false, onAcknowledged } = options;
+    const { type, parts, priority, optional = false, hasRoom = false, onAcknowledged } = options;
     assert(type >= m.NUMBERED_MIN && priority >= 0 && priority < PRIORITIES);
     if (this.#state === 'closed') throw closedError();
     const { lastChecksum } = options;
@@ -128,7 +128,8 @@ export class Session implements LaneOwner {
       this.#wantsRoom = true;
       return false;
     }
-    this.#outbound.push({ ...body, type, priority, onAcknowledged, sequence: 0, laneId: -1 });
+    const fresh = { hasRoom, onAcknowledged, sequence: 0, laneId: -1 };
+    this.#outbound.push({ ...body, ...fresh, type, priority });
     this.pump();
     return true;
   }

@@ -2,7 +2,7 @@
 import type { Header } from './header.ts';
 import type { Lane, LaneKind, LaneOwner } from './lane.ts';
 import { GATHERED_BYTES_MAX, LANE_QUEUED_BYTES_MAX } from './limits.ts';
-import { headerOf, type MessageStream, type Receiver } from './message-stream.ts';
+import { headerOf, type MessageStream, type Receiver, wholeOf } from './message-stream.ts';
 
 export class StreamLane implements Lane, Receiver {
   readonly id: number;
@@ -50,9 +50,16 @@ export class StreamLane implements Lane, Receiver {
       }
       const message = this.#owner.nextMessage(this);
       if (message === undefined) break;
+      bytes += message.bodyBytes + 1;
+      const whole = message.hasRoom ? wholeOf(message) : undefined;
+      if (whole !== undefined) {
+        // Together with others it would be copied.
+        if (buffers.length > 0) this.#messages.write(buffers.splice(0));
+        buffers.push(whole);
+        break;
+      }
       const { type, flags, priority, sequence } = message;
       buffers.push(headerOf(type, flags, priority, sequence, message), ...message.parts);
-      bytes += message.bodyBytes + 1;
     }
     if (bytes === 0) return false;
     this.#unwrittenBytes += bytes;

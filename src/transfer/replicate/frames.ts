@@ -1,5 +1,12 @@
 /** How frames are made while somebody waits for them, at either side. */
-import { type Compression, encodeFrame, type FrameInput } from '../../codec/index.ts';
+import {
+  type Compression,
+  checksumOfFrame,
+  encodeFrame,
+  type FrameInput,
+  joinedChecksum,
+} from '../../codec/index.ts';
+import { crc32 } from '../../core/index.ts';
 import { memory } from './memory.ts';
 
 /** New and incompressible data must not wait for the codec. */
@@ -16,6 +23,19 @@ export function frameOf(inputs: readonly FrameInput[]): Uint8Array {
   const bytes = target.slice(0, lengthBytes);
   memory.giveBack(target);
   return bytes;
+}
+
+/** What a session is to send: one piece, where `withHead` finds room for the head before the frame. */
+export function messageOf(
+  [head, frame]: readonly [Uint8Array, Uint8Array],
+  withHead: ((head: Uint8Array) => Uint8Array | undefined) | undefined,
+) {
+  if (frame.byteLength === 0) return { parts: [head] };
+  const lastChecksum = checksumOfFrame(frame);
+  const whole = withHead?.(head);
+  if (whole === undefined) return { parts: [head, frame], lastChecksum };
+  const checksum = joinedChecksum(crc32(head), lastChecksum, frame.byteLength);
+  return { parts: [whole], lastChecksum: checksum, hasRoom: true };
 }
 
 function storedBytesMax(inputs: readonly FrameInput[]): number {

@@ -1,5 +1,5 @@
 /** Sends an epoch's content: zero test, hashes, offers, then references, patches and data. */
-import { type CodecPool, checksumOfFrame, type FileName, isZero } from '../../../codec/index.ts';
+import { type CodecPool, type FileName, isZero } from '../../../codec/index.ts';
 import {
   type Extent,
   equalBytes,
@@ -27,6 +27,7 @@ import {
   type Reference,
   type SendOptions,
 } from '../../../wire/index.ts';
+import { messageOf } from '../frames.ts';
 import {
   OFFER_BYTES,
   OFFER_FROM_BYTES,
@@ -346,17 +347,16 @@ class EpochSender {
     const frame = packed?.frame ?? new Uint8Array(0);
     if (entries.length > 0) {
       const head = { volume: this.#volume.facts.number, epoch: this.#epoch, request: 0 };
-      const parts = encodeBlockData({ ...head, entries, frame });
-      const lastChecksum = frame.byteLength > 0 ? checksumOfFrame(frame) : undefined;
+      const message = messageOf(encodeBlockData({ ...head, entries, frame }), packed?.withHead);
       const onAcknowledged = packed?.isInMemory ? giveBack : undefined;
-      await this.#post(BLOCK_DATA, { parts, lastChecksum, onAcknowledged }, entries.length);
+      await this.#post(BLOCK_DATA, { ...message, onAcknowledged }, entries.length);
     }
     if (packed?.isInMemory !== true) giveBack();
   }
 
   async #post(
     type: number,
-    message: Pick<SendOptions, 'parts' | 'lastChecksum' | 'onAcknowledged'>,
+    message: Pick<SendOptions, 'parts' | 'lastChecksum' | 'hasRoom' | 'onAcknowledged'>,
     recordCount: number,
   ): Promise<void> {
     this.counts.messageCount += 1;

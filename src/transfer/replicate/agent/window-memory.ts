@@ -11,6 +11,7 @@ import {
   runJob,
 } from '../../../codec/index.ts';
 import { type Extent, SHA256_BYTES } from '../../../core/index.ts';
+import { HEADER_BYTES } from '../../../wire/index.ts';
 import { COMPRESSION } from '../frames.ts';
 import { memory } from '../memory.ts';
 import type { Likes } from './placed-patches.ts';
@@ -40,7 +41,14 @@ export type Packed = {
   readonly frame: Uint8Array;
   /** The frame is part of the window's memory. */
   readonly isInMemory: boolean;
+  /** With the head of a message before it, in one piece; undefined if there is no room for that. */
+  readonly withHead: (head: Uint8Array) => Uint8Array | undefined;
 };
+
+/** For the header and the head of a message before the frame; most entries take less. */
+function messageRoomBytes(pieceCount: number): number {
+  return HEADER_BYTES + 64 + 48 * pieceCount;
+}
 
 /** Views are made when they are asked for: they take more than all else of a piece. */
 class PieceOfWindow implements Piece {
@@ -71,14 +79,16 @@ export class WindowMemory {
   readonly hashes: Uint8Array;
   readonly #all: Uint8Array<SharedArrayBuffer>;
   readonly #pool: CodecPool | undefined;
+  readonly #piecesMax: number;
   #isHashed = false;
 
   /** Without a pool the work is done in place. `piecesMax`: so many `cutAnew` may make. */
   constructor({ extents }: Window, pool: CodecPool | undefined, piecesMax = extents.length) {
     this.#pool = pool;
+    this.#piecesMax = piecesMax;
     const hashBytes = piecesMax * SHA256_BYTES;
     const lengthBytes = extents.reduce((sum, extent) => sum + extent.lengthBytes, 0);
-    let at = hashBytes + frameRoomBytes(piecesMax);
+    let at = hashBytes + messageRoomBytes(piecesMax) + frameRoomBytes(piecesMax);
     this.#all = memory.take(at + lengthBytes);
     this.hashes = this.#all.subarray(0, hashBytes);
     this.content = this.#all.subarray(at, at + lengthBytes);
@@ -153,7 +163,8 @@ export class WindowMemory {
     likes?: Pick<Likes, 'memory' | 'ranges'>,
   ): Promise<Packed> {
     const { old, places } = withOld(pieces, oldBytes);
-    const frame = { compression: COMPRESSION, fromAt: this.hashes.byteLength };
+    const fromAt = this.hashes.byteLength + messageRoomBytes(this.#piecesMax);
+    const frame = { compression: COMPRESSION, fromAt };
     const liked = places.map((place, index) => ({ ...place, likes: likes?.ranges[index] }));
     const job = { pieces: liked, old: old?.buffer, likes: likes?.memory, frame };
     const { at, storedBytes, fates } = await this.#run(job);
@@ -168,7 +179,18 @@ export class WindowMemory {
     const bytes = this.#all.subarray(at, at + storedBytes);
     // One that came out small does not hold so much memory until it is acknowledged.
     const isInMemory = storedBytes >= this.#all.byteLength / 4;
-    return { pieces: packed, frame: isInMemory ? bytes : bytes.slice(), isInMemory };
+    const made = isInMemory ? bytes : bytes.slice();
+    const withHead = (head: Uint8Array) => (isInMemory ? this.#withHead(head, bytes) : undefined);
+    return { pieces: packed, frame: made, isInMemory, withHead };
+  }
+
+  #withHead(head: Uint8Array, frame: Uint8Array): Uint8Array | undefined {
+    const frameAt = frame.byteOffset - this.#all.byteOffset;
+    const at = frameAt - head.byteLength;
+    if (at - HEADER_BYTES < this.hashes.byteLength) return undefined;
+    const whole = this.#all.subarray(at, frameAt + frame.byteLength);
+    whole.set(head);
+    return whole;
   }
 
   /**
