@@ -1,4 +1,4 @@
-/** Replication over a link that is cut in the middle of it: what that costs, and what comes of it. */
+/** Replication over a link that is cut in the middle of it: what it costs, and what comes of it. */
 import type { Running } from '../test/interop/processes.ts';
 import { arrived, placeOn, until } from './wan.replica.ts';
 import { Link, type LinkOptions } from './wan.world.ts';
