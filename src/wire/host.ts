@@ -53,6 +53,8 @@ export type HostOptions = {
   readonly lane?: LaneMode;
   /** Refuses by throwing a WireError, which the peer is told. */
   admit(knock: Knock): Admission | Promise<Admission>;
+  /** Sees each connection once it is secured, before its first byte: to record it, for one. */
+  tap?(stream: Stream): Stream;
   /** A connection came to nothing. */
   onRefused?(error: unknown, peer: string): void;
 };
@@ -136,10 +138,11 @@ export class SessionHost {
       this.#refused(stream, error);
       return;
     }
-    exchange(secured, {
+    const tapped = this.#options.tap?.(secured) ?? secured;
+    exchange(tapped, {
       ...{ clock: env.clock, pool: this.#pool, expected: [m.HELLO, m.LANE_JOIN] },
       onFirst: (first) => {
-        void this.#answer(stream, secured, first);
+        void this.#answer(stream, tapped, first);
       },
       onFailed: (error) => this.#refused(stream, error),
     });

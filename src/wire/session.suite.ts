@@ -104,12 +104,10 @@ export async function withPair(
           return atServer;
         },
       }),
+      tap: (stream) => options.tapHost?.(stream, world.env.clock) ?? stream,
       ...options.host,
     });
-    const listener = await world.env.net.listen(address, (stream) => {
-      const { tapHost = (whole: Stream) => whole } = options;
-      host.accept(tapHost(wrap(stream), world.env.clock));
-    });
+    const listener = await world.env.net.listen(address, (stream) => host.accept(wrap(stream)));
     if (udp) await host.listenUdp(udpHost, 7007);
     const { session: client, chooser } = await dialSession({
       env: world.env,
