@@ -216,19 +216,19 @@ async function between<Result, Options>(
   const place = { host: link === undefined ? '127.0.0.1' : Link.host(1), port: PORT };
   const begin = (end: 0 | 1, role: string) =>
     startEnd(link, end, [script, JSON.stringify({ role, ...place, ...options })]);
+  const host = begin(1, 'host');
+  let dialler: typeof host | undefined;
   try {
-    const host = begin(1, 'host');
-    try {
-      await once(host.child.stdout!, 'data');
-      const dialler = begin(0, 'dialler');
-      const teller = tells === 'host' ? host : dialler;
-      await teller.ended;
-      return JSON.parse(teller.output().trim().split('\n').at(-1)!) as Result;
-    } finally {
-      host.child.kill('SIGKILL');
-      await host.ended.catch(() => {});
-    }
+    await once(host.child.stdout!, 'data');
+    dialler = begin(0, 'dialler');
+    const teller = tells === 'host' ? host : dialler;
+    await teller.ended;
+    return JSON.parse(teller.output().trim().split('\n').at(-1)!) as Result;
   } finally {
+    for (const end of [host, dialler]) {
+      end?.child.kill('SIGKILL');
+      await end?.ended.catch(() => {});
+    }
     await link?.close();
   }
 }
