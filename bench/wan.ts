@@ -19,7 +19,7 @@ const PORT = 7007;
 const SECONDS = 8;
 /** TCP's slow start, and for `auto` the trials. */
 const WARM_UP_SECONDS = 4;
-const AUTO_WARM_UP_SECONDS = 10;
+const AUTO_WARM_UP_SECONDS = 12;
 
 type Case = { readonly name: string; readonly link: LinkOptions | undefined };
 

@@ -18,13 +18,15 @@ export type LaneChoice = {
 
 const TICK_MS = 100;
 /**
- * A trial goes on as long as each part of it carries so much more than the one before: lanes begin
- * slowly, and so does the credit of who receives. A part takes this long, or so many round trips.
+ * A trial goes on until two parts in a row have not carried so much more than the best before: lanes
+ * begin slowly, and so does the credit of who receives. A part takes this long, or so many round
+ * trips.
  */
 const PART_MS = 750;
 const PART_ROUND_TRIPS = 8;
 const PART_MS_MAX = 2_000;
 const GROWTH_MIN = 1.2;
+const FLAT_PARTS = 2;
 const TRIAL_MS_MAX = 6_000;
 /** Looks at which everything was acknowledged already. */
 const IDLE_TICKS_MAX = 4;
@@ -52,8 +54,10 @@ export type ChosenFor = Pick<
 type Trial = {
   readonly set: LaneSet;
   readonly startMs: number;
-  /** Of the part before, in bytes per second. */
-  rate: number;
+  /** Of the best part and of the one before, in bytes per second. */
+  bestRate: number;
+  lastRate: number;
+  flatParts: number;
   /** Where the present part began. */
   partMs: number;
   partBytes: number;
@@ -72,6 +76,8 @@ export class LaneChooser {
   #trial: Trial | undefined;
   #timer: Timer | undefined;
   #known = '';
+  /** What is tried first meets programs and windows that are not warm yet: once it is tried again. */
+  #isCold = true;
   #doubtAtMs = 0;
   #doubtMs = DOUBT_FIRST_MS;
   #fallenSinceMs = 0;
@@ -185,7 +191,10 @@ export class LaneChooser {
 
   #begin(set: LaneSet, nowMs: number): void {
     const partBytes = this.#bytesOf(set);
-    this.#trial = { set, startMs: nowMs, rate: 0, partMs: nowMs, partBytes, idleTicks: 0 };
+    this.#trial = {
+      ...{ set, startMs: nowMs, partMs: nowMs, partBytes, idleTicks: 0 },
+      ...{ bestRate: 0, lastRate: 0, flatParts: 0 },
+    };
     this.#use(set, 'being tried');
   }
 
@@ -206,11 +215,13 @@ export class LaneChooser {
     // A receiver that acknowledges in lumps, or a lane that is still full of earlier data.
     if (bytes <= 0 && !isOver) return;
     const rate = (1000 * bytes) / passedMs;
-    if (rate > GROWTH_MIN * trial.rate && !isOver) {
-      Object.assign(trial, { rate, partMs: nowMs, partBytes: trial.partBytes + bytes });
-      return;
-    }
-    this.#measured.set(trial.set, trial.rate < rate ? rate : (rate + trial.rate) / 2);
+    const { lastRate } = trial;
+    const isGrowing = rate > GROWTH_MIN * trial.bestRate;
+    trial.flatParts = isGrowing ? 0 : trial.flatParts + 1;
+    trial.bestRate = Math.max(rate, trial.bestRate);
+    Object.assign(trial, { lastRate: rate, partMs: nowMs, partBytes: trial.partBytes + bytes });
+    if (trial.flatParts < FLAT_PARTS && !isOver) return;
+    this.#measured.set(trial.set, isGrowing ? rate : (rate + lastRate) / 2);
     this.#trial = undefined;
     if (this.#untried.length === 0) this.#decide(nowMs);
     else this.#begin(this.#untried.shift()!, nowMs);
@@ -220,6 +231,13 @@ export class LaneChooser {
     const available = this.#available();
     const rateOf = (set: LaneSet) => this.#measured.get(set) ?? 0;
     const best = available.reduce((a, b) => (rateOf(b) > rateOf(a) * BETTER_MIN ? b : a));
+    const [first] = available;
+    const wasCold = this.#isCold;
+    this.#isCold = false;
+    if (wasCold && first !== undefined && best !== first) {
+      this.#begin(first, nowMs);
+      return;
+    }
     const told = available.map((set) => `${set} ${megabits(rateOf(set))}`).join(', ');
     this.#doubtMs = best === this.#set ? Math.min(2 * this.#doubtMs, DOUBT_MAX_MS) : DOUBT_FIRST_MS;
     this.#doubtAtMs = nowMs + this.#doubtMs;
