@@ -23,6 +23,7 @@ import {
 import { authorityOf } from './authority.ts';
 import type { Context } from './context.ts';
 import { usageError } from './errors.ts';
+import type { ProviderState } from './provider-state.ts';
 import type { Values } from './spec.ts';
 import { makeStateDirectory } from './state-directory.ts';
 import type { exportSpec } from './table/serving.ts';
@@ -86,12 +87,19 @@ function checkName(name: string): void {
   throw usage(`--name: ${limit}`);
 }
 
-/** `permit`: while it says so, writes wait. REPLICATE_FENCED if it is written elsewhere. */
+export type Surroundings = {
+  /** While it says so, writes wait. */
+  readonly permit: Permit;
+  /** How the export stands with its providers. */
+  readonly providers: () => readonly ProviderState[];
+};
+
+/** REPLICATE_FENCED if it is written elsewhere. */
 export async function openVolume(
   context: Context,
   values: ExportValues,
   named: Named,
-  permit: Permit,
+  surroundings: Surroundings,
 ): Promise<ExportedVolume> {
   const { env } = context;
   const { readOnly, directIo } = values;
@@ -105,7 +113,7 @@ export async function openVolume(
   const base = image?.device ?? open.use(await openSource(env, source, { readOnly, directIo }));
   const after = await identityOf(env, path);
   const authority = await mayWrite(context, values, named);
-  const tracked = await trackedOf(context, values, { base, permit, named });
+  const tracked = await trackedOf(context, values, { ...surroundings, base, named });
   if (tracked !== undefined) open.use(tracked);
   const all = open.move();
   const dispose = () => all.disposeAsync();
@@ -159,13 +167,13 @@ function isVolumeName(name: string): boolean {
   }
 }
 
-type Tracking = { readonly base: Device; readonly permit: Permit; readonly named: Named };
+type Tracking = Surroundings & { readonly base: Device; readonly named: Named };
 
 /** A volume with a name is tracked, unless nothing is written or nobody could take the marks up. */
 async function trackedOf(
   { env, output, settings }: Context,
   { to, readOnly, untracked, threads, momentRoom }: ExportValues,
-  { base, permit, named }: Tracking,
+  { base, permit, providers, named }: Tracking,
 ): Promise<TrackedExport | undefined> {
   const { source, name, isNamed } = named;
   const isForgotten = source.startsWith('memory:');
@@ -183,7 +191,7 @@ async function trackedOf(
     return undefined;
   }
   const exported = await trackedExport(env, {
-    ...{ base, permit },
+    ...{ base, permit, providers },
     volume: name,
     sourcePath: isUri(source) ? undefined : resolve(source),
     origin: originOf(source),

@@ -1,6 +1,6 @@
 /** An export that is kept present at providers: starts, tells of and ends its replications. */
 import { codecPool, type FileName } from '../codec/index.ts';
-import { FerryError, messageOf } from '../core/index.ts';
+import { messageOf } from '../core/index.ts';
 import { confirmed, type Device, DeviceError } from '../device/index.ts';
 import { connectProvider, knownProvider } from '../service/index.ts';
 import type { PreImages } from '../track/index.ts';
@@ -15,7 +15,6 @@ import {
   Mandate,
   PRE_IMAGE_BYTES_MAX,
   Replication,
-  type ReplicationState,
   TrackedSource,
 } from '../transfer/replicate/index.ts';
 import type { LaneMode } from '../wire/index.ts';
@@ -24,6 +23,7 @@ import type { Context } from './context.ts';
 import type { Node } from './node.ts';
 import type { State } from './output.ts';
 import type { ProviderAddress } from './provider-address.ts';
+import { type ProviderState, providerState, providerText, secondsOf } from './provider-state.ts';
 import { formatDuration, formatSize } from './sizes.ts';
 import { stopped } from './stopped.ts';
 
@@ -55,7 +55,7 @@ export type ReplicatedOptions = {
 export interface ReplicatedExport {
   /** What is to be served, in the order of the volumes. */
   readonly devices: readonly Device[];
-  state(): State;
+  state(): State & { readonly fields: { readonly providers: readonly ProviderState[] } };
   /** Once no client writes any more; tells what the providers have. */
   finish(): Promise<void>;
 }
@@ -73,6 +73,8 @@ const SAMPLES_FILE = 'samples';
 
 /** After a stop: what is left is sent for so long, and else at the next start. */
 const FINISH_MS = 30_000;
+/** One that is not connected is looked for once more. */
+const FINISH_ALONE_MS = 3_000;
 
 /**
  * A provider that cannot be reached is looked for while the volume is served. What ends it: one
@@ -242,36 +244,11 @@ async function confirmation(
   }
 }
 
-function stateOf(targets: readonly Target[]): State {
-  const all = targets.map(({ provider, replication }) => ({ provider, ...replication.state }));
-  const texts = all.map((one) => `${one.provider}: ${lagText(one)}${linkText(one)}`);
-  const providers = all.map(({ trouble, lagMs, sinceWallMs, ...fields }) => ({
-    ...fields,
-    since: new Date(sinceWallMs).toISOString(),
-    ...secondsOf(lagMs),
-    ...(trouble !== undefined && { trouble: messageOf(trouble) }),
-    ...(trouble instanceof FerryError && { code: trouble.code }),
-  }));
-  return { fields: { providers }, text: texts.join('\n') };
-}
-
-function lagText({ lagMs, backlogBytes, epoch }: ReplicationState): string {
-  const left = formatSize(backlogBytes);
-  if (lagMs === undefined) return `nothing heard yet, ${left} or more to go`;
-  const at = `epoch ${epoch ?? '?'}`;
-  if (backlogBytes === 0) return `${at}, has everything`;
-  return `${at}, ${formatDuration(lagMs)} behind, ${left} to go`;
-}
-
-function linkText({ isConnected, sinceWallMs, trouble }: ReplicationState): string {
-  const why = trouble === undefined ? '' : `: ${messageOf(trouble)}`;
-  if (isConnected) return trouble === undefined ? '' : `; failing${why}`;
-  return `; NOT CONNECTED since ${new Date(sinceWallMs).toISOString()}${why}`;
-}
-
-/** Absent while nobody can say. */
-function secondsOf(lagMs: number | undefined) {
-  return lagMs === undefined ? {} : { lagSeconds: Math.round(lagMs / 10) / 100 };
+function stateOf(targets: readonly Target[]): ReturnType<ReplicatedExport['state']> {
+  const providers = targets.map(({ provider, replication }) =>
+    providerState(provider, replication.state),
+  );
+  return { fields: { providers }, text: providers.map(providerText).join('\n') };
 }
 
 async function finish(
@@ -280,7 +257,10 @@ async function finish(
   targets: readonly Target[],
   finishMs: number,
 ): Promise<void> {
-  const ends = targets.map(({ replication }) => replication.finish(finishMs));
+  const ends = targets.map(({ replication }) => {
+    const isThere = replication.state.isConnected;
+    return replication.finish(isThere ? finishMs : Math.min(finishMs, FINISH_ALONE_MS));
+  });
   for (const [index, isComplete] of (await Promise.all(ends)).entries()) {
     const { provider, replication } = targets[index]!;
     const { epoch } = replication.state;

@@ -222,6 +222,16 @@ test('an export begins while its provider is down, and is kept present there onc
   await using device = await connect(env, served_);
   await device.write(noise(8192, 5), 40_960, 0);
   await device.flush();
+  const [told, sum] = await here.json(0, 'status');
+  const [absence] = told!.providers as Line[];
+  assert.deepEqual([told!.volume, told!.refusal], ['live', null]);
+  assert.deepEqual([absence!.isConnected, absence!.code], [false, 'ENV_REFUSED']);
+  assert.ok(Date.parse(String(absence!.since)) <= Date.now() && Number(absence!.backlogBytes) > 0);
+  assert.deepEqual([sum!.providers, sum!.exports, sum!.unconnected], [0, 1, 1]);
+  assert.match(
+    await here.ok('status'),
+    /^kept at .*: nothing heard yet, .* NOT CONNECTED since 2/m,
+  );
   const revived = await serve(here, '--listen', uri.slice('ferry://'.length));
   await using _again = revived.child;
   await exported.line('"state":"connected"');

@@ -26,11 +26,16 @@ export const run: Run<typeof exportSpec> = async (context, values) => {
   for (const one of all) checkReplicated(values, one.source);
   const tls = await serveTlsOf(env.files, values, 'ferry export');
   const leases: Lease[] = [];
-  const permit = () => waitOf(leases);
+  let replicated: ReplicatedExport | undefined;
+  const surroundings = {
+    permit: () => waitOf(leases),
+    providers: () => replicated?.state().fields.providers ?? [],
+  };
   await using open = new AsyncDisposableStack();
   const volumes: ExportedVolume[] = [];
-  for (const one of all) volumes.push(open.use(await openVolume(context, values, one, permit)));
-  const replicated = await replicatedOf(context, values, { volumes, leases });
+  for (const one of all)
+    volumes.push(open.use(await openVolume(context, values, one, surroundings)));
+  replicated = await replicatedOf(context, values, { volumes, leases });
   const [first, ...others] = volumes.map(({ tracked, base, name }, at): Exported => {
     const device = replicated?.devices[at] ?? tracked?.device ?? base;
     return { device, name, description: base.name };

@@ -1,9 +1,12 @@
-/** `ferry status`: what the providers that run here, or one elsewhere, do at this moment. */
+/** `ferry status`: what providers and exports that run here, or a provider elsewhere, do now. */
+import { resolve } from 'node:path';
 import { type Address, hasCode } from '../../core/index.ts';
 import { nameOf, type Status } from '../../service/index.ts';
+import { runningExports, standingOf } from '../../transfer/export/index.ts';
 import { apiSockets, ask } from '../api-client.ts';
 import type { Context } from '../context.ts';
 import { CliError } from '../errors.ts';
+import { type ProviderState, providerText } from '../provider-state.ts';
 import { formatDuration, formatSize } from '../sizes.ts';
 import type { Run } from '../spec.ts';
 import { socketsOf } from '../state-directory.ts';
@@ -11,15 +14,60 @@ import type { statusSpec } from '../table/provider.ts';
 import { textTable } from '../text-table.ts';
 
 export const run: Run<typeof statusSpec> = async (context: Context, { address }) => {
-  const { output } = context;
-  const all = address === undefined ? await running(context) : [await statusAt(address)];
+  const { output, settings } = context;
+  const isHere = address === undefined;
+  const all = isHere ? await running(context) : [await statusAt(address)];
+  const exports = isHere ? await exportsOf(context) : [];
+  if (all.length + exports.length === 0) {
+    const where = `with the state in ${socketsOf(settings)}`;
+    throw new CliError('CLI_NO_PROVIDER', `no provider and no tracked export runs ${where}`, {
+      hint: 'Start `ferry serve`, set FERRY_STATE_DIR as it has it, or name its --http.',
+    });
+  }
   for (const status of all) {
     if (output.options.json) output.item('provider', status, '');
     else output.text(textOf(status));
   }
+  for (const one of exports) output.item('export', one, exportText(one));
   const degraded = all.filter(({ status }) => status !== 'ok').length;
-  output.summary({ providers: all.length, degraded }, '');
+  const unconnected = exports.filter((one) => one.providers.some((to) => !to.isConnected)).length;
+  output.summary({ providers: all.length, degraded, exports: exports.length, unconnected }, '');
 };
+
+type ExportStatus = {
+  readonly volume: string;
+  readonly origin: string;
+  readonly sizeBytes: number;
+  readonly isTracked: boolean;
+  /** Why writes are refused. */
+  readonly refusal: string | null;
+  readonly providers: readonly ProviderState[];
+};
+
+/** Of every tracked export with this state directory. */
+async function exportsOf({ env, settings }: Context): Promise<ExportStatus[]> {
+  const found: ExportStatus[] = [];
+  for (const one of await runningExports(env, resolve(settings.stateDirectory))) {
+    const { volume, origin, sizeBytes, isTracked } = one;
+    const standing = await standingOf(env, one).catch((error: unknown) => {
+      // It has ended just now.
+      if (!hasCode(error, 'ENV_REFUSED') && !hasCode(error, 'ENV_CLOSED')) throw error;
+    });
+    if (standing === undefined) continue;
+    const providers = standing.providers as readonly ProviderState[];
+    found.push({ volume, origin, sizeBytes, isTracked, refusal: standing.refusal, providers });
+  }
+  return found;
+}
+
+function exportText({ volume, origin, sizeBytes, refusal, providers }: ExportStatus): string {
+  const to = providers.length === 0 ? ', kept at no provider' : '';
+  return [
+    `export      ${volume}, ${formatSize(sizeBytes)} of ${origin}${to}`,
+    ...(refusal === null ? [] : [`refused     writes: ${refusal}`]),
+    ...providers.map((one) => `kept at     ${providerText(one)}`),
+  ].join('\n');
+}
 
 function statusAt(address: Address): Promise<Status> {
   return ask<Status>(address, { path: '/v1/status' });
@@ -38,10 +86,7 @@ async function running({ env, settings }: Context): Promise<Status[]> {
       },
     );
   }
-  if (found.length > 0) return found;
-  throw new CliError('CLI_NO_PROVIDER', `no provider runs with the state in ${directory}`, {
-    hint: 'Start `ferry serve`, set FERRY_STATE_DIR as it has it, or name its --http.',
-  });
+  return found;
 }
 
 function textOf(status: Status): string {

@@ -117,10 +117,12 @@ export const serveSpec = {
 
 export const statusSpec = {
   name: 'status',
-  summary: 'tell what a provider does: agents, volumes, lags, refusals',
+  summary: 'tell what a provider does, and how exports stand with theirs',
   details: [
-    'Without ADDR: every `ferry serve` with this state directory (FERRY_STATE_DIR). LAG is how old',
-    'the newest epoch may be: 0 while the agent is here and nothing is on its way.',
+    'Without ADDR: every `ferry serve` and every tracked `ferry export` with this state directory',
+    '(FERRY_STATE_DIR). Of an export it tells how far behind each provider is, and since when and',
+    'why one is not connected. LAG is how old the newest epoch may be: 0 while the agent is here',
+    'and nothing is on its way.',
   ].join('\n'),
   arguments: {
     address: {

@@ -31,6 +31,10 @@ export type ControlOptions = {
   readonly roomBytesMax: number;
   /** Writes the profile of accesses, as it is now, beside the tracker's log. */
   readonly saveProfile: () => Promise<void>;
+  /** How it stands with its providers, for people and programs. */
+  readonly providers: () => readonly unknown[];
+  /** Why writes are refused, if they are. */
+  readonly refusal: () => DeviceError | undefined;
   /** Another side writes the volume: writes are refused from now on. */
   readonly refuse: (error: DeviceError) => void;
   /** Told about each conversation that ended badly; for logs. */
@@ -51,6 +55,7 @@ export type ControlOptions = {
  *   { ask: 'forget', consumer }
  *   { ask: 'fence', message, hint }     writes are refused with that from now on
  *   { ask: 'profile' }                  the profile of accesses is in its file as it is now
+ *   { ask: 'providers' }                how it stands with each, and why writes are refused
  * An error is { error: code, message, hint }. A conversation that ends without `finish` has failed.
  */
 export class ControlServer implements AsyncDisposable {
@@ -160,6 +165,8 @@ class Conversation implements AsyncDisposable {
       case 'profile':
         await this.#options.saveProfile();
         return {};
+      case 'providers':
+        return this.#providers();
       default:
         throw new TypeError(`an asker wants ${JSON.stringify(message.ask)}`);
     }
@@ -175,6 +182,11 @@ class Conversation implements AsyncDisposable {
     const { sizeBytes } = device;
     const isTracked = abandoned === undefined;
     return { volume, sizeBytes, tracker: id, epoch, isTracked, origin, source: source ?? null };
+  }
+
+  #providers(): Message {
+    const { providers, refusal } = this.#options;
+    return { providers: providers(), refusal: refusal()?.message ?? null };
   }
 
   async #begin({ consumer, since, alignBytes, readsAll }: Message): Promise<Message> {

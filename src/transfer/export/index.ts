@@ -15,6 +15,8 @@ export {
   markForNbd,
   type RunningExport,
   runningExportSource,
+  runningExports,
   saveProfile,
+  standingOf,
 } from './running-export.ts';
 export { type TrackedExport, type TrackedExportOptions, trackedExport } from './tracked-export.ts';

@@ -54,6 +54,28 @@ export async function exportOfFile(
   return undefined;
 }
 
+/** The running exports, as far as they are tracked. */
+export async function runningExports(env: Env, stateDirectory: string): Promise<RunningExport[]> {
+  const all: RunningExport[] = [];
+  for (const path of await controlSockets(env, stateDirectory)) {
+    const found = await who(env, path);
+    if (found !== undefined) all.push(found);
+  }
+  return all;
+}
+
+/** How an export stands with its providers, and why it refuses writes, if it does. */
+export async function standingOf(
+  env: Env,
+  running: RunningExport,
+): Promise<{ readonly providers: readonly unknown[]; readonly refusal: string | null }> {
+  const { providers, refusal } = await askOnce(env, running, { ask: 'providers' });
+  return {
+    providers: Array.isArray(providers) ? providers : [],
+    refusal: typeof refusal === 'string' ? refusal : null,
+  };
+}
+
 /** Has an export write its profile of accesses as it is now. */
 export async function saveProfile(env: Env, running: RunningExport): Promise<void> {
   await askOnce(env, running, { ask: 'profile' });

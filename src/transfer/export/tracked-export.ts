@@ -26,6 +26,8 @@ export type TrackedExportOptions = {
   readonly makeDirectory: (path: string) => Promise<void>;
   /** While it says so, writes wait. */
   readonly permit?: Permit;
+  /** How it stands with its providers, for those who ask. */
+  readonly providers?: () => readonly unknown[];
   /** Marks cannot be kept any more: the device goes on, and is not tracked. */
   readonly onLost: (error: TrackError) => void;
   readonly onTrouble: (what: string, error: unknown) => void;
@@ -60,7 +62,7 @@ export async function trackedExport(
   const tracker = await Tracker.open(env, { directory, volume, sizeBytes, identify });
   let keeper: ProfileKeeper | undefined;
   try {
-    const { origin, roomBytesMax, onTrouble, permit } = options;
+    const { origin, roomBytesMax, onTrouble, permit, providers = () => [] } = options;
     const kept = await ProfileKeeper.open(env, {
       ...{ directory, volume, sizeBytes, tracker },
       onTrouble: (error) => onTrouble('profile', error),
@@ -73,6 +75,8 @@ export async function trackedExport(
       ...{ path, device, source, origin, directory, roomBytesMax, onTrouble },
       saveProfile: () => kept.save(),
       refuse: (error) => gate.refuse(error),
+      refusal: () => gate.refusal,
+      providers,
     });
     return {
       device,
