@@ -2,7 +2,7 @@
 import { signer } from '../../../codec/index.ts';
 import { equalBytes, hasCode, sha256 } from '../../../core/index.ts';
 import type { Device } from '../../../device/index.ts';
-import type { ChunkReader, Repository, Snapshot } from '../../../store/index.ts';
+import type { ChunkReader, Location, Repository, Snapshot } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
 import { CHUNKS_KEPT_BYTES } from '../limits.ts';
 
@@ -31,10 +31,21 @@ export class Chunks {
 
   /** How long the chunk is; undefined if it is not here, or will soon be gone. */
   async find(hash: Uint8Array): Promise<number | undefined> {
+    const found = await this.#locate(hash);
+    return found?.table.rawBytes[found.ordinal];
+  }
+
+  /** It is here, and stays: what a snapshot in the making has stored goes if that is killed. */
+  async isSure(hash: Uint8Array): Promise<boolean> {
+    const found = await this.#locate(hash);
+    const { uncommitted } = await this.#repository.index();
+    return found !== undefined && !uncommitted.has(found.packId);
+  }
+
+  async #locate(hash: Uint8Array): Promise<Location | undefined> {
     const index = await this.#repository.index();
     const found = await index.find(this.#idOf(hash));
-    if (found === undefined || index.isCondemned(found.pack)) return undefined;
-    return found.table.rawBytes[found.ordinal];
+    return found === undefined || index.isCondemned(found.pack) ? undefined : found;
   }
 
   /** Verified. REPLICATE_UNKNOWN_CONTENT, or why it cannot be read. */

@@ -66,7 +66,7 @@ export class Contents {
     const answers: boolean[] = [];
     for (const hash of hashes) {
       const isKnown = this.#known.find(hash) !== undefined;
-      answers.push(isKnown || (await this.chunks.find(hash)) !== undefined);
+      answers.push(isKnown || (await this.chunks.isSure(hash)));
     }
     return answers;
   }
