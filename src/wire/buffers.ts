@@ -4,6 +4,7 @@ import { POOL_BUFFER_BYTES_MIN, POOL_BUFFER_STEP_BYTES, POOL_IDLE_BYTES_MAX } fr
 /** Sizes come in steps, so that a released buffer fits the next message of about its length. */
 export class BufferPool<M extends Uint8Array = Uint8Array> {
   readonly #allocate: (sizeBytes: number) => M;
+  /** By size; those that were used last come last. */
   readonly #idle = new Map<number, M[]>();
   #idleBytes = 0;
 
@@ -14,7 +15,7 @@ export class BufferPool<M extends Uint8Array = Uint8Array> {
   /** At least `lengthBytes` long; the content is whatever it held before. */
   take(lengthBytes: number): M {
     const sizeBytes = sizeFor(lengthBytes);
-    const found = this.#idle.get(sizeBytes)?.pop();
+    const found = this.#used(sizeBytes).pop();
     if (found === undefined) return this.#allocate(sizeBytes);
     this.#idleBytes -= sizeBytes;
     return found;
@@ -23,11 +24,24 @@ export class BufferPool<M extends Uint8Array = Uint8Array> {
   /** `buffer` came from `take`; nobody may look at it any more. */
   giveBack(buffer: M): void {
     const sizeBytes = buffer.byteLength;
-    if (this.#idleBytes + sizeBytes > POOL_IDLE_BYTES_MAX) return;
-    const list = this.#idle.get(sizeBytes);
-    if (list === undefined) this.#idle.set(sizeBytes, [buffer]);
-    else list.push(buffer);
+    const list = this.#used(sizeBytes);
+    list.push(buffer);
     this.#idleBytes += sizeBytes;
+    // Sizes that nobody asks for any more make room: they would never leave otherwise.
+    for (const [otherBytes, others] of this.#idle) {
+      while (this.#idleBytes > POOL_IDLE_BYTES_MAX && others.pop() !== undefined) {
+        this.#idleBytes -= otherBytes;
+      }
+      if (others.length > 0) return;
+      if (others !== list) this.#idle.delete(otherBytes);
+    }
+  }
+
+  #used(sizeBytes: number): M[] {
+    const list = this.#idle.get(sizeBytes) ?? [];
+    this.#idle.delete(sizeBytes);
+    this.#idle.set(sizeBytes, list);
+    return list;
   }
 }
 

@@ -223,11 +223,25 @@ function withOld(pieces: readonly Piece[], oldBytes: OldBytes | undefined) {
   const places = pieces.map((piece) => {
     const was = oldBytes(piece.offsetBytes, piece.lengthBytes);
     if (was?.byteLength !== piece.lengthBytes) return placeOf(piece);
-    old ??= memory.take(pieces.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0));
+    if (old === undefined || end + was.byteLength > old.byteLength) old = larger(old, end, was);
     old.set(was, end);
     const oldAt = end;
     end += piece.lengthBytes;
     return { ...placeOf(piece), oldAt };
   });
   return { old, places };
+}
+
+/** Often only few pieces have any: memory for all of them would be as much again as a window. */
+function larger(
+  old: Uint8Array<SharedArrayBuffer> | undefined,
+  endBytes: number,
+  more: Uint8Array,
+): Uint8Array<SharedArrayBuffer> {
+  const taken = memory.take(2 * (endBytes + more.byteLength));
+  if (old !== undefined) {
+    taken.set(old.subarray(0, endBytes));
+    memory.giveBack(old);
+  }
+  return taken;
 }
