@@ -1,8 +1,9 @@
 /** `ferry serve`: listens for agents, knows them or pairs, hands them to their tenants. */
 import type { Address, Env, Listener, PeerCertificate, Timer } from '../core/index.ts';
-import { fromHex, pause, toHex } from '../core/index.ts';
+import { fromHex, Gate, pause, toHex } from '../core/index.ts';
 import type { Provider, ProviderEvent } from '../transfer/replicate/index.ts';
 import {
+  BufferPool,
   checkPinned,
   checkShown,
   type Knock,
@@ -75,6 +76,7 @@ export class ReplicaServer implements AsyncDisposable {
   readonly #env: Env;
   readonly #options: ReplicaServerOptions;
   readonly #policy: PeerPolicy;
+  readonly #buffers = new BufferPool();
   readonly #invitations: OneTimeTokens<Grant>;
   #known: ReadonlyMap<string, Peer> = new Map();
   #revoked: ReadonlySet<string> = new Set();
@@ -96,10 +98,17 @@ export class ReplicaServer implements AsyncDisposable {
     const { identity, lane, defaults = {}, journalBytesDue, authorities } = options;
     this.#policy = new PeerPolicy(env, defaults);
     const policy = this.#policy;
+    const snapshots = new Gate({ limit: 1, waitersMax: Infinity });
     const fingerprint = toHex(identity.fingerprint);
     this.tenants = options.tenants.map((tenant) =>
       tenantOf(env, tenant, {
         ...{ policy, fingerprint, ...(journalBytesDue !== undefined && { journalBytesDue }) },
+        snapshots: (make) =>
+          snapshots.run(() => {
+            // A first synchronisation has just ended, often: what it took is of use here.
+            this.#buffers.releaseIdle();
+            return make();
+          }),
         onEvent: (event) => this.#tell({ ...event, tenant: tenant.name }),
       }),
     );
@@ -109,7 +118,7 @@ export class ReplicaServer implements AsyncDisposable {
       ...{ countMax: INVITATIONS_MAX, validMs: INVITATION_MS },
     });
     this.host = new SessionHost({
-      env,
+      ...{ env, pool: this.#buffers },
       tls: env.net.tls({
         ...{ role: 'server' },
         credentials: { kind: 'pinned', identity, ...(authorities && { authorities }) },

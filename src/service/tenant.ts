@@ -19,17 +19,26 @@ export type TenantOptions = {
   readonly pool: CodecPool;
 };
 
+type TenantParts = Pick<
+  ProviderOptions,
+  'policy' | 'fingerprint' | 'onEvent' | 'journalBytesDue'
+> & {
+  /** Runs what makes one in the turn of all tenants: each takes memory of its own. */
+  readonly snapshots?: <T>(make: () => Promise<T>) => Promise<T>;
+};
+
 export type Tenant = { readonly name: string; readonly provider: Provider };
 
 export function tenantOf(
   env: Env,
   { name, repository, directory, pool }: TenantOptions,
-  options: Pick<ProviderOptions, 'policy' | 'fingerprint' | 'onEvent' | 'journalBytesDue'>,
+  { snapshots = (make) => make(), ...options }: TenantParts,
 ): Tenant {
   const makeSnapshot: MakeSnapshot = async (device, since, wish) => {
     const how = since === undefined ? { compare: false } : { since };
     const request = { ...wish, changeSource: 'replica', pool, ...how };
-    return (await backup(env, repository, device, request)).snapshot;
+    const { snapshot } = await snapshots(() => backup(env, repository, device, request));
+    return snapshot;
   };
   return { name, provider: new Provider({ env, repository, directory, makeSnapshot, ...options }) };
 }

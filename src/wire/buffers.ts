@@ -43,6 +43,12 @@ export class BufferPool<M extends Uint8Array = Uint8Array> {
     this.#idle.set(sizeBytes, list);
     return list;
   }
+
+  /** Lets go of what lies idle: somebody else needs the memory more. */
+  releaseIdle(): void {
+    this.#idle.clear();
+    this.#idleBytes = 0;
+  }
 }
 
 function plain(sizeBytes: number): Uint8Array {

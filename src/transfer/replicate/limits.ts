@@ -41,7 +41,7 @@ export const KNOWN_HASHES_MAX = 256 * KIB;
 export const GIVEN_UP_BYTES_MAX = 64 * MIB;
 
 /** Decoded records that are kept for the next read of their neighbourhood. */
-export const SECTION_CACHE_BYTES = 16 * MIB;
+export const SECTION_CACHE_BYTES = 8 * MIB;
 
 /** Decoded frames of a tenant's repository that are kept for the next read of their neighbours. */
 export const CHUNKS_KEPT_BYTES = 16 * MIB;
