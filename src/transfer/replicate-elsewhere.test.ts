@@ -61,7 +61,11 @@ test('each epoch is what the volume was at its cut, whoever reads it, and whoeve
     });
     const write = async () => {
       const bytes = new Uint8Array(BLOCK * (1 + draws.below(3))).fill(1 + draws.below(255));
-      await device.write(bytes, draws.below(BLOCKS - 5) * BLOCK, 0);
+      const offsetBytes = draws.below(BLOCKS - 5) * BLOCK;
+      const kind = draws.below(8);
+      if (kind === 0) await device.zero(bytes.byteLength, offsetBytes, 0);
+      else if (kind === 1) await device.trim(bytes.byteLength, offsetBytes, 0);
+      else await device.write(bytes, offsetBytes, 0);
     };
     let cut = new Uint8Array(SIZE);
     const watched: EpochSource = {
