@@ -10,7 +10,9 @@ export const run: Run<typeof backupSpec> = async (context, values) => {
   const { env, settings } = context;
   // They come up while the rest of the code is loaded and the repository opened.
   const early = (await isLargeFile(env, values.source)) && !(await hasTrackers(env, settings));
-  await using pool = early ? codecPool(env, env.workers.parallelism, { atOnce: true, callerHelps: true }) : undefined;
+  await using pool = early
+    ? codecPool(env, env.workers.parallelism, { atOnce: true, callerHelps: true })
+    : undefined;
   const { takeSnapshot } = await import('../take-snapshot.ts');
   return await takeSnapshot(context, values, pool); // The threads live until then.
 };
