@@ -60,10 +60,10 @@ async function exportsOf({ env, settings }: Context): Promise<ExportStatus[]> {
   return found;
 }
 
-function exportText({ volume, origin, sizeBytes, refusal, providers }: ExportStatus): string {
+function exportText({ volume, sizeBytes, refusal, providers }: ExportStatus): string {
   const to = providers.length === 0 ? ', kept at no provider' : '';
   return [
-    `export      ${volume}, ${formatSize(sizeBytes)} of ${origin}${to}`,
+    `export      ${volume}, ${formatSize(sizeBytes)}${to}`,
     ...(refusal === null ? [] : [`refused     writes: ${refusal}`]),
     ...providers.map((one) => `kept at     ${providerText(one)}`),
   ].join('\n');
