@@ -24,12 +24,14 @@ export type Finished = {
   readonly stderr: string;
 };
 
+type Pattern = RegExp | string | ((line: string) => boolean);
+
 /** A program that goes on running beside the test; dispose it (`await using`) to end it. */
 export interface Running extends AsyncDisposable {
   readonly pid: number;
   readonly child: ChildProcess;
   /** Resolves with the first line of stdout, past or to come, that matches. */
-  line(pattern: RegExp | string, timeoutMs?: number): Promise<string>;
+  line(pattern: Pattern, timeoutMs?: number): Promise<string>;
   /** Resolves when somebody listens on the unix socket `path`; it is not connected to. */
   socket(path: string, timeoutMs?: number): Promise<void>;
   /** Resolves when the program has ended and its pipes are closed. */
@@ -99,8 +101,9 @@ export function start(
     });
   }
 
-  function findLine(pattern: RegExp | string): string | undefined {
+  function findLine(pattern: Pattern): string | undefined {
     const lines = output.stdout.split('\n').slice(0, ended === undefined ? -1 : undefined);
+    if (typeof pattern === 'function') return lines.find(pattern);
     return lines.find((line) =>
       typeof pattern === 'string' ? line.includes(pattern) : pattern.test(line),
     );
@@ -118,7 +121,7 @@ export function start(
       return output.stderr;
     },
     line: (pattern, limitMs = timeoutMs) =>
-      until(`a line ${pattern}`, limitMs, () => findLine(pattern)),
+      until(`a line ${String(pattern)}`, limitMs, () => findLine(pattern)),
     async socket(path, limitMs = timeoutMs) {
       let there = false;
       const look = async () => {
