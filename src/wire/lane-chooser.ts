@@ -18,9 +18,9 @@ export type LaneChoice = {
 
 const TICK_MS = 100;
 /**
- * A trial goes on until two parts in a row have not carried so much more than the best before: lanes
- * begin slowly, and so does the credit of who receives. A part takes this long, or so many round
- * trips.
+ * A trial goes on until two parts in a row have not carried so much more than the best before:
+ * lanes begin slowly, and so does the credit of who receives. A part takes this long, or so many
+ * round trips.
  */
 const PART_MS = 750;
 const PART_ROUND_TRIPS = 8;
@@ -76,7 +76,7 @@ export class LaneChooser {
   #trial: Trial | undefined;
   #timer: Timer | undefined;
   #known = '';
-  /** What is tried first meets programs and windows that are not warm yet: once it is tried again. */
+  /** What is tried first meets programs and windows that are not warm: it is tried again once. */
   #isCold = true;
   #doubtAtMs = 0;
   #doubtMs = DOUBT_FIRST_MS;

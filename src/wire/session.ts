@@ -118,17 +118,15 @@ export class Session implements LaneOwner {
 
   /** False: the queue of this priority is full; `onRoom` tells when to come again. */
   send(options: SendOptions): boolean {
-    const { type, parts, priority, optional = false, hasRoom = false, onAcknowledged } = options;
+    const { type, priority, optional = false, parts, lastChecksum, onAcknowledged } = options;
     assert(type >= m.NUMBERED_MIN && priority >= 0 && priority < PRIORITIES);
     if (this.#state === 'closed') throw closedError();
-    const { lastChecksum } = options;
     const body = preparedBody(type, { parts, lastChecksum }, optional ? 0 : FLAG_MANDATORY);
-    const { bodyBytes } = body;
-    if (!this.#outbound.hasRoom(priority, bodyBytes)) {
+    if (!this.#outbound.hasRoom(priority, body.bodyBytes)) {
       this.#wantsRoom = true;
       return false;
     }
-    const fresh = { hasRoom, onAcknowledged, sequence: 0, laneId: -1 };
+    const fresh = { hasRoom: options.hasRoom ?? false, onAcknowledged, sequence: 0, laneId: -1 };
     this.#outbound.push({ ...body, ...fresh, type, priority });
     this.pump();
     return true;
