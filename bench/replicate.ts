@@ -130,7 +130,8 @@ async function steady(
     place.start('export', image, '--name', 'v', '--listen', `unix:${socket}`, '--json', ...more);
   const replicated = exported('--to', place.uri);
   await replicated.socket(socket);
-  await replicated.line('"state":"epoch"'); // All is there: a first synchronisation is no steady state.
+  // All is there: a first synchronisation is no steady state.
+  await replicated.line('"state":"epoch"');
   await writer(fio, folder, socket, 5);
   const taken = () => processorSeconds(replicated.pid) + processorSeconds(place.provider!.pid);
   const before = taken();

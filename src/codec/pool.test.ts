@@ -1,8 +1,5 @@
 /** Goal: jobs give the same on threads as in place, failures keep their type, deaths are told. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { simulatedEnv } from '../../sim/index.ts';
 import {
@@ -407,32 +404,4 @@ test('a thread in the background gives way to others, and one that died is repla
   await deaths[0]!(new EnvError('ENV_WORKER', 'it has died', { hint: 'none' }));
   assert(equalBytes(await digests(pool, volume()), expected));
   assert.equal(deaths.length, 2);
-});
-
-test('a thread reads ranges of a file, and nothing of one that is not the one that is meant', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'pool-'));
-  const path = join(directory, 'disk');
-  const bytes = volume();
-  await writeFile(path, bytes);
-  const { dev: device, ino: inode } = await stat(path);
-  const file = { path, device, inode };
-  const memory = new SharedArrayBuffer(CHUNK + 200);
-  const ranges = Float64Array.of(2 * CHUNK + 1, CHUNK, 100, 50, 100, 0);
-  await using inPlace = codecPool(nodeEnv(), 0);
-  assert.equal(inPlace.read({ file, memory, ranges }), undefined);
-  await onThreads(nodeEnv(), async (pool) => {
-    await pool.read({ file, memory, ranges });
-    const read = new Uint8Array(memory);
-    assert.ok(equalBytes(read.subarray(0, 100), bytes.subarray(50, 150)));
-    assert.ok(
-      equalBytes(read.subarray(100, 100 + CHUNK), bytes.subarray(2 * CHUNK + 1, 3 * CHUNK + 1)),
-    );
-    const beyond = Float64Array.of(bytes.byteLength - 10, 11, 0);
-    await assert.rejects(pool.read({ file, memory, ranges: beyond })!, /disk ends at/);
-    const other = { ...file, inode: inode + 1 };
-    await assert.rejects(pool.read({ file: other, memory, ranges })!, /is another file by now/);
-    const gone = { ...file, path: `${path}.gone` };
-    await assert.rejects(pool.read({ file: gone, memory, ranges })!, { code: 'ENV_NOT_FOUND' });
-  });
-  await rm(directory, { recursive: true });
 });

@@ -134,7 +134,7 @@ export class Moment implements Device {
     return this.#land(first, last);
   }
 
-  /** Makes what was read of the base since `ready` what `read` would have given, which it is now. */
+  /** Makes what was read of the base since `ready` what `read` would have given. */
   amend(target: Uint8Array, offsetBytes: number): Answer {
     const [first, last] = blocksOf(target.byteLength, offsetBytes);
     const answer = this.#takeKept(target, offsetBytes, first, last);
