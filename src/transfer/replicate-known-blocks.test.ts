@@ -126,3 +126,21 @@ test('how much is looked into is bounded', async () => {
     assert.deepEqual(await contents.knows(hashes), [false, false, false]);
   });
 });
+
+test('what cannot be looked into is told once, and nobody is held up by it later', async () => {
+  const world = simulatedEnv(7);
+  await world.run(async () => {
+    await makePlace(world.env);
+    await using place = await openPlace(world.env);
+    const damaged = { fill: () => Promise.reject(new Error('a bad sector')) };
+    const contents = new Contents(place.repository, damaged as never);
+    const journal = { isClosed: false, use: () => () => {}, durable: async () => {} };
+    const content = { kind: 'section', journal, place: {} } as never;
+    const lost = { offsetBytes: 0, lengthBytes: BLOCK, skipBytes: 0, content };
+    contents.gaveUp([lost]);
+    await assert.rejects(contents.knows(hashes), /bad sector/);
+    assert.deepEqual(await contents.knows(hashes), [false, false, false]);
+    contents.gaveUp([lost]);
+    await assert.rejects(contents.knows(hashes), /bad sector/);
+  });
+});

@@ -71,15 +71,15 @@ export class Contents {
     return answers;
   }
 
-  /** Once for all who ask, and only when somebody does. */
+  /** Once for all who ask, and only when somebody does: who did is told if it fails. */
   #lookIntoGivenUp(): Promise<void> {
     const pieces = this.#givenUp;
-    if (pieces.length > 0) {
-      this.#givenUp = [];
-      const add = this.#known.blocks();
-      this.#learning = this.#learning.then(() => this.#learnBlocks(pieces, add));
-    }
-    return this.#learning;
+    if (pieces.length === 0) return this.#learning;
+    this.#givenUp = [];
+    const add = this.#known.blocks();
+    const learning = this.#learning.then(() => this.#learnBlocks(pieces, add));
+    this.#learning = learning.catch(() => undefined); // Others do without; it is sent once more.
+    return learning;
   }
 
   async #learnBlocks(

@@ -49,8 +49,7 @@ export class SectionCache {
       const bytes = await section.ready;
       target.set(bytes.subarray(skipBytes, skipBytes + target.byteLength));
     } finally {
-      section.users -= 1;
-      this.#freeIfGone(section);
+      this.#release(section);
     }
   }
 
@@ -73,10 +72,7 @@ export class SectionCache {
         this.#forget(name, section);
         reject(error);
       })
-      .finally(() => {
-        section.users -= 1;
-        this.#freeIfGone(section);
-      });
+      .finally(() => this.#release(section));
     return section;
   }
 
@@ -101,11 +97,15 @@ export class SectionCache {
   #hold(section: Section, held: Section['held']): void {
     this.#heldBytes += sizeOf(held) - sizeOf(section.held);
     section.held = held;
+    this.#makeRoom();
+  }
+
+  #makeRoom(): void {
     for (const [name, oldest] of this.#sections) {
       if (this.#heldBytes <= SECTION_CACHE_BYTES) return;
       if (oldest.users > 0) continue;
       this.#forget(name, oldest);
-      this.#freeIfGone(oldest);
+      this.#free(oldest);
     }
   }
 
@@ -114,8 +114,15 @@ export class SectionCache {
     section.isGone = true;
   }
 
-  #freeIfGone(section: Section): void {
-    if (!section.isGone || section.users > 0) return;
+  /** While many read at a time more may be held than is kept behind them. */
+  #release(section: Section): void {
+    section.users -= 1;
+    if (section.users > 0) return;
+    if (section.isGone) this.#free(section);
+    this.#makeRoom();
+  }
+
+  #free(section: Section): void {
     this.#heldBytes -= sizeOf(section.held);
     for (const each of section.held) memory.giveBack(each);
     section.held = [];
