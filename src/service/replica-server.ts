@@ -1,6 +1,6 @@
 /** `ferry serve`: listens for agents, knows them or pairs, hands them to their tenants. */
 import type { Address, Env, Listener, PeerCertificate, Timer } from '../core/index.ts';
-import { fromHex, Gate, pause, toHex } from '../core/index.ts';
+import { fromHex, pause, toHex } from '../core/index.ts';
 import type { Provider, ProviderEvent } from '../transfer/replicate/index.ts';
 import {
   BufferPool,
@@ -23,6 +23,7 @@ import { encodeInvitation } from './invitation.ts';
 import { nodeName, type Peer, type PeerBook, vouchedFingerprint } from './peer-book.ts';
 import { type Defaults, PeerPolicy } from './peer-policy.ts';
 import { FIRST_TENANT, type Tenant, type TenantOptions, tenantOf } from './tenant.ts';
+import { Turns } from './turns.ts';
 
 export type ServerEvent =
   | (ProviderEvent & { readonly tenant: string })
@@ -98,17 +99,17 @@ export class ReplicaServer implements AsyncDisposable {
     const { identity, lane, defaults = {}, journalBytesDue, authorities } = options;
     this.#policy = new PeerPolicy(env, defaults);
     const policy = this.#policy;
-    const snapshots = new Gate({ limit: 1, waitersMax: Infinity });
+    const turns = new Turns(env.clock);
     const fingerprint = toHex(identity.fingerprint);
     this.tenants = options.tenants.map((tenant) =>
       tenantOf(env, tenant, {
         ...{ policy, fingerprint, ...(journalBytesDue !== undefined && { journalBytesDue }) },
-        snapshots: (make) =>
-          snapshots.run(() => {
+        snapshots: (make, signal) =>
+          turns.run(() => {
             // A first synchronisation has just ended, often: what it took is of use here.
             this.#buffers.releaseIdle();
             return make();
-          }),
+          }, signal),
         onEvent: (event) => this.#tell({ ...event, tenant: tenant.name }),
       }),
     );

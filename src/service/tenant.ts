@@ -23,8 +23,8 @@ type TenantParts = Pick<
   ProviderOptions,
   'policy' | 'fingerprint' | 'onEvent' | 'journalBytesDue'
 > & {
-  /** Runs what makes one in the turn of all tenants: each takes memory of its own. */
-  readonly snapshots?: <T>(make: () => Promise<T>) => Promise<T>;
+  /** Runs what makes one in the turn of all tenants, as each takes memory of its own. */
+  readonly snapshots?: <T>(make: () => Promise<T>, signal: AbortSignal) => Promise<T>;
 };
 
 export type Tenant = { readonly name: string; readonly provider: Provider };
@@ -37,7 +37,8 @@ export function tenantOf(
   const makeSnapshot: MakeSnapshot = async (device, since, wish) => {
     const how = since === undefined ? { compare: false } : { since };
     const request = { ...wish, changeSource: 'replica', pool, ...how };
-    const { snapshot } = await snapshots(() => backup(env, repository, device, request));
+    const make = () => backup(env, repository, device, request);
+    const { snapshot } = await snapshots(make, wish.signal);
     return snapshot;
   };
   return { name, provider: new Provider({ env, repository, directory, makeSnapshot, ...options }) };
