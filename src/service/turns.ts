@@ -1,7 +1,7 @@
 /** Turns: one works at a time, while that keeps nobody waiting for long. */
 import { type Clock, Gate } from '../core/index.ts';
 
-/** A promotion may wait for it, and the one whose turn it is may take hours, or hang. */
+/** A promotion may wait for it, and whoever's turn it is may take hours, or hang. */
 export const TURN_WAIT_MS = 10_000;
 
 export class Turns {
