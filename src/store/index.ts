@@ -53,12 +53,8 @@ export {
 export { type RebuiltIndex, rebuildIndex } from './rebuild-index.ts';
 export { type RepairReport, repairAll } from './repair-all.ts';
 export type { RepairNote } from './repair-base.ts';
-export {
-  type HeadOptions,
-  type InitOptions,
-  type OpenOptions,
-  Repository,
-} from './repository.ts';
+export { Repository } from './repository.ts';
+export type { HeadOptions, InitOptions, OpenOptions } from './repository-options.ts';
 export { isEmptyPolicy, type Kept, type RetentionPolicy, retention } from './retention.ts';
 export { plainSealer, type SealedObjects, type Sealer, sealedObjects } from './sealer.ts';
 export { singleWriterStore, type WriterOptions } from './single-writer.ts';

@@ -9,7 +9,8 @@ import { NO_INDEX_CHANGE } from './log-entry.ts';
 import { protectRepository } from './parity.ts';
 import { repair } from './repair.ts';
 import { type RepairNote, repairKeys, repairLog, repairSuperblock } from './repair-base.ts';
-import { type OpenOptions, Repository } from './repository.ts';
+import { Repository } from './repository.ts';
+import type { OpenOptions } from './repository-options.ts';
 import { sealedObjects } from './sealer.ts';
 import { readSuperblock } from './superblock.ts';
 

@@ -4,26 +4,20 @@ import { type Env, toHex } from '../core/index.ts';
 import type { Device } from '../device/index.ts';
 import { ObjectError, type ObjectStore } from '../objects/index.ts';
 import { type BackupOptions, BackupSession, type StoreParts } from './backup-session.ts';
-import { ChunkIndex, type FingerprintBits } from './chunk-index.ts';
+import { ChunkIndex } from './chunk-index.ts';
 import { ChunkReader } from './chunk-reader.ts';
-import type { NewKey } from './crypto-key-objects.ts';
-import {
-  type KeyRing,
-  makeKeys,
-  type Unlocked,
-  type UnlockOptions,
-  unlockRepository,
-} from './encryption.ts';
+import { type KeyRing, makeKeys, type Unlocked, unlockRepository } from './encryption.ts';
 import { noPassword, StoreError, snapshotGone, writerBusy } from './errors.ts';
 import { collectGarbage, type GcParts } from './gc.ts';
 import type { GcOptions, GcReport } from './gc-report.ts';
-import { HeadGuard, type HeadGuardOptions } from './head-guard.ts';
-import { healingStore, type OnHealed } from './healing-store.ts';
+import { HeadGuard } from './head-guard.ts';
+import { healingStore } from './healing-store.ts';
 import { IndexSync } from './index-sync.ts';
 import { CommitLog } from './log.ts';
 import type { IndexChange } from './log-entry.ts';
 import type { LogState } from './log-state.ts';
 import { tryPin } from './pin.ts';
+import type { InitOptions, OpenOptions } from './repository-options.ts';
 import { type SealedObjects, sealedObjects } from './sealer.ts';
 import { Session } from './session.ts';
 import { checkVolumeName, parseSnapshotName, type Snapshot } from './snapshot.ts';
@@ -44,32 +38,6 @@ import {
 } from './superblock.ts';
 import { loadTree } from './tree-loader.ts';
 import { TreeReader } from './tree-reader.ts';
-
-/** `heads`: what this node has seen of the log before; see HeadGuardOptions. */
-export type HeadOptions = Pick<HeadGuardOptions, 'memory' | 'onTrouble' | 'onRolledBack'>;
-
-export type OpenOptions = UnlockOptions & {
-  readonly heads?: HeadOptions;
-  /**
-   * Puts over the store what this repository needs: a cache, a guard. A repository of one writer is
-   * opened only with it.
-   */
-  readonly prepare?: (objects: ObjectStore, superblock: Superblock) => ObjectStore;
-  /** Told when a damaged pack is read with the help of its parity. */
-  readonly onHealed?: OnHealed;
-  /** False to see damage as it is, also where parity undoes it. */
-  readonly heals?: boolean;
-  /** Tests shorten fingerprints, so that unequal chunks collide. */
-  readonly fingerprints?: FingerprintBits;
-};
-
-export type InitOptions = {
-  readonly chunkBytes?: number;
-  /** The object store was found to overwrite: it cannot keep two writers apart. */
-  readonly singleWriter?: boolean;
-  /** Encrypts the repository: its first password. */
-  readonly key?: Omit<NewKey, 'created'>;
-};
 
 /**
  * An open repository, in the state of its opening or of the last `refresh`; others may write to it

@@ -1,7 +1,4 @@
-/**
- * Writes one snapshot: takes the volume's content in ascending order, finds out what is new, stores
- * that, and builds the manifest. Nothing is visible before `commit`.
- */
+/** Writes one snapshot: stores what is new of the content, which comes in ascending order. */
 import assert from 'node:assert/strict';
 import {
   type CodecPool,

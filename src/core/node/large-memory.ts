@@ -1,7 +1,7 @@
 /** Has memory of large buffers go back to the system as soon as they are freed. */
 import { createRequire } from 'node:module';
 
-/** M_MMAP_THRESHOLD of glibc's mallopt(3): from so many bytes on each buffer has pages of its own. */
+/** M_MMAP_THRESHOLD of glibc's mallopt(3): each buffer from this size on has its own pages. */
 const OWN_PAGES_FROM = -3;
 
 /** What windows, frames and bodies of messages take; smaller ones come and go too often. */

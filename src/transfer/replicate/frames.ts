@@ -25,7 +25,7 @@ export function frameOf(inputs: readonly FrameInput[]): Uint8Array {
   return bytes;
 }
 
-/** What a session is to send: one piece, where `withHead` finds room for the head before the frame. */
+/** What a session sends, in one piece: `withHead` finds room for the head before the frame. */
 export function messageOf(
   [head, frame]: readonly [Uint8Array, Uint8Array],
   withHead: ((head: Uint8Array) => Uint8Array | undefined) | undefined,

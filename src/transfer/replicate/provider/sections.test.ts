@@ -1,4 +1,4 @@
-/** Goal: what a journal is to keep is looked at as closely, whether or not its checksum is known. */
+/** Goal: what a journal keeps is looked at as closely, whether or not its checksum is known. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { encodeFrame } from '../../../codec/index.ts';
