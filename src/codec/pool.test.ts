@@ -1,7 +1,6 @@
 /** Goal: jobs give the same on threads as in place, failures keep their type, deaths are told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { simulatedEnv } from '../../sim/index.ts';
 import {
   crc32,
   type Env,
@@ -15,24 +14,9 @@ import type { JobRequest } from './codec-worker.ts';
 import { parseFrame, plainSection } from './frame.ts';
 import { DIGEST_ENTRY_BYTES, type EncodeJob, type EncodeRecord } from './jobs.ts';
 import { FRAME_STORED_MAX } from './limits.ts';
+import { CHUNK, onEveryPool, shared, volume } from './pool.suite.ts';
 import { type CodecPool, codecPool } from './pool.ts';
 import { bytesOf, FRAME_NOTES_BYTES, type SharedRange } from './shared-frame.ts';
-
-const CHUNK = 4096;
-
-function shared(content: Uint8Array): SharedRange {
-  const memory = new SharedArrayBuffer(content.byteLength);
-  new Uint8Array(memory).set(content);
-  return { memory, at: 0, lengthBytes: content.byteLength };
-}
-
-/** Four chunks: a text, zeroes, another text, and a short one. */
-function volume(): Uint8Array {
-  const bytes = new Uint8Array(3 * CHUNK + 100);
-  for (let at = 0; at < CHUNK; at++) bytes[at] = (at * 7) % 50;
-  for (let at = 2 * CHUNK; at < bytes.byteLength; at++) bytes[at] = (at * at) % 251;
-  return bytes;
-}
 
 async function digests(pool: CodecPool, bytes: Uint8Array): Promise<Uint8Array> {
   const target = shared(new Uint8Array(4 * DIGEST_ENTRY_BYTES).fill(9));
@@ -59,41 +43,6 @@ function encodeJob(data: SharedRange, records: readonly EncodeRecord[]): EncodeJ
   const compression = { algorithm: 'zstd', level: 1 } as const;
   assert(data.lengthBytes > 0);
   return { kind: 'encode', records, plan: noPlan, compression, target };
-}
-
-/** Runs `work` with a pool in place, one of threads, and one of simulated threads. */
-async function onEveryPool(work: (pool: CodecPool, env: Env) => Promise<void>): Promise<void> {
-  {
-    await using pool = codecPool(nodeEnv(), 0);
-    await work(pool, nodeEnv());
-  }
-  await onThreads(nodeEnv(), work);
-  await onThreads(nodeEnv(), work, { callerHelps: true });
-  const world = simulatedEnv(1);
-  await world.run(() => onThreads(world.env, work));
-}
-
-/** Begins when all are up: until then jobs run in place. */
-async function onThreads(
-  env: Env,
-  work: (pool: CodecPool, env: Env) => Promise<void>,
-  { callerHelps = false } = {},
-) {
-  const ups: Promise<void>[] = [];
-  const start: Env['workers']['start'] = (module, handlers, options) => {
-    const up = Promise.withResolvers<void>();
-    ups.push(up.promise);
-    const onMessage = (message: unknown) => {
-      handlers.onMessage(message);
-      up.resolve();
-    };
-    return env.workers.start(module, { ...handlers, onMessage }, options);
-  };
-  const watched = { ...env, workers: { ...env.workers, start } };
-  await using pool = codecPool(watched, 2, { atOnce: true, callerHelps });
-  await Promise.all(ups);
-  assert.equal(ups.length, callerHelps ? 1 : 2);
-  await work(pool, env);
 }
 
 test('the digest job tells zero chunks, checksums and hashes', () =>

@@ -4,30 +4,14 @@ import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Env, equalBytes, nodeEnv } from '../core/index.ts';
+import { equalBytes, nodeEnv } from '../core/index.ts';
+import { CHUNK, onThreads, volume } from './pool.suite.ts';
 import { codecPool } from './pool.ts';
-
-const CHUNK = 4096;
-
-/** `up` settles when its thread is there: until then it reads nothing. */
-function poolOfOne() {
-  const { promise: up, resolve } = Promise.withResolvers<void>();
-  const env = nodeEnv();
-  const start: Env['workers']['start'] = (module, handlers, options) => {
-    const onMessage = (message: unknown) => {
-      handlers.onMessage(message);
-      if (message === 'up') resolve();
-    };
-    return env.workers.start(module, { ...handlers, onMessage }, options);
-  };
-  const pool = codecPool({ ...env, workers: { ...env.workers, start } }, 1, { atOnce: true });
-  return { pool, up };
-}
 
 test('a thread reads ranges of a file, and nothing of one that is not the one that is meant', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'pool-'));
   const path = join(directory, 'disk');
-  const bytes = Uint8Array.from({ length: 3 * CHUNK + 100 }, (_, at) => (at * at) % 251);
+  const bytes = volume();
   await writeFile(path, bytes);
   const { dev: device, ino: inode } = await stat(path);
   const file = { path, device, inode };
@@ -35,10 +19,7 @@ test('a thread reads ranges of a file, and nothing of one that is not the one th
   const ranges = Float64Array.of(2 * CHUNK + 1, CHUNK, 100, 50, 100, 0);
   await using inPlace = codecPool(nodeEnv(), 0);
   assert.equal(inPlace.read({ file, memory, ranges }), undefined);
-  const { pool, up } = poolOfOne();
-  await using _pool = pool;
-  await up;
-  {
+  await onThreads(nodeEnv(), async (pool) => {
     await pool.read({ file, memory, ranges });
     const read = new Uint8Array(memory);
     assert.ok(equalBytes(read.subarray(0, 100), bytes.subarray(50, 150)));
@@ -51,6 +32,6 @@ test('a thread reads ranges of a file, and nothing of one that is not the one th
     await assert.rejects(pool.read({ file: other, memory, ranges })!, /is another file by now/);
     const gone = { ...file, path: `${path}.gone` };
     await assert.rejects(pool.read({ file: gone, memory, ranges })!, { code: 'ENV_NOT_FOUND' });
-  }
+  });
   await rm(directory, { recursive: true });
 });
