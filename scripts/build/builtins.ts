@@ -50,7 +50,10 @@ function plainModule(path: string, exported: object): string {
   ].join('\n');
 }
 
-/** What is called or made; of anything else there is the default export alone. */
+/**
+ * What is called or made; of anything else there is the default export alone. What stands for a
+ * class makes the real one's objects: nothing can inherit from it, or ask for `instanceof`.
+ */
 function lazyModule(path: string, exported: object): string {
   const keys = Object.keys(exported);
   const module = `process.getBuiltinModule(${JSON.stringify(path)})`;
