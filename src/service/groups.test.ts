@@ -104,13 +104,20 @@ test('one of a group is promoted with the others, at their epoch, also after a r
   await place.server[Symbol.asyncDispose]();
   await place.start();
   const provider = place.server.provider('');
+  const arePromoted = async () =>
+    (await place.server.provider('').list()).map((volume) => volume.isPromoted);
+  assert.deepEqual(await arePromoted(), [false, false]);
   const promoted = await provider.promote('log', forced);
+  assert.deepEqual(await arePromoted(), [true, true]);
   assert.equal(promoted.volume, 'log');
   assert.deepEqual(promoted.missing, []);
   const [other] = promoted.others!;
   assert.deepEqual([other!.volume, other!.authority], ['data', promoted.authority]);
   assert.deepEqual([other!.loss.epoch, promoted.loss.epoch], [held.epoch, held.epoch]);
   await assert.rejects(sendGroup(place, 5), { remoteCode: 'REPLICATE_FENCED' });
+  await place.server[Symbol.asyncDispose]();
+  await place.start();
+  assert.deepEqual(await arePromoted(), [true, true]);
 });
 
 test('a volume that left its group goes on alone, and is not promoted with it', async () => {

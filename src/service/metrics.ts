@@ -18,6 +18,7 @@ const DEFINED = {
   volume_bytes: ['gauge', 'size of the volume'],
   epoch: ['gauge', 'the present epoch'],
   connected: ['gauge', '1 while the agent has a session'],
+  promoted: ['gauge', '1 while this side writes the volume, and its agent no more'],
   epochs_total: ['counter', 'epochs that were committed'],
   snapshots_total: ['counter', 'snapshots that were made'],
   logical_bytes_total: ['counter', 'plain bytes of committed epochs, by how they came'],
@@ -101,6 +102,9 @@ function volumeSamples({ tenant, volume, agent, ...status }: TenantVolume): Samp
     { name: 'epoch', value: epoch, labels },
     { name: 'connected', value: isConnected ? 1 : 0, labels },
   ];
+  const { isPromoted } = status;
+  if (isPromoted !== undefined)
+    samples.push({ name: 'promoted', value: isPromoted ? 1 : 0, labels });
   if (lagMs !== undefined) samples.push({ name: 'lag_seconds', value: lagMs / 1000, labels });
   return samples;
 }

@@ -150,9 +150,15 @@ function volumeTable({ volumes }: Status): string {
       `${nameOf(tenant, volume)}${status.group === undefined ? '' : ` (${status.group})`}`,
       ...[agent, isConnected ? 'yes' : 'no'],
       ...[formatSize(status.sizeBytes), `${status.epoch}${status.isOpen ? '' : '+'}`],
-      status.lagMs === undefined ? '?' : formatDuration(status.lagMs),
+      lagOf(status),
       ...[formatSize(status.backlogBytes), formatSize(status.journalBytes)],
       snapshot === null ? 'none yet' : snapshot.slice(0, 8),
     ]),
   );
+}
+
+/** Of a promoted volume nothing more is awaited. */
+function lagOf({ isPromoted, lagMs }: Pick<Status['volumes'][number], 'isPromoted' | 'lagMs'>) {
+  if (isPromoted) return 'promoted';
+  return lagMs === undefined ? '?' : formatDuration(lagMs);
 }

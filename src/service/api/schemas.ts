@@ -25,7 +25,8 @@ const session = record({
 const volume = {
   ...record({
     ...{ tenant: text, volume: text, agent: text, owner: text, sizeBytes: number, epoch: number },
-    ...{ isOpen: flag, isConnected: flag, backlogBytes: number, journalBytes: number },
+    ...{ isOpen: flag, isConnected: flag, isPromoted: flag },
+    ...{ backlogBytes: number, journalBytes: number },
     ...{ lagMs: number, snapshot: { type: ['string', 'null'] }, group: text },
   }),
   required: ['tenant', 'volume', 'owner', 'sizeBytes', 'epoch', 'isOpen', 'isConnected'],

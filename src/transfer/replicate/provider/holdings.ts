@@ -3,6 +3,7 @@ import { type Env, hasCode, unlessMissing } from '../../../core/index.ts';
 import type { Repository } from '../../../store/index.ts';
 import { ReplicateError } from '../errors.ts';
 import type { Quota } from './policy.ts';
+import { readAuthority } from './replica-authority.ts';
 import { originOf, type ReplicaState, readReplicaState } from './replica-state.ts';
 
 export type Wanted = { readonly volume: string; readonly sizeBytes: number };
@@ -18,6 +19,17 @@ export async function replicaStates(env: Env, directory: string): Promise<Replic
     if (state !== undefined) states.push(state);
   }
   return states;
+}
+
+/** Of a replica that nobody has open; undefined if what says so cannot be read. */
+export async function isPromoted(env: Env, folder: string): Promise<boolean | undefined> {
+  try {
+    return (await readAuthority(env, folder)).promotion !== undefined;
+  } catch (error) {
+    // Whoever opens it is told.
+    if (hasCode(error, 'REPLICATE_STATE')) return undefined;
+    throw error;
+  }
 }
 
 /** Of a replica that nobody has open. */

@@ -7,7 +7,7 @@ import type { Tally } from './attempt.ts';
 import { type Committing, commitTogether } from './group-commit.ts';
 import { Decisions } from './group-decision.ts';
 import { GroupPromotions } from './group-promotion.ts';
-import { checkLogical, checkStored, replicaStates } from './holdings.ts';
+import { checkLogical, checkStored, isPromoted, replicaStates } from './holdings.ts';
 import { checkOwner, type HeldView } from './layers.ts';
 import { replicaFolder } from './new-replica.ts';
 import { noPolicy, type Policy } from './policy.ts';
@@ -187,9 +187,8 @@ export class Provider implements AsyncDisposable {
     const { env, directory } = this.#options;
     const states = await replicaStates(env, directory);
     await this.#stored.find();
-    return states
-      .map((state) => this.#statusOf(state))
-      .sort((a, b) => (a.volume < b.volume ? -1 : 1));
+    const found = await Promise.all(states.map((state) => this.#statusOf(state)));
+    return found.sort((a, b) => (a.volume < b.volume ? -1 : 1));
   }
 
   /** REPLICATE_QUOTA if the agent has as much stored as it may have, or more. */
@@ -355,15 +354,17 @@ export class Provider implements AsyncDisposable {
     return mine;
   };
 
-  #statusOf({ volume, owner, ...state }: ReplicaState): VolumeStatus {
+  async #statusOf({ volume, owner, ...state }: ReplicaState): Promise<VolumeStatus> {
     const held = this.#volumes.get(volume);
     const replica = held?.opened;
+    const { env, directory } = this.#options;
     if (held === undefined || replica === undefined) {
       const { sizeBytes, epoch, snapshot, group } = state;
       return {
         ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: false, isConnected: false },
         ...{
           group: group?.name,
+          isPromoted: await isPromoted(env, `${directory}/${replicaFolder(volume)}`),
           lagMs: undefined,
           backlogBytes: 0,
           journalBytes: this.#stored.foundBytes(volume),
@@ -373,12 +374,13 @@ export class Provider implements AsyncDisposable {
     const { sizeBytes, epoch, journalBytes, missingBytes: backlogBytes } = replica;
     const isConnected = held.holder?.isConnected === true;
     const sinceMs = [held.behindSinceMs, isConnected ? undefined : lastSeenOf(held)];
-    const nowMs = this.#options.env.clock.monotonicMs();
+    const nowMs = env.clock.monotonicMs();
     const lagMs = Math.max(0, ...sinceMs.flatMap((ms) => (ms === undefined ? [] : [nowMs - ms])));
     const snapshot = replica.snapshot?.id ?? null;
     return {
       ...{ volume, owner, sizeBytes, epoch, snapshot, isOpen: true, isConnected },
       ...{ lagMs, backlogBytes, journalBytes, group: replica.group?.name },
+      isPromoted: replica.authority.state.promotion !== undefined,
     };
   }
 

@@ -9,6 +9,8 @@ export type VolumeStatus = {
   readonly isOpen: boolean;
   /** Its agent has a session here. */
   readonly isConnected: boolean;
+  /** This side writes it, and its agent no more; undefined if what says so cannot be read. */
+  readonly isPromoted: boolean | undefined;
   /**
    * How old the present epoch may be: since the next one began to come, or, without its agent,
    * since that was heard of last; 0 while the agent is here and nothing is on its way. Undefined if
