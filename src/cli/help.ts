@@ -1,6 +1,6 @@
 /** The help of `ferry` itself: the commands by group, and what all of them take. */
 import { globalOptions, longFlag } from './global-options.ts';
-import type { OptionSpec } from './spec.ts';
+import { DURATION_FORM, type OptionSpec } from './spec.ts';
 import type { CommandGroup } from './table/index.ts';
 
 /** Help is as wide as the lines of a terminal that nobody has widened, or a little wider. */
@@ -31,6 +31,10 @@ export function rootHelp(groups: readonly CommandGroup[]): string {
       ...options,
       ['-h, --help', 'print help; `ferry COMMAND --help` tells about one command'],
       ['-V, --version', 'print the version'],
+    ]),
+    section('Values', [
+      ['SIZE', 'bytes, or a number with K, M, G, T or P (powers of 1024), such as 64K or 1.5G'],
+      ['DURATION', DURATION_FORM],
     ]),
   ].join('\n');
 }

@@ -222,6 +222,10 @@ const unitMs: Readonly<Record<string, number>> = {
   w: 604_800_000,
 };
 
+/** What `duration` takes, for messages and help. */
+export const DURATION_FORM =
+  'a whole number with s, m, h, d or w (seconds to weeks), such as 30s, 45m or 12h';
+
 /** A time such as `30d` in milliseconds; undefined without the option. */
 export function duration(help: string): OptionSpec<number | undefined> {
   const parse = (texts: readonly string[]): number | undefined => {
@@ -229,7 +233,7 @@ export function duration(help: string): OptionSpec<number | undefined> {
     if (written === undefined) return undefined;
     const [, count, unit] = /^(\d{1,9})([smhdw])$/.exec(written) ?? [];
     if (count !== undefined) return Number(count) * unitMs[unit!]!;
-    throw new Error(`expected a time such as 30d, 12h or 45m, not '${written}'`);
+    throw new Error(`'${written}' is not a duration: write ${DURATION_FORM}`);
   };
   return { placeholder: 'DURATION', help, parse };
 }
