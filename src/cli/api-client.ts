@@ -73,7 +73,10 @@ function exchange(
 function noProvider(address: Address, why: string, cause: unknown): CliError {
   const where = address.kind === 'unix' ? address.path : `${address.host}:${address.port}`;
   return new CliError('CLI_NO_PROVIDER', `no provider answers at ${where}: ${why}`, {
-    hint: 'See whether `ferry serve` runs, and which --http it has.',
+    hint:
+      address.kind === 'unix'
+        ? 'Start `ferry serve`, or set FERRY_STATE_DIR as it has it.'
+        : 'See whether `ferry serve` runs, and which --http it has.',
     cause,
   });
 }

@@ -1,6 +1,7 @@
 /** How an export stands with its providers: for programs, and from that for people. */
 import { FerryError, messageOf } from '../core/index.ts';
 import type { ReplicationState } from '../transfer/replicate/index.ts';
+import { formatTime } from './repository.ts';
 import { formatDuration, formatSize } from './sizes.ts';
 
 /** As JSON has it: told by the export itself, and by `ferry status` of it. */
@@ -38,7 +39,7 @@ export function providerText(state: ProviderState): string {
   const { provider, isConnected, since, trouble } = state;
   const why = trouble === undefined ? '' : `: ${trouble}`;
   const failing = trouble === undefined ? '' : `; failing${why}`;
-  const link = isConnected ? failing : `; NOT CONNECTED since ${since}${why}`;
+  const link = isConnected ? failing : `; NOT CONNECTED since ${formatTime(since)}${why}`;
   return `${provider}: ${behind(state)}${link}`;
 }
 

@@ -14,6 +14,7 @@ import {
   Likeness,
   Mandate,
   PRE_IMAGE_BYTES_MAX,
+  ReplicateError,
   Replication,
   TrackedSource,
 } from '../transfer/replicate/index.ts';
@@ -268,9 +269,12 @@ async function finish(
       const fields = { state: 'complete', volume, provider, epoch };
       output.status(fields, `${provider} has all of ${volume}`);
     } else {
-      const why = messageOf(replication.state.trouble ?? 'it took too long');
+      const { trouble } = replication.state;
+      const why = messageOf(trouble ?? 'it took too long');
       const left = `${provider} does not have the newest changes of ${volume}: ${why}`;
-      output.warn(`${left}\n  The next \`ferry export --to\` sends them.`);
+      const isFenced = trouble instanceof ReplicateError && trouble.code === 'REPLICATE_FENCED';
+      const next = 'The next `ferry export --to` that it lets in sends them.';
+      output.warn(`${left}\n  ${isFenced ? trouble.hint : next}`);
     }
   }
 }

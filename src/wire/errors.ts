@@ -76,9 +76,16 @@ export function timeoutError(message: string): WireError {
   });
 }
 
+/** What this side can do about what the other one says. */
+const remoteHints: Readonly<Record<string, string>> = {
+  WIRE_TOKEN: 'Have `ferry peers --invite` print another line there, and run that.',
+  WIRE_NOT_TRUSTED:
+    'This node was revoked there, or never paired: run a new line of `ferry peers --invite`.',
+};
+
 export function remoteError({ code, text }: { code: string; text: string }): WireError {
   return new WireError('WIRE_REMOTE', `the other side ended the session: ${text} (${code})`, {
-    hint: 'Look at the log of the other side.',
+    hint: remoteHints[code] ?? 'Look at the log of the other side.',
     remoteCode: code,
   });
 }

@@ -176,6 +176,7 @@ function summaryOf(report: CheckReport, share: number | undefined, isBlind: bool
     lines.push(`${report.unprotectedPacks} packs have no parity yet: \`ferry parity\` makes it`);
   }
   if (isBlind) lines.push('without the password: what is stored is whole, if nobody forged it');
+  if (count > 0) lines.push('what can be done about it: `ferry check --repair --dry-run` tells');
   if (share === undefined) {
     lines.push('data itself was not read: `ferry check --read-data` does');
   } else if (readPacks.length < packs) {

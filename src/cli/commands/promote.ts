@@ -97,7 +97,7 @@ function textOf(
     if (missingBytes > 0)
       lines.push(`             (${formatSize(missingBytes)} were on their way)`);
     if (sinceContactMs !== undefined)
-      lines.push(`             it was heard last ${formatDuration(sinceContactMs)} before`);
+      lines.push(`             the agent was heard last ${formatDuration(sinceContactMs)} ago`);
   } else lines.push('  lost       nothing: its agent has stopped, and the digests are equal');
   lines.push(
     `  use it     ferry export replica:${volume} --listen ADDR`,

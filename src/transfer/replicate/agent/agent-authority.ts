@@ -145,7 +145,10 @@ export class AgentAuthority {
           : `; what was written here meanwhile is not kept there yet`;
     const message = `${volume} is written elsewhere, under authority ${by}${kept}`;
     return new ReplicateError('REPLICATE_FENCED', message, {
-      hint: 'Bring it back with `ferry replicate --reverse`; `--read-only` serves it as it is.',
+      hint: [
+        `Stop what writes it there, and bring it back here with \`ferry replicate SOURCE --name`,
+        `${volume} --to PROVIDER --reverse\`; \`--read-only\` serves it as it is.`,
+      ].join(' '),
     });
   }
 
