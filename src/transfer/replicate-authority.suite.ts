@@ -12,6 +12,8 @@ import { pause } from './replicate-model.suite.ts';
 const ROUNDS = 24;
 /** Enough for most moves: to send what is missing, and to make a snapshot of it. */
 const MOVE_MS_MAX = 150;
+/** By then an agent serves that has not heard its provider, if it may. */
+const ALONE_MS = 100;
 
 /** Throws what was found. */
 export function simulateAuthority(
@@ -54,17 +56,25 @@ async function promote(run: AuthorityRun, isForced: boolean): Promise<void> {
   const { env } = run.world;
   const isWatched = draws.chance(0.7);
   if (isWatched) await run.begun();
+  if (isWatched && !isForced) await run.together();
   run.promote(isForced);
   if (!isWatched) return;
   for (let count = 0; count < MOVE_MS_MAX && !(await run.isPromoted()); count += 1) {
     await pause(env, 1);
+    if (draws.chance(0.4)) run.writeAtAgent();
   }
   await pause(env, draws.below(4));
-  // Somewhere between what it offers and what it hears of that.
-  if (!isForced) run.restartAgent();
+  // Somewhere between what it offers and what it hears of that; the provider perhaps as well.
+  const isKilled = !isForced && draws.chance(0.6);
+  const isAlone = isKilled && draws.chance(0.5);
+  if (isAlone) run.kill('provider');
+  if (isKilled) run.restartAgent();
+  if (isAlone) await pause(env, ALONE_MS);
   for (let count = 1 + draws.below(12); count > 0; count -= 1) {
     await pause(env, 1);
     run.writeAtAgent();
   }
+  if (isAlone) run.restartProvider();
+  if (isAlone) await run.begun();
   await run.writeAtProvider();
 }
