@@ -225,8 +225,8 @@ export const plantedDefects: readonly Planted[] = [
       },
       {
         file: 'src/codec/frame.ts',
-        find: 'if (!isSound && crc32(bytes.subarray(8)) !== checksum)',
-        put: 'if (!isSound && crc32(bytes.subarray(8)) !== checksum && !bytes)',
+        find: 'if (!isSound && crc32(bytes.subarray(CHECKED_AT)) !== checksum)',
+        put: 'if (!isSound && crc32(bytes.subarray(CHECKED_AT)) !== checksum && !bytes)',
       },
     ],
   },
