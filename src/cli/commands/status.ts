@@ -47,7 +47,7 @@ type ExportStatus = {
 /** Of every tracked export with this state directory. */
 async function exportsOf({ env, settings }: Context): Promise<ExportStatus[]> {
   const found: ExportStatus[] = [];
-  for (const one of await runningExports(env, resolve(settings.stateDirectory))) {
+  for await (const one of runningExports(env, resolve(settings.stateDirectory))) {
     const { volume, origin, sizeBytes, isTracked } = one;
     const standing = await standingOf(env, one).catch((error: unknown) => {
       // It has ended just now.

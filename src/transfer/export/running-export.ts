@@ -47,21 +47,21 @@ export async function exportOfFile(
   stateDirectory: string,
   { device, inode }: Pick<Identity, 'device' | 'inode'>,
 ): Promise<RunningExport | undefined> {
-  for (const path of await controlSockets(env, stateDirectory)) {
-    const found = await who(env, path);
-    if (found?.source?.device === device && found.source.inode === inode) return found;
+  for await (const found of runningExports(env, stateDirectory)) {
+    if (found.source?.device === device && found.source.inode === inode) return found;
   }
   return undefined;
 }
 
 /** The running exports, as far as they are tracked. */
-export async function runningExports(env: Env, stateDirectory: string): Promise<RunningExport[]> {
-  const all: RunningExport[] = [];
+export async function* runningExports(
+  env: Env,
+  stateDirectory: string,
+): AsyncGenerator<RunningExport> {
   for (const path of await controlSockets(env, stateDirectory)) {
     const found = await who(env, path);
-    if (found !== undefined) all.push(found);
+    if (found !== undefined) yield found;
   }
-  return all;
 }
 
 /** How an export stands with its providers, and why it refuses writes, if it does. */

@@ -34,7 +34,10 @@ type Block = Run & { readonly hash: Uint8Array };
 
 /** How many there are at most in these extents. */
 export function blockCount(extents: readonly Extent[]): number {
-  return extents.reduce((sum, extent) => sum + [...blocksIn(extent)].length, 0);
+  return extents.reduce((sum, { offsetBytes, lengthBytes }) => {
+    const end = Math.ceil((offsetBytes + lengthBytes) / BLOCK_BYTES);
+    return sum + end - Math.floor(offsetBytes / BLOCK_BYTES);
+  }, 0);
 }
 
 export async function findKnownBlocks(
@@ -57,20 +60,9 @@ export async function findKnownBlocks(
   }
   if (!volume.wasInterrupted)
     return { pieces: held.cutAnew(joined(all)), references: [], sameBytes };
-  const offered = all.filter(({ hash }) => !isZero(hash));
-  const isWanted = await wanted(volume, offered);
-  const known = new Set(offered.filter((_, index) => !isWanted(index)));
-  const references = [...known].map(({ offsetBytes, lengthBytes, hash }) => ({
-    ...{ offsetBytes, lengthBytes, hash },
-  }));
+  const known = await volume.alreadyThere(all.filter(({ hash }) => !isZero(hash)));
   const rest = all.filter((block) => !known.has(block));
-  return { pieces: held.cutAnew(joined(rest)), references, sameBytes };
-}
-
-async function wanted(volume: RemoteVolume, blocks: readonly Block[]) {
-  if (blocks.length === 0) return () => true;
-  const hashes = Buffer.concat(blocks.map(({ hash }) => hash));
-  return await volume.agent.offer(volume.facts.number, hashes);
+  return { pieces: held.cutAnew(joined(rest)), references: [...known], sameBytes };
 }
 
 /** Of each block of a whole chunk; undefined if there is nothing to be asked. */

@@ -96,6 +96,14 @@ export class RemoteVolume {
     return Math.max(this.#seen, this.epoch) + 1;
   }
 
+  /** Those whose content the provider has already, wherever. */
+  async alreadyThere<P extends { readonly hash: Uint8Array }>(all: readonly P[]): Promise<Set<P>> {
+    if (all.length === 0) return new Set();
+    const hashes = Buffer.concat(all.map(({ hash }) => hash));
+    const isWanted = await this.#agent.offer(this.facts.number, hashes);
+    return new Set(all.filter((_, index) => !isWanted(index)));
+  }
+
   refused(error: unknown): void {
     this.#failure.reject(error);
   }

@@ -278,15 +278,8 @@ class EpochSender {
 
   /** Sends references for what the provider knows, and answers with the rest. */
   async #refer(pieces: readonly Piece[]): Promise<readonly Piece[]> {
-    const whole = pieces.filter(this.#isOffered);
-    if (whole.length === 0) return pieces;
-    const { agent, facts } = this.#volume;
-    const hashes = Buffer.concat(whole.map(({ hash }) => hash));
-    const isWanted = await agent.offer(facts.number, hashes);
-    const known = new Set(whole.filter((_, index) => !isWanted(index)));
-    await this.#postReferences(
-      [...known].map(({ offsetBytes, lengthBytes, hash }) => ({ offsetBytes, lengthBytes, hash })),
-    );
+    const known = await this.#volume.alreadyThere(pieces.filter(this.#isOffered));
+    await this.#postReferences([...known]);
     return pieces.filter((piece) => !known.has(piece));
   }
 
