@@ -121,6 +121,19 @@ export function processorSeconds(id: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
+/** What a thread took of a processor until now, and in how many goes. */
+export type ThreadTime = { readonly seconds: number; readonly slices: number };
+
+/** Of each thread of a process, by its id; documented in sched-stats of the kernel. */
+export function threadTimes(id: number): Map<number, ThreadTime> {
+  const times = readdirSync(`/proc/${id}/task`).map((thread) => {
+    const [nanoseconds, , slices] = readProc(`${id}/task/${thread}/schedstat`).split(' ');
+    const time = { seconds: Number(nanoseconds ?? 0) / 1e9, slices: Number(slices ?? 0) };
+    return [Number(thread), time] as const;
+  });
+  return new Map(times);
+}
+
 function membersOf(groupId: number): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
