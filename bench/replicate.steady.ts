@@ -7,6 +7,7 @@ import { fioWrites } from './fio.ts';
 import type { BenchOptions } from './main.ts';
 import { peakBytes, type ThreadTime, threadTimes } from './processes.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
+import { touchMemory } from './touch-memory.ts';
 
 const MIB = 2 ** 20;
 const VOLUME_BYTES = 2 ** 30;
@@ -32,6 +33,7 @@ export async function steady(
   await place.begin();
   const image = join(folder, 'disk.img');
   await zeroes(image);
+  await touchMemory(folder);
   const socket = join(folder, 'export.sock');
   const exported = (...more: string[]) =>
     place.start('export', image, '--name', 'v', '--listen', `unix:${socket}`, '--json', ...more);

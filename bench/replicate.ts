@@ -15,6 +15,7 @@ import { peakBytes, processorSeconds } from './processes.ts';
 import { steady } from './replicate.steady.ts';
 import { wireBytes } from './replicate.wire.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
+import { touchMemory } from './touch-memory.ts';
 
 const VOLUME_BYTES = 2 ** 30;
 const env = nodeEnv();
@@ -58,6 +59,7 @@ async function initial(report: Report, folder: string): Promise<void> {
   await place.begin();
   const image = join(folder, 'disk.img');
   await noise(image);
+  await touchMemory(folder);
   // As `ferry replicate` has it.
   await using pool = codecPool(env, Math.ceil(env.workers.parallelism / 2));
   for (const [name, volume] of [
