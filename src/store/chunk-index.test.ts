@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { equalBytes, nodeEnv, sha256 } from '../core/index.ts';
 import { ChunkIndex, prefixOf } from './chunk-index.ts';
+import { missingObject } from './errors.ts';
 import { plainPack } from './pack-seal.ts';
 import { PackTable, RECORD_CHUNK, RECORD_TREE } from './pack-table.ts';
 import { PackWriter } from './pack-writer.ts';
@@ -126,4 +127,11 @@ test('a pack that was dropped is found no more, and may come back', async () => 
 test('what is absent is told with the reason for which it may be', () => {
   const index = new ChunkIndex(plainMemory('index'));
   assert.equal(index.absent('chunk 1').code, 'STORE_MISSING');
+  index.losePack('01'.repeat(16), missingObject('packs/1'));
+  const { code, message } = index.absent('chunk 1');
+  assert.equal(code, 'STORE_MISSING');
+  assert.match(
+    message,
+    /^chunk 1 is in no pack that can be read, and one cannot: packs\/1 is missing/,
+  );
 });

@@ -3,7 +3,7 @@ import { patchLimitsAtFirst } from '../codec/index.ts';
 import { equalBytes, type FerryError, SHA256_BYTES } from '../core/index.ts';
 import { ObjectError } from '../objects/index.ts';
 import { ByteCache } from './byte-cache.ts';
-import { missingObject, StoreError } from './errors.ts';
+import { missingObject, notFound, StoreError } from './errors.ts';
 import { FINGERPRINT_BYTES, FingerprintTable, type PackPart } from './fingerprint-table.ts';
 import { TABLE_CACHE_BYTES } from './limits.ts';
 import { packKey, readPackTable } from './pack-file.ts';
@@ -256,7 +256,7 @@ export class ChunkIndex {
     for (const error of this.unreadable.values()) if (error instanceof ObjectError) return error;
     const [cause] = this.unreadable.values();
     if (cause === undefined) return missingObject(what);
-    return missingObject(`${what} (unless it is where ${cause.message})`, cause);
+    return notFound(what, cause);
   }
 
   #best(

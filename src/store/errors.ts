@@ -61,11 +61,19 @@ export function damagedObject(key: string, what: string, cause?: unknown): Store
   });
 }
 
+const MISSING_HINT = 'Run `ferry check` to see what is affected; restore the file if it was moved.';
+
 export function missingObject(key: string, cause?: unknown): StoreError {
   return new StoreError('STORE_MISSING', `${key} is missing, but the repository needs it`, {
-    hint: 'Run `ferry check` to see what is affected; restore the file if it was moved.',
+    hint: MISSING_HINT,
     cause,
   });
+}
+
+/** `what` was not found, and may be in the pack that `cause` tells of. */
+export function notFound(what: string, cause: FerryError): StoreError {
+  const message = `${what} is in no pack that can be read, and one cannot: ${cause.message}`;
+  return new StoreError('STORE_MISSING', message, { hint: MISSING_HINT, cause });
 }
 
 /** `what` is not possible without the key. */
