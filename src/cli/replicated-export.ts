@@ -74,8 +74,8 @@ const SAMPLES_FILE = 'samples';
 
 /** After a stop: what is left is sent for so long, and else at the next start. */
 const FINISH_MS = 30_000;
-/** One that is not connected is looked for once more. */
-const FINISH_ALONE_MS = 3_000;
+/** One that is not connected is looked for so long, and has as long as the others once it is. */
+const LOOK_MS = 3_000;
 
 /**
  * A provider that cannot be reached is looked for while the volume is served. What ends it: one
@@ -258,10 +258,7 @@ async function finish(
   targets: readonly Target[],
   finishMs: number,
 ): Promise<void> {
-  const ends = targets.map(({ replication }) => {
-    const isThere = replication.state.isConnected;
-    return replication.finish(isThere ? finishMs : Math.min(finishMs, FINISH_ALONE_MS));
-  });
+  const ends = targets.map(({ replication }) => replication.finish(finishMs, LOOK_MS));
   for (const [index, isComplete] of (await Promise.all(ends)).entries()) {
     const { provider, replication } = targets[index]!;
     const { epoch } = replication.state;

@@ -112,6 +112,36 @@ test('a volume is served while its provider is down, and is there once that answ
     await replication.ended;
   }));
 
+test('at the end a provider that comes back has as long as one that was there', () =>
+  inWorld(async (place) => {
+    const { replication, gate } = await place.start();
+    await replication.begun;
+    await gate.write(page, 8192, 0);
+    const { model, env } = place;
+    const cut = model.cut.bind(model);
+    model.cut = async (held) => {
+      await pause(env, 5_000);
+      return await cut(held);
+    };
+    const ending = replication.finish(30_000, 3_000);
+    const { provider } = await place.serve();
+    assert.ok(await ending);
+    const replica = await provider.known('vol');
+    assert.ok(equalBytes(await replica!.read(0, SIZE), model.content));
+  }));
+
+test('at the end a provider that is not there is looked for only so long', () =>
+  inWorld(async (place) => {
+    const { replication, gate } = await place.start();
+    await replication.begun;
+    await gate.write(page, 8192, 0);
+    const beginMs = place.world.nowMs;
+    assert.equal(await replication.finish(30_000, 3_000), false);
+    const lookedMs = place.world.nowMs - beginMs;
+    assert.ok(lookedMs >= 3_000 && lookedMs <= 4_000, `${lookedMs} ms`);
+    assert.equal(place.model.isClean, false);
+  }));
+
 test('one that answers nothing is waited for only so long', () =>
   inWorld(async (place) => {
     const never = () => new Promise<Agent>(() => undefined);

@@ -119,12 +119,20 @@ export class Replication {
     };
   }
 
-  /** Sends what is left, once nothing writes any more; false if that took longer than the bound. */
-  async finish(timeoutMs: number): Promise<boolean> {
+  /**
+   * Sends what is left, once nothing writes any more; false if that took longer than `sendMs`, or
+   * if a provider that is not connected did not come back within `lookMs`.
+   */
+  async finish(sendMs: number, lookMs = sendMs): Promise<boolean> {
+    const wasLinked = this.#isLinked;
+    const after = (delayMs: number, mayGoOn: () => boolean) =>
+      this.#clock.after(delayMs, () => mayGoOn() || this.#stop.abort(), { keepsProcess: true });
     this.pace.end();
-    const timer = this.#clock.after(timeoutMs, () => this.#stop.abort(), { keepsProcess: true });
+    const look = after(Math.min(lookMs, sendMs), () => wasLinked || this.#isLinked);
+    const send = after(sendMs, () => false);
     await this.#running;
-    timer.cancel();
+    look.cancel();
+    send.cancel();
     return this.#isComplete;
   }
 
