@@ -37,6 +37,9 @@ export function tellEvent(output: Output, log: Log, event: ServerEvent): void {
   } else if (event.event === 'vouched') {
     const { name } = event;
     log.info({ event: 'vouched', agent: name }, `${name} has come, by its authority`);
+  } else if (event.event === 'came') {
+    const { agent, name, tenant, peer } = event;
+    log.info({ event: 'came', agent, name, tenant, peer }, `${name} has come from ${peer}`);
   } else tellConnection(log, event);
 }
 
@@ -49,8 +52,8 @@ function tellConnection(log: Log, event: OfConnection): void {
     const { peer } = event;
     log.info({ ...fields, peer }, `${peer} was not let in: ${messageOf(error)}`);
   } else if (event.event === 'ended') {
-    const { agent } = event;
+    const { agent, name } = event;
     const why = error === undefined ? '' : `: ${messageOf(error)}`;
-    log.debug({ ...fields, agent }, `the session of ${agent.slice(0, 16)} has ended${why}`);
+    log.info({ ...fields, agent, name }, `${name} has left${why}`);
   } else log.error(fields, messageOf(error));
 }

@@ -32,10 +32,19 @@ export type ServerEvent =
   | { readonly event: 'paired'; readonly name: string; readonly tenant: string }
   /** An agent that the authority stands behind has come for the first time. */
   | { readonly event: 'vouched'; readonly name: string }
+  /** A new session; one that goes on over another connection is none. */
+  | {
+      readonly event: 'came';
+      readonly agent: string;
+      readonly name: string;
+      readonly tenant: string;
+      readonly peer: string;
+    }
   /** A session has ended; `error` is undefined after a goodbye. */
   | {
       readonly event: 'ended';
       readonly agent: string;
+      readonly name: string;
       readonly error: unknown;
       readonly traffic: Traffic;
     }
@@ -185,17 +194,20 @@ export class ReplicaServer implements AsyncDisposable {
     });
   }
 
-  async #admit({ certificate, hello }: Knock) {
+  async #admit({ certificate, hello, peer }: Knock) {
     if (this.#isStopping) throw stopping();
     const wallMs = this.#env.clock.wallMs();
     const shown = checkShown(certificate, wallMs);
     if (hello.pairingToken !== undefined) await this.#pair(shown, hello.pairingToken);
     await this.#readPeers();
     const agent = await this.#identify(shown, wallMs);
-    const provider = this.#providerOf(agent);
+    const { name: tenant, provider } = this.#tenantOf(agent);
+    // It keeps the name by which it came.
+    const name = this.#known.get(agent)?.name ?? agent;
     return {
       identity: agent,
       open: (session: Session) => {
+        this.#tell({ event: 'came', agent, name, tenant, peer });
         const handlers = provider.open(session, agent);
         return {
           onMessage: (message: Parameters<typeof handlers.onMessage>[0]) =>
@@ -205,7 +217,7 @@ export class ReplicaServer implements AsyncDisposable {
           onClosed: (error: unknown) => {
             handlers.onClosed(error);
             const { traffic } = session;
-            this.#tell({ event: 'ended', agent, error, traffic });
+            this.#tell({ event: 'ended', agent, name, error, traffic });
           },
         };
       },
@@ -231,10 +243,10 @@ export class ReplicaServer implements AsyncDisposable {
     return agent;
   }
 
-  #providerOf(agent: string): Provider {
+  #tenantOf(agent: string): Tenant {
     const tenant = this.#known.get(agent)?.grant?.tenant ?? FIRST_TENANT;
     const found = this.tenants.find(({ name }) => name === tenant);
-    if (found !== undefined) return found.provider;
+    if (found !== undefined) return found;
     throw new WireError('WIRE_DENIED', 'the tenant of this agent is not served here', {
       hint: 'Ask whoever runs the provider.',
     });

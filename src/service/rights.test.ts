@@ -190,6 +190,13 @@ test('a revoked agent leaves at once, and one that moved to another tenant comes
   );
   await peers.revoke('web');
   await place.event((event) => event.event === 'ended' && hasCode(event.error, 'WIRE_NOT_TRUSTED'));
+  assert.deepEqual(
+    place.events.flatMap((event) =>
+      event.event === 'came' || event.event === 'ended' ? [`${event.name} ${event.event}`] : [],
+    ),
+    // It paired, wrote as one tenant's, and as another's.
+    [1, 2, 3].flatMap(() => ['web came', 'web ended']),
+  );
   await assert.rejects(place.connect('web'), remote('WIRE_NOT_TRUSTED'));
   assert.equal(place.counts.refused.get('WIRE_NOT_TRUSTED'), 1);
 });
