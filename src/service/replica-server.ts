@@ -22,8 +22,8 @@ import type { Grant } from './grant.ts';
 import { encodeInvitation } from './invitation.ts';
 import { nodeName, type Peer, type PeerBook, vouchedFingerprint } from './peer-book.ts';
 import { type Defaults, PeerPolicy } from './peer-policy.ts';
+import { SnapshotTurns } from './snapshot-turns.ts';
 import { FIRST_TENANT, type Tenant, type TenantOptions, tenantOf } from './tenant.ts';
-import { Turns } from './turns.ts';
 
 export type ServerEvent =
   | (ProviderEvent & { readonly tenant: string })
@@ -108,7 +108,7 @@ export class ReplicaServer implements AsyncDisposable {
     const { identity, lane, defaults = {}, journalBytesDue, authorities } = options;
     this.#policy = new PeerPolicy(env, defaults);
     const policy = this.#policy;
-    const turns = new Turns(env.clock);
+    const turns = new SnapshotTurns(env.clock);
     const fingerprint = toHex(identity.fingerprint);
     this.tenants = options.tenants.map((tenant) =>
       tenantOf(env, tenant, {

@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulatedEnv } from '../../sim/index.ts';
-import { TURN_WAIT_MS, Turns } from './turns.ts';
+import { SnapshotTurns, TURN_WAIT_MS } from './snapshot-turns.ts';
 
 const { signal } = new AbortController();
 
 test('the next one begins when the one before has ended', async () => {
   const world = simulatedEnv(1);
   await world.run(async () => {
-    const turns = new Turns(world.env.clock);
+    const turns = new SnapshotTurns(world.env.clock);
     const first = Promise.withResolvers<void>();
     const order: string[] = [];
     const one = turns.run(async () => first.promise.then(() => order.push('one')), signal);
@@ -23,7 +23,7 @@ test('the next one begins when the one before has ended', async () => {
 test('who has waited long enough goes on beside it, and leaves the turn where it is', async () => {
   const world = simulatedEnv(2);
   await world.run(async () => {
-    const turns = new Turns(world.env.clock);
+    const turns = new SnapshotTurns(world.env.clock);
     const hung = Promise.withResolvers<void>();
     const one = turns.run(() => hung.promise, signal);
     const fromMs = world.nowMs;
@@ -42,7 +42,7 @@ test('who has waited long enough goes on beside it, and leaves the turn where it
 test('an abort ends the waiting, and a failure the turn', async () => {
   const world = simulatedEnv(3);
   await world.run(async () => {
-    const turns = new Turns(world.env.clock);
+    const turns = new SnapshotTurns(world.env.clock);
     const hung = Promise.withResolvers<void>();
     const one = turns.run(() => hung.promise, signal);
     const stop = new AbortController();

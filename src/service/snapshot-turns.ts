@@ -1,10 +1,10 @@
-/** Turns: one works at a time, while that keeps nobody waiting for long. */
+/** Turns at making snapshots: one is made at a time, while that keeps nobody waiting for long. */
 import { type Clock, Gate } from '../core/index.ts';
 
 /** A promotion may wait for it, and whoever's turn it is may take hours, or hang. */
 export const TURN_WAIT_MS = 10_000;
 
-export class Turns {
+export class SnapshotTurns {
   readonly #clock: Clock;
   readonly #gate = new Gate({ limit: 1, waitersMax: Infinity });
 
