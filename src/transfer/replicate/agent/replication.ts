@@ -124,15 +124,14 @@ export class Replication {
    * if a provider that is not connected did not come back within `lookMs`.
    */
   async finish(sendMs: number, lookMs = sendMs): Promise<boolean> {
-    const wasLinked = this.#isLinked;
-    const after = (delayMs: number, mayGoOn: () => boolean) =>
-      this.#clock.after(delayMs, () => mayGoOn() || this.#stop.abort(), { keepsProcess: true });
+    const after = (delayMs: number, then: () => void) =>
+      this.#clock.after(delayMs, then, { keepsProcess: true });
+    const stop = () => this.#stop.abort();
+    const timers = [after(sendMs, stop)];
+    if (!this.#isLinked) timers.push(after(lookMs, () => this.#isLinked || stop()));
     this.pace.end();
-    const look = after(Math.min(lookMs, sendMs), () => wasLinked || this.#isLinked);
-    const send = after(sendMs, () => false);
     await this.#running;
-    look.cancel();
-    send.cancel();
+    for (const timer of timers) timer.cancel();
     return this.#isComplete;
   }
 
