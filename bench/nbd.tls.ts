@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { nodeEnv } from '../src/core/index.ts';
 import { connect, type NbdDevice, readCredentials } from '../src/nbd/index.ts';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
-import { findTool } from '../test/interop/tools.ts';
 import type { BenchOptions } from './main.ts';
 import { ferry } from './package.ts';
 import { residentBytes } from './processes.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
+import { toolFor } from './tools.ts';
 
 const VOLUME_BYTES = 512 * 1024 * 1024;
 const MEGABYTE = 1_000_000;
@@ -40,9 +40,8 @@ function subjectsOf(report: Report, folder: string, keys: string): Subject[] {
   const secured = ['--tls', 'require', '--tls-psk', keys];
   const words = ['export', `memory:${VOLUME_BYTES}`, '--listen', `unix:${own}`, ...secured];
   const subjects = [{ name: OWN_SUBJECT, socket: own, start: () => start(ferry, words) }];
-  const nbdkit = findTool('nbdkit');
-  if (nbdkit === undefined) report.absent('nbdkit', 'not installed; Debian: nbdkit');
-  else {
+  const nbdkit = toolFor(report, 'nbdkit');
+  if (nbdkit !== undefined) {
     const peer = path('peer');
     const orders = ['-f', '--tls=require', `--tls-psk=${keys}`, '-U', peer];
     const plugin = ['memory', String(VOLUME_BYTES)];
@@ -58,11 +57,8 @@ async function copies(
   folder: string,
   keys: string,
 ): Promise<void> {
-  const nbdcopy = findTool('nbdcopy');
-  if (nbdcopy === undefined) {
-    report.absent('nbdcopy', 'not installed; Debian: libnbd-bin');
-    return;
-  }
+  const nbdcopy = toolFor(report, 'nbdcopy', 'libnbd-bin');
+  if (nbdcopy === undefined) return;
   const subjects = subjectsOf(report, folder, keys);
   const running = subjects.map((subject) => subject.start());
   try {

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Running, runOk, start } from '../test/interop/processes.ts';
-import { findTool } from '../test/interop/tools.ts';
 import type { Bench, BenchOptions } from './main.ts';
 import { envRows } from './nbd.env.ts';
 import { manyConnections } from './nbd.many.ts';
 import { tlsRows } from './nbd.tls.ts';
 import { ferry } from './package.ts';
 import { interleave, OWN_SUBJECT, type Report } from './report.ts';
+import { toolFor } from './tools.ts';
 
 const VOLUME_BYTES = 1024 * 1024 * 1024;
 const MEGABYTE = 1_000_000;
@@ -102,8 +102,7 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
     args: [...options.rest],
     options: { seconds: { type: 'string', default: '2' }, only: { type: 'string', default: '' } },
   });
-  const nbdkit = findTool('nbdkit');
-  if (nbdkit === undefined) report.absent('nbdkit', 'not installed; Debian: nbdkit');
+  const nbdkit = toolFor(report, 'nbdkit');
   const folder = mkdtempSync(join(tmpdir(), 'ferry-bench-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   const wantedAtAll = (start: string) => start.startsWith(values.only.slice(0, start.length));
@@ -112,10 +111,8 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
     const subjects = subjectsOf(device, folder, nbdkit);
     await using place = await serving(folder, device, subjects);
     const wanted = (name: string) => `${device}: ${name}`.includes(values.only);
-    const fio = findTool('fio');
-    if (fio === undefined) report.absent('fio', 'not installed; Debian: fio');
-    const nbdcopy = findTool('nbdcopy');
-    if (nbdcopy === undefined) report.absent('nbdcopy', 'not installed; Debian: libnbd-bin');
+    const fio = toolFor(report, 'fio');
+    const nbdcopy = toolFor(report, 'nbdcopy', 'libnbd-bin');
     const seconds = Number(values.seconds);
     const context = { report, options, device, subjects, place, wanted, folder };
     // Copying first fills both volumes, so that fio reads data and not holes.

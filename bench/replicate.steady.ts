@@ -1,16 +1,16 @@
 /** What a writer waits beside replication, and beside as much other work. */
 import { join } from 'node:path';
-import { runOk, start } from '../test/interop/processes.ts';
+import { start } from '../test/interop/processes.ts';
 import { ReplicationPlace } from '../test/interop/replication-place.ts';
-import { findTool } from '../test/interop/tools.ts';
 import { fioWrites } from './fio.ts';
 import type { BenchOptions } from './main.ts';
 import { peakBytes, type ThreadTime, threadTimes } from './processes.ts';
+import { VOLUME_BYTES, writeVolume } from './replicate.volume.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
+import { toolFor } from './tools.ts';
 import { touchMemory } from './touch-memory.ts';
 
 const MIB = 2 ** 20;
-const VOLUME_BYTES = 2 ** 30;
 const RATE_BYTES = 20 * MIB;
 /** Of a load that is one process's. */
 const ONE_SLICE_MS = 10;
@@ -27,12 +27,12 @@ export async function steady(
   folder: string,
   seconds: number,
 ): Promise<void> {
-  const fio = findTool('fio');
-  if (fio === undefined) return report.absent('fio', 'not installed; Debian: fio');
+  const fio = toolFor(report, 'fio');
+  if (fio === undefined) return;
   const place = new ReplicationPlace(folder);
   await place.begin();
   const image = join(folder, 'disk.img');
-  await zeroes(image);
+  await writeVolume(image, '/dev/zero');
   await touchMemory(folder);
   const socket = join(folder, 'export.sock');
   const exported = (...more: string[]) =>
@@ -58,7 +58,7 @@ export async function steady(
   await writes(5);
   const beforeAlone = threadTimes(alone.pid);
   const free = await writes();
-  const own = sum(since(beforeAlone, threadTimes(alone.pid)));
+  const { seconds: own } = total(since(beforeAlone, threadTimes(alone.pid)));
   const threads = loads([without(agent!, own), provider!], seconds);
   const share = threads.reduce((all, one) => all + one.share, 0);
   const off = await beside(onePerProcessor(share), writes);
@@ -66,15 +66,10 @@ export async function steady(
   alone.kill('SIGINT');
   await alone.finished();
   tell(report, { on, off, offThreads, free, lags, peaks, share });
-  const worked = sum(agent!) + sum(provider!);
+  const { seconds: worked } = total([...agent!, ...provider!]);
   options.say(`processor: ${worked.toFixed(1)} s with replication, ${own.toFixed(1)} s without`);
   const told = threads.map((load) => `${load.share.toFixed(3)} by ${load.sliceMs.toFixed(2)} ms`);
   options.say(`its threads: ${told.join(', ')}`);
-}
-
-/** A disk all of which was written once: no write has to find room, whether it is the first. */
-async function zeroes(path: string): Promise<void> {
-  await runOk('sh', ['-c', `head -c ${VOLUME_BYTES} /dev/zero > "$1"; sync "$1"`, 'sh', path]);
 }
 
 function since(before: ReadonlyMap<number, ThreadTime>, now: ReadonlyMap<number, ThreadTime>) {
@@ -84,8 +79,11 @@ function since(before: ReadonlyMap<number, ThreadTime>, now: ReadonlyMap<number,
   });
 }
 
-function sum(threads: readonly ThreadTime[]): number {
-  return threads.reduce((all, { seconds }) => all + seconds, 0);
+function total(threads: readonly ThreadTime[]): ThreadTime {
+  return threads.reduce(
+    (all, { seconds, slices }) => ({ seconds: all.seconds + seconds, slices: all.slices + slices }),
+    { seconds: 0, slices: 0 },
+  );
 }
 
 /** The busiest thread serves the writer: what that takes is no load beside it. */
@@ -100,8 +98,7 @@ function without(threads: readonly ThreadTime[], ownSeconds: number): ThreadTime
 function loads(processes: readonly (readonly ThreadTime[])[], ofSeconds: number): Load[] {
   return processes.flatMap((threads) => {
     const isOwn = ({ seconds }: ThreadTime) => seconds / ofSeconds >= SHARE_MIN;
-    const small = threads.filter((thread) => !isOwn(thread));
-    const rest = { seconds: sum(small), slices: small.reduce((all, one) => all + one.slices, 0) };
+    const rest = total(threads.filter((thread) => !isOwn(thread)));
     return [...threads.filter(isOwn), rest]
       .filter(({ seconds, slices }) => seconds > 0 && slices > 0)
       .map(({ seconds, slices }) => ({

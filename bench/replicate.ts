@@ -8,16 +8,15 @@ import { nodeEnv } from '../src/core/index.ts';
 import { openFile } from '../src/device/index.ts';
 import { connectProvider, nodeIdentity, PeerBook } from '../src/service/index.ts';
 import { comparedSource, keepReplica } from '../src/transfer/replicate/index.ts';
-import { runOk } from '../test/interop/processes.ts';
 import { portOf, ReplicationPlace } from '../test/interop/replication-place.ts';
 import type { Bench, BenchOptions } from './main.ts';
 import { peakBytes, processorSeconds } from './processes.ts';
 import { steady } from './replicate.steady.ts';
+import { VOLUME_BYTES, writeVolume } from './replicate.volume.ts';
 import { wireBytes } from './replicate.wire.ts';
 import { OWN_SUBJECT, type Report } from './report.ts';
 import { touchMemory } from './touch-memory.ts';
 
-const VOLUME_BYTES = 2 ** 30;
 const env = nodeEnv();
 
 export const bench: Bench = {
@@ -48,17 +47,12 @@ async function run(report: Report, options: BenchOptions): Promise<void> {
   }
 }
 
-/** Random bytes, which nothing compresses; the page cache has them afterwards. */
-async function noise(path: string): Promise<void> {
-  await runOk('sh', ['-c', `head -c ${VOLUME_BYTES} /dev/urandom > "$1"; sync "$1"`, 'sh', path]);
-}
-
 /** The agent is this process: from its cut to the acknowledged epoch. */
 async function initial(report: Report, folder: string): Promise<void> {
   const place = new ReplicationPlace(folder);
   await place.begin();
   const image = join(folder, 'disk.img');
-  await noise(image);
+  await writeVolume(image, '/dev/urandom');
   await touchMemory(folder);
   // As `ferry replicate` has it.
   await using pool = codecPool(env, Math.ceil(env.workers.parallelism / 2));

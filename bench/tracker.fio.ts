@@ -1,12 +1,12 @@
 /** What tracking costs under fio: two exports over files in the page cache, in turn. */
 import { join } from 'node:path';
 import { type Running, runOk } from '../test/interop/processes.ts';
-import { findTool } from '../test/interop/tools.ts';
 import { startExport } from './exports.ts';
 import { fioWrites } from './fio.ts';
 import type { BenchOptions } from './main.ts';
 import { processorSeconds } from './processes.ts';
 import { median, OWN_SUBJECT, type Report } from './report.ts';
+import { toolFor } from './tools.ts';
 
 /** What fio writes: 128 regions, all of which stay warm. */
 const FIO_BYTES = 512 * 2 ** 20;
@@ -19,8 +19,8 @@ export async function withFio(
   folder: string,
   seconds: number,
 ): Promise<void> {
-  const fio = findTool('fio');
-  if (fio === undefined) return report.absent('fio', 'not installed; Debian: fio');
+  const fio = toolFor(report, 'fio');
+  if (fio === undefined) return;
   const exports: Running[] = [];
   const env = { ...process.env, FERRY_STATE_DIR: join(folder, 'fio-state') };
   for (const name of ['untracked', 'tracked']) {
